@@ -1,0 +1,30 @@
+# Every target runs the tools of .venv, which bin/setup-venv makes (and leaves alone when it is current).
+PY := .venv/bin/python
+
+.PHONY: help setup check fmt test diagrams bench
+
+help:  ## Show the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+setup:  ## Make or refresh .venv
+	@bin/setup-venv
+
+check: setup  ## Judge the house rules: ruff, mypy strict, import contracts, tests/tidy
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy -p remuda
+	$(PY) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
+	$(PY) -m pytest -q tests/tidy
+
+fmt: setup  ## Format the code and mend what ruff can mend
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+test:  ## Run every test (the same as bin/test)
+	bin/test
+
+diagrams: setup  ## Draw docs/diagrams from the code again
+	$(PY) docs/generate.py
+
+bench: setup  ## Measure and print the figures of the README
+	$(PY) benchmarks/run.py

@@ -1,0 +1,139 @@
+"""How does a daemon start in a session of its own, where does it log, and how does it end?"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .processes import Process, open_process, write_pid_file
+
+LOG_BYTES_MAX = 10 * 1024 * 1024
+LOG_FILES_KEPT = 3
+SCHEDULER = "scheduler"
+SUPERVISOR = "up"
+
+# SIGTERM lets runners go on with their tasks (an upgrade); SIGINT stops them and hands back.
+NODE_HAND_BACK = signal.SIGINT
+NODES_STOP_S = 9.0
+SCHEDULER_STOP_S = 4.0
+KILL_WAIT_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """A daemon of a cluster on this host: how to start it and where it leaves its traces."""
+
+    name: str
+    argv: tuple[str, ...]
+    folder: Path
+    pid_file: Path
+    log_file: Path
+
+    @property
+    def is_scheduler(self) -> bool:
+        return self.name == SCHEDULER
+
+
+def module_argv(module: str, *options: str) -> tuple[str, ...]:
+    """Return the command of a daemon: this interpreter, the working directory not on its path."""
+    return (sys.executable, "-P", "-m", module, *options)
+
+
+def start(daemon: Daemon) -> Process:
+    """Start a daemon that outlives us; raises OSError when it cannot be started.
+
+    It writes its pid file itself before it becomes the daemon, so that `down` finds it whenever
+    we are killed.
+    """
+    rotate(daemon.log_file)
+    with daemon.log_file.open("ab") as log:
+        child = subprocess.Popen(
+            daemon.argv,
+            cwd=daemon.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            preexec_fn=lambda: write_pid_file(daemon.pid_file, os.getpid()),  # noqa: PLW1509 - up has no other threads
+        )
+    process = Process(child.pid, os.pidfd_open(child.pid))
+    child.returncode = 0  # reaped through the descriptor, not by Popen
+    return process
+
+
+def rotate(log: Path) -> None:
+    """Move a log that has grown over its bound aside, and the older ones with it."""
+    if not log.exists() or log.stat().st_size < LOG_BYTES_MAX:
+        return
+    for age in range(LOG_FILES_KEPT, 1, -1):
+        older = log.with_name(f"{log.name}.{age - 1}")
+        if older.exists():
+            older.replace(log.with_name(f"{log.name}.{age}"))
+    log.replace(log.with_name(f"{log.name}.1"))
+
+
+def running(run_dir: Path) -> dict[str, Process]:
+    """Open every daemon of a home that runs, by the name of its pid file."""
+    found: dict[str, Process] = {}
+    for path in sorted(run_dir.glob("*.pid")):
+        process = open_process(path)
+        if process is not None:
+            found[path.stem] = process
+        else:
+            path.unlink(missing_ok=True)
+    return found
+
+
+def stop(daemons: dict[str, Process], tell: Callable[[str], None]) -> None:
+    """Stop nodes, which hand their tasks back, and then the scheduler; nothing is left running."""
+    nodes = {name: process for name, process in daemons.items() if name != SCHEDULER}
+    if nodes:
+        tell(f"stopping {_counted(len(nodes), 'node')}: tasks that run go back to the queue")
+    _end(nodes, NODE_HAND_BACK, NODES_STOP_S, tell)
+    if SCHEDULER in daemons:
+        tell("stopping the scheduler")
+        _end({SCHEDULER: daemons[SCHEDULER]}, signal.SIGTERM, SCHEDULER_STOP_S, tell)
+
+
+def last_line(log: Path, bytes_max: int = 4096) -> str:
+    """Return the last line that a daemon logged, to say why it ended."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - bytes_max))
+            lines = file.read().decode(errors="replace").split("\n")
+    except OSError:
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def _end(
+    daemons: dict[str, Process],
+    number: signal.Signals,
+    timeout_s: float,
+    tell: Callable[[str], None],
+) -> None:
+    for process in daemons.values():
+        process.send(number)
+    deadline = time.monotonic() + timeout_s
+    late = _still_running(daemons, deadline)
+    for name in late:
+        tell(f"{name} did not stop within {timeout_s:g} s: killed")
+        daemons[name].send(signal.SIGKILL)
+    _still_running({name: daemons[name] for name in late}, time.monotonic() + KILL_WAIT_S)
+    for process in daemons.values():
+        process.reap()
+
+
+def _still_running(daemons: dict[str, Process], deadline: float) -> Sequence[str]:
+    left = {name: p for name, p in daemons.items() if not p.wait_end(deadline - time.monotonic())}
+    return sorted(left)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")

@@ -1,0 +1,147 @@
+"""Where does `remuda` start: load what the command needs, run it, turn errors into one line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+# Which module declares a command; `remuda --help` loads them all, a command only its own.
+MODULES = {
+    "up": "up_down",
+    "down": "up_down",
+    "status": "status",
+    "run": "work",
+    "submit": "work",
+    "call": "work",
+    "task": "tasks",
+    "batch": "batches",
+    "ps": "tasks",
+    "logs": "tasks",
+    "cancel": "tasks",
+    "why": "tasks",
+    "node": "nodes",
+    "config": "configs",
+    "key": "keys",
+    "version": "version_command",
+}
+GROUPS = {
+    "task": "Work with tasks.",
+    "batch": "Work with batches.",
+    "node": "Look at nodes.",
+    "config": "Look at the scheduler's configuration.",
+    "key": "Say who may do what.",
+}
+SUMMARY = "Schedule work onto a fleet of GPU hosts."
+CODE_IS_THE_COMMANDS = ("run", "call")  # there every failure of ours is 125
+FAILED, USAGE, OURS, INTERRUPTED, BROKEN_PIPE = 1, 2, 125, 130, 141
+
+
+def main() -> None:
+    """Run the command line of this process and exit."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code; an error is one line on stderr."""
+    if list(arguments) in (["--version"], ["-V"]):
+        from .versions import show
+
+        show()
+        return 0
+    from ..protocol.errors import RemudaError
+
+    try:
+        return _dispatch(list(arguments))
+    except RemudaError as error:
+        _complain(str(error))
+        return OURS if _owns_no_code(arguments) else error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        _close_stdout()
+        return BROKEN_PIPE
+    except OSError as error:
+        _complain(f"{error.filename or 'system'}: {error.strerror or error}")
+        return OURS if _owns_no_code(arguments) else FAILED
+
+
+def _dispatch(arguments: list[str]) -> int:
+    import typer
+
+    usage: Any = typer.BadParameter.__mro__[2]  # ClickException, of whichever click typer brings
+    try:
+        code = app(arguments)(args=arguments, prog_name="remuda", standalone_mode=False)
+        sys.stdout.flush()
+    except usage as error:
+        return _usage(error, arguments)
+    except typer.Abort:
+        return INTERRUPTED
+    return code if isinstance(code, int) else 0
+
+
+def app(arguments: Sequence[str] = ()) -> Any:
+    """Build the app, with only the commands that these arguments can mean, if that is clear."""
+    import typer
+
+    from . import commands, versions
+    from .help import Group
+
+    words = [word for word in arguments if not word.startswith("-")]
+    wanted = MODULES.get(words[0]) if words else None
+    for module in dict.fromkeys([wanted] if wanted else MODULES.values()):
+        import_module(f".{module}", __package__)
+    shape = {"rich_markup_mode": None, "no_args_is_help": True, "cls": Group}
+    root = typer.Typer(pretty_exceptions_enable=False, epilog=commands.CONNECTION_PANEL, **shape)
+    root.callback(help=SUMMARY)(commands.root_options(versions.show))
+    groups: dict[str, typer.Typer] = {}
+    for each in commands.declared():
+        parent = root
+        if len(each.words) > 1:
+            name = each.words[0]
+            if name not in groups:
+                groups[name] = typer.Typer(help=GROUPS[name], **shape)
+                root.add_typer(groups[name], name=name)
+            parent = groups[name]
+        parent.command(
+            each.words[-1],
+            help=each.summary,
+            epilog=each.epilog,
+            context_settings=each.settings,
+            hidden=each.hidden,
+        )(each.function)
+    return root
+
+
+def _usage(error: Any, arguments: Sequence[str]) -> int:
+    if type(error).__name__ == "NoArgsIsHelpError":
+        sys.stderr.write(f"{error.ctx.get_help()}\n")
+        return USAGE
+    path = error.ctx.command_path if getattr(error, "ctx", None) else "remuda"
+    _complain(f"{error.format_message()} (see `{path} --help`)")
+    return OURS if _owns_no_code(arguments) else USAGE
+
+
+def _owns_no_code(arguments: Sequence[str]) -> bool:
+    """Tell whether the exit code belongs to the command that was to run."""
+    words = [word for word in arguments if not word.startswith("-")]
+    name = words[0] if words else ""
+    own = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    return name in CODE_IS_THE_COMMANDS or (name == "submit" and "--wait" in own)
+
+
+def _complain(text: str) -> None:
+    """Write one line on stderr."""
+    sys.stderr.write(f"remuda: {' '.join(text.split())}\n")
+
+
+def _close_stdout() -> None:
+    """Let nobody flush into a pipe whose reader has gone."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    main()

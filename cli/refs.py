@@ -1,0 +1,173 @@
+"""Which tasks are meant by ids, `last`, short numbers, batches, ranges and filters?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..protocol import ids
+from ..protocol.errors import Invalid, Refused
+from . import screen
+from .writing import counted
+
+if TYPE_CHECKING:
+    from ..client.connection import Connection
+
+ASK_ABOVE = 10
+PAGE_ROWS = 1_000
+SELECTED_MAX = 100_000
+STATES = (
+    "waiting", "queued", "assigned", "running", "stopping", "succeeded", "failed", "cancelled",
+)  # fmt: skip
+TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """The filters of `task list`, which other task verbs take too."""
+
+    active: Annotated[bool, typer.Option("--active", help="Only tasks that have not ended.")] = (
+        False
+    )
+    state: Annotated[
+        list[str] | None, typer.Option(metavar="STATE", help="Only this state; repeatable.")
+    ] = None
+    owner: Annotated[str, typer.Option(metavar="NAME", help="Only of this owner.")] = ""
+    node: Annotated[str, typer.Option(metavar="NODE", help="Only on this node.")] = ""
+    name: Annotated[str, typer.Option(metavar="TEXT", help="Only with this name.")] = ""
+    batch: Annotated[str, typer.Option(metavar="ID", help="Only of this batch.")] = ""
+    tag: Annotated[
+        list[str] | None, typer.Option(metavar="K=V", help="Only with this tag; repeatable.")
+    ] = None
+
+    @property
+    def given(self) -> bool:
+        """Tell whether any filter was given."""
+        return any(getattr(self, field.name) for field in fields(self))
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The tasks and whole batches that were meant, and how many tasks that is."""
+
+    tasks: tuple[bytes, ...]
+    batches: tuple[tuple[bytes, int], ...] = ()
+
+    @property
+    def count(self) -> int:
+        return len(self.tasks) + sum(members for _, members in self.batches)
+
+    @property
+    def every_task(self) -> list[bytes]:
+        """List the ids of all tasks, members of batches included."""
+        members = [
+            ids.to_bytes(ids.member(ids.from_bytes(batch), index))
+            for batch, count in self.batches
+            for index in range(count)
+        ]
+        return [*self.tasks, *members]
+
+
+def listing(link: Connection, filters: Filters, limit: int, cursor: str = "") -> Any:
+    """Ask for one page of tasks, newest first."""
+    from ..client import control
+
+    return control.list_tasks(
+        link,
+        active=filters.active,
+        states=_states(filters.state or []),
+        owner=filters.owner,
+        node=filters.node,
+        name=filters.name,
+        batch=one_batch(link, filters.batch) if filters.batch else b"",
+        tags=tags(filters.tag or []),
+        limit=limit,
+        cursor=cursor,
+    )
+
+
+def select(link: Connection, refs: Sequence[str], filters: Filters | None = None) -> Selection:
+    """Find the tasks that are meant; raises Invalid when nothing says which."""
+    from ..client import control
+
+    if not refs and (filters is None or not filters.given):
+        raise Invalid("which task? Name an id, a number, a range (3-9), a batch or `last`")
+    if not refs:
+        assert filters is not None
+        return Selection(tuple(_pages(link, filters)))
+    if filters is not None and filters.given:
+        raise Invalid("name tasks or give filters, not both")
+    resolved = control.resolve(link, refs)
+    named = dict.fromkeys(batch for batch in resolved.batches if batch)
+    batches = tuple((batch, int(control.show_batch(link, batch)["count"])) for batch in named)
+    return Selection(tuple(dict.fromkeys(resolved.tasks)), batches)
+
+
+def select_one(link: Connection, ref: str) -> bytes:
+    """Find the one task that is meant; raises Invalid when it is several."""
+    found = select(link, [ref])
+    if found.count != 1:
+        raise Invalid(
+            f"{ref} means {counted(found.count, 'task')}: name one of them, like {ref}.0"
+            if found.batches
+            else f"{ref} means {counted(found.count, 'task')}: name one of them"
+        )
+    return found.every_task[0]
+
+
+def one_batch(link: Connection, ref: str) -> bytes:
+    """Find the batch that is meant; raises Invalid when it is a task."""
+    from ..client import control
+
+    batches = [batch for batch in control.resolve(link, [ref]).batches if batch]
+    if len(batches) != 1:
+        raise Invalid(f"{ref} is not a batch: `remuda submit --array` prints the id of one")
+    return batches[0]
+
+
+def confirm(count: int, verb: str, *, yes: bool) -> None:
+    """Ask before a verb touches many tasks; raises Refused when nobody can be asked."""
+    import sys
+
+    if count <= ASK_ABOVE or yes:
+        return
+    if not sys.stdin.isatty():
+        raise Refused(f"this would {verb} {counted(count, 'task')}: add --yes to do so")
+    screen.remark(f"this will {verb} {counted(count, 'task')}")
+    if not typer.confirm("go on?", err=True):
+        raise Refused("nothing was changed")
+
+
+def tags(texts: Iterable[str]) -> dict[str, str]:
+    """Read `K=V` texts; raises Invalid for others."""
+    found = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise Invalid(f"{text!r} is not K=V", field="tag")
+        found[key] = value
+    return found
+
+
+def _states(words: Iterable[str]) -> list[str]:
+    found = [part for word in words for part in word.lower().split(",") if part]
+    for word in found:
+        if word not in STATES:
+            raise Invalid(f"{word!r} is not a state: {', '.join(STATES)}", field="state")
+    return found
+
+
+def _pages(link: Connection, filters: Filters) -> list[bytes]:
+    found: list[bytes] = []
+    cursor = ""
+    while True:
+        page = listing(link, filters, PAGE_ROWS, cursor)
+        found += [ids.to_bytes(ids.parse_id(row["id"])) for row in page.rows]
+        cursor = page.cursor
+        if not cursor:
+            return found
+        if len(found) > SELECTED_MAX:
+            raise Refused(f"these are {page.total:,} tasks: narrow the filters")

@@ -1,0 +1,159 @@
+"""What does `remuda up` write into a home: keys, their bootstrap list, one file per daemon."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..config.cluster import CLIENT
+from ..config.endpoints import tcp_url
+from ..config.home import Home, write_atomically
+from ..config.keys import (
+    AuthorizedKey,
+    Identity,
+    KeyPair,
+    generate,
+    load_authorized,
+    load_identity,
+    load_key_pair,
+    save_authorized,
+    save_identity,
+    save_key_pair,
+)
+from .daemons import SCHEDULER, Daemon, module_argv
+from .dealing import Share
+
+if TYPE_CHECKING:
+    from ..config.settings import Settings
+
+OWNER_DEFAULT = "admin"
+_OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a cluster on this host is made of."""
+
+    home: Home
+    settings: Settings
+    control_port: int
+    shares: Sequence[Share | None]  # one per node; None: the node offers all it finds
+    python_path: Path
+
+    @property
+    def endpoint(self) -> str:
+        """Return the address at which this host reaches the scheduler."""
+        return tcp_url(self.settings.scheduler.listen, self.control_port)
+
+    @property
+    def node_names(self) -> list[str]:
+        return [f"node-{number}" for number in range(1, len(self.shares) + 1)]
+
+
+def prepare(plan: Plan) -> list[Daemon]:
+    """Write all that the daemons of a plan need and return them, the scheduler first."""
+    home = plan.home
+    home.create()
+    scheduler_key = _scheduler_key(home)
+    owner = _owner()
+    authorized = {key.name: key for key in _authorized(home)}
+    for name in plan.node_names:
+        pair = _identity(plan, home.key_file(f"node-{name}"), name, "node", scheduler_key)
+        authorized[name] = AuthorizedKey(name, "node", pair.public)
+    name, public = _client_key(plan, owner, scheduler_key)
+    authorized[name] = AuthorizedKey(name, "admin", public)
+    save_authorized(home.authorized_file, list(authorized.values()))
+    return [_scheduler(plan), *_nodes(plan)]
+
+
+def toml(tables: Mapping[str, Mapping[str, object]]) -> str:
+    """Write flat tables as TOML."""
+    lines = ["# Written by `remuda up` at each start: put your own settings into remuda.toml.\n"]
+    for table, values in tables.items():
+        lines.append(f"\n[{table}]\n")
+        lines += [f"{_key(key)} = {_value(value)}\n" for key, value in values.items()]
+    return "".join(lines)
+
+
+def _scheduler(plan: Plan) -> Daemon:
+    text = toml({"scheduler": {"port": plan.control_port}})
+    return _daemon(plan, SCHEDULER, "remuda.scheduler", text)
+
+
+def _nodes(plan: Plan) -> list[Daemon]:
+    daemons = []
+    for name, share in zip(plan.node_names, plan.shares, strict=True):
+        text = toml({"node": _node_table(plan, name, share), "tasks.env": _task_env(plan)})
+        daemons.append(_daemon(plan, name, "remuda.node", text, "--name", name))
+    return daemons
+
+
+def _daemon(plan: Plan, name: str, module: str, text: str, *options: str) -> Daemon:
+    home = plan.home
+    config = home.run_dir / f"{name}.toml"
+    write_atomically(config, text.encode())
+    argv = module_argv(module, "--home", str(home.root), "--config", str(config), *options)
+    return Daemon(name, argv, home.root, home.pid_file(name), home.log_file(name))
+
+
+def _node_table(plan: Plan, name: str, share: Share | None) -> dict[str, object]:
+    configured = plan.settings.node.python_path
+    paths = [plan.python_path, *(path for path in configured if path != plan.python_path)]
+    table: dict[str, object] = {"name": name, "python_path": [str(path) for path in paths]}
+    if share is not None:
+        table |= {"cpus": share.cpus, "memory": share.memory_bytes, "gpus": list(share.gpus)}
+    return table
+
+
+def _task_env(plan: Plan) -> dict[str, str]:
+    return {"PATH": os.environ.get("PATH", os.defpath), **plan.settings.tasks.env}
+
+
+def _scheduler_key(home: Home) -> KeyPair:
+    path = home.key_file(SCHEDULER)
+    if path.exists():
+        return load_key_pair(path)
+    pair = generate()
+    save_key_pair(path, pair)
+    return pair
+
+
+def _authorized(home: Home) -> list[AuthorizedKey]:
+    return load_authorized(home.authorized_file) if home.authorized_file.exists() else []
+
+
+def _client_key(plan: Plan, owner: str, scheduler: KeyPair) -> tuple[str, str]:
+    path = plan.home.key_file(CLIENT)
+    name = load_identity(path).name if path.exists() else owner
+    return name, _identity(plan, path, name, "admin", scheduler).public
+
+
+def _identity(plan: Plan, path: Path, name: str, role: str, scheduler: KeyPair) -> KeyPair:
+    """Keep the key of an identity, or make one, and point it at this scheduler."""
+    pair = load_identity(path).key if path.exists() else generate()
+    cluster = plan.settings.cluster.name
+    save_identity(path, Identity(name, role, pair, scheduler.public, plan.endpoint, cluster))
+    return pair
+
+
+def _owner() -> str:
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):
+        return OWNER_DEFAULT  # a user id without a name, as in some containers
+    return name if _OWNER.fullmatch(name) else OWNER_DEFAULT
+
+
+def _key(name: str) -> str:
+    return name if name.isascii() and name.replace("_", "").isalnum() else _value(name)
+
+
+def _value(value: object) -> str:
+    """Write a text, a number or a list of texts; JSON's escapes are TOML's, but for DEL."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,169 @@
+"""What does one task look like on a terminal: its page, and the answer to `why`?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ..protocol import spec as specs
+from ..protocol.resources import describe_request
+from . import screen
+from .writing import counted, one_line, rfc3339, span
+
+Document = Mapping[str, Any]
+TAIL_LINES = 12
+NODES_SHOWN_MAX = 20
+ATTEMPT_COLUMNS = (
+    screen.Column("TRY", right=True),
+    screen.Column("NODE"),
+    screen.Column("ENDED AS"),
+    screen.Column("STARTED"),
+    screen.Column("TOOK", right=True),
+    screen.Column("WHY", wide=True),
+)
+
+
+def show_task(body: Document) -> None:
+    """Print the page of a task."""
+    screen.trimmed(_headline(body))
+    details = (body.get("result") or {}).get("details") or {}
+    screen.facts(_facts(body, details))
+    if body.get("attempts"):
+        screen.line()
+        screen.table(ATTEMPT_COLUMNS, [_attempt(each) for each in body["attempts"]])
+    _tail("stderr", details, "err")
+    _tail("stdout", details, "out")
+    if details.get("traceback"):
+        _block("traceback", str(details["traceback"]))
+
+
+def show_explanation(body: Document) -> None:
+    """Print why a task is where it is."""
+    screen.trimmed(_headline(body))
+    screen.line(str(body.get("reason", "")))
+    refusals = list(body.get("refusals") or [])
+    if refusals:
+        screen.line()
+        rows = [_refusal(each) for each in refusals[:NODES_SHOWN_MAX]]
+        screen.table((screen.Column("NODE"), screen.Column("WHY NOT", wide=True)), rows)
+    if len(refusals) > NODES_SHOWN_MAX:
+        screen.line(f"and {counted(len(refusals) - NODES_SHOWN_MAX, 'node')} more (--json: all)")
+    others = {"id", "number", "state", "name", "reason", "refusals"}
+    screen.facts((key.replace("_", " "), _plain(v)) for key, v in body.items() if key not in others)
+
+
+def _headline(body: Document) -> Any:
+    from rich.text import Text
+
+    line = Text(f"task {body['number']} ", "bold")
+    line.append_text(screen.state(body["state"]))
+    code = body.get("code")
+    if code and body["state"] == "failed":
+        line.append(f" ({code})", "red")
+    if body.get("name"):
+        line.append(f"  {one_line(body['name'], 80)}")
+    return line
+
+
+def _facts(body: Document, details: Document) -> list[tuple[str, str]]:
+    spec = specs.from_document({"kind": "command", **(body.get("spec") or {})})
+    command = " ".join(spec.argv) if spec.argv else spec.target
+    rows = [
+        ("id", str(body["id"])),
+        ("runs", command if command != body.get("name") else ""),
+        ("asks for", describe_request(spec.request)),
+        ("owner", str(body.get("owner", ""))),
+        ("node", str(body.get("node") or "")),
+        ("priority", str(body.get("priority", "")) if body.get("priority") != 50 else ""),
+        ("tags", " ".join(f"{k}={v}" for k, v in (body.get("tags") or {}).items())),
+        ("retry of", str(body.get("retry_of") or "")),
+        ("once", str(body.get("once") or "")),
+        ("created", _moment(body.get("created_ms"))),
+        ("started", _moment(body.get("started_ms"))),
+        ("ended", _moment(body.get("ended_ms"))),
+        ("progress", _progress(body)),
+        ("exit code", str(details["exit_code"]) if details.get("exit_code") is not None else ""),
+        ("signal", str(details.get("signal") or "")),
+        ("message", str(details.get("message") or "")),
+        ("leftovers", _leftovers(details)),
+    ]
+    return rows
+
+
+def _leftovers(details: Document) -> str:
+    number = details.get("leftovers")
+    return f"{counted(number, 'process', 'processes')} left behind, killed" if number else ""
+
+
+def _progress(body: Document) -> str:
+    milli = body.get("progress_milli", -1)
+    if milli is None or milli < 0 or body.get("ended_ms"):
+        return ""
+    return f"{milli / 10:.0f}% {body.get('progress_text') or ''}".rstrip()
+
+
+def _attempt(each: Document) -> list[Any]:
+    granted, ended = each.get("granted_ms") or 0, each.get("ended_ms") or 0
+    lasted_s = (ended or time.time() * 1000) - granted
+    outcome = str(each.get("outcome") or "on its node")
+    why = ": ".join(part for part in (each.get("code"), each.get("message")) if part)
+    return [
+        str(each["number"]),
+        str(each.get("node") or "-"),
+        screen.state(outcome),
+        _moment(granted, with_age=False),
+        span(lasted_s / 1000) if granted else "-",
+        one_line(why, 120) or "-",
+    ]
+
+
+def _refusal(each: Any) -> list[Any]:
+    if isinstance(each, Mapping):
+        return [str(each.get("node", "")), str(each.get("reason", ""))]
+    node, _, reason = str(each).partition(": ")
+    return [node, reason]
+
+
+def _moment(wall_ms: int | None, *, with_age: bool = True) -> str:
+    text = rfc3339(wall_ms)
+    if text is None or not wall_ms:
+        return ""
+    ago = span(max(0.0, time.time() - wall_ms / 1000))
+    return f"{text} ({ago} ago)" if with_age else text
+
+
+def _tail(title: str, details: Document, stream: str) -> None:
+    """Print the end of what was kept of a stream."""
+    head = _text(details.get(stream))
+    tail = _text(details.get(f"{stream}_tail"))
+    kept = tail or head
+    if not kept.strip():
+        return
+    lines = kept.rstrip("\n").split("\n")
+    cut = len(lines) > TAIL_LINES or bool(tail)
+    _block(f"{title} (its end; `remuda logs` has more)" if cut else title, "\n".join(lines[-TAIL_LINES:]))
+
+
+def _block(title: str, text: str) -> None:
+    screen.line()
+    screen.trimmed(screen.styled(title, "dim"))
+    for each in text.rstrip("\n").split("\n"):
+        screen.line(f"  {_harmless(each)}")
+
+
+def _harmless(text: str) -> str:
+    """Keep what a task printed from steering the terminal."""
+    return "".join(c if c.isprintable() or c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def _text(value: object) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value or "")
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, Mapping):
+        return " ".join(f"{key}={each}" for key, each in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_plain(each) for each in value)
+    return "" if value is None else str(value)

@@ -1,0 +1,154 @@
+"""The verbs that look at tasks: list, show, explain. (Others: task_changes.py, task_output.py.)"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Annotated, Any
+
+import typer
+
+from ..protocol import ids
+from . import screen, task_changes, task_output, views
+from .commands import Session, command
+from .refs import TERMINAL, Filters, listing, select_one
+from .screen import Column
+from .task_page import show_explanation, show_task
+from .writing import age, counted, one_line, span
+
+__all__ = ["task_changes", "task_output"]  # they register their commands when they are loaded
+
+LIMIT_DEFAULT = 100
+LIMIT_MAX = 1_000
+COLUMNS = (
+    Column("NUMBER", right=True),
+    Column("NAME", wide=True),
+    Column("STATE"),
+    Column("NODE"),
+    Column("TRY", right=True),
+    Column("AGE", right=True),
+    Column("TOOK", right=True),
+    Column("OWNER"),
+    Column("ID"),
+)
+Limit = Annotated[
+    int, typer.Option(metavar="N", min=1, max=LIMIT_MAX, help="Rows to show.")
+]
+Cursor = Annotated[
+    str, typer.Option(metavar="CURSOR", help="Go on where the last page ended.")
+]
+Ref = Annotated[str, typer.Argument(metavar="TASK", help="An id, a number or `last`.")]
+
+
+@command(
+    "task list",
+    example="remuda task list --state failed --limit 20\nremuda task list --active --json",
+)
+def task_list(
+    session: Session, filters: Filters, limit: Limit = LIMIT_DEFAULT, cursor: Cursor = ""
+) -> None:
+    """List tasks in every state, newest first."""
+    with session.connect() as link:
+        page = listing(link, filters, limit, cursor)
+    if session.json:
+        screen.document([views.task(row) for row in page.rows])
+    elif session.quiet:
+        for row in page.rows:
+            screen.line(row["id"])
+        return
+    else:
+        _table(page.rows)
+    _shown(len(page.rows), page.total, page.cursor)
+
+
+@command("ps", example="remuda ps")
+def ps(session: Session, filters: Filters, limit: Limit = LIMIT_DEFAULT) -> None:
+    """List the tasks that have not ended (short for `task list --active`)."""
+    values = {name: getattr(filters, name) for name in Filters.__dataclass_fields__}
+    task_list(session, Filters(**values | {"active": True}), limit)
+
+
+@command("task show", example="remuda task show last\nremuda task show 12 --json")
+def task_show(
+    session: Session,
+    task: Annotated[str, typer.Argument(metavar="TASK", help="An id, a number or `last`.")],
+) -> None:
+    """Show all that is known of a task, every try included."""
+    from ..client import control
+
+    with session.connect() as link:
+        body = control.show_task(link, select_one(link, task))
+    if session.json:
+        screen.document(views.task_in_full(body))
+    elif session.quiet:
+        screen.line(body["id"])
+    else:
+        show_task(body)
+
+
+@command("task explain", example="remuda task explain 12")
+def task_explain(session: Session, task: Ref) -> None:
+    """Say why a task is where it is: what it waits for, and which nodes refused it why."""
+    from ..client import control
+
+    with session.connect() as link:
+        body = control.explain(link, select_one(link, task))
+    if session.json:
+        screen.document(views.plain(body))
+    else:
+        show_explanation(body)
+
+
+@command("why", example="remuda why last")
+def why(session: Session, task: Ref = "last") -> None:
+    """Say why a task is where it is (short for `task explain`)."""
+    task_explain(session, task)
+
+
+def _table(rows: list[dict[str, Any]]) -> None:
+    now_ms = int(time.time() * 1000)
+    screen.table(COLUMNS, [_cells(row, now_ms) for row in rows])
+
+
+def _cells(row: dict[str, Any], now_ms: int) -> list[Any]:
+    return [
+        str(row["number"]),
+        one_line(row.get("name", ""), 60),
+        state_cell(row),
+        row.get("node") or "-",
+        str(row.get("attempt") or "-"),
+        age((now_ms - row["created_ms"]) / 1000),
+        took(row, now_ms),
+        row.get("owner", ""),
+        screen.styled(row["id"], "dim"),
+    ]
+
+
+def state_cell(row: dict[str, Any]) -> Any:
+    """Return the state with what makes it clearer: progress, or how it failed."""
+    text = screen.state(row["state"])
+    done = views.progress(row)
+    if row["state"] == "running" and done is not None:
+        text.append(f" {done:.0%}")
+    elif row["state"] == "failed" and row.get("code"):
+        text.append(f" {row['code']}", "red")
+    return text
+
+
+def took(row: dict[str, Any], now_ms: int) -> str:
+    """Write how long the last try took, or takes so far."""
+    started, ended = row.get("started_ms", 0), row.get("ended_ms", 0)
+    if not started:
+        return "-"
+    if ended:
+        return span((ended - started) / 1000)
+    return span((now_ms - started) / 1000) if row["state"] not in TERMINAL else "-"
+
+
+def _shown(rows: int, total: int, cursor: str) -> None:
+    """Say how many of how many were shown, to people only."""
+    if rows < total or cursor:
+        remark = f"{rows:,} of {total:,} shown"
+        screen.remark(f"{remark}; more: --cursor {cursor}" if cursor else remark)
+    elif total == 0:
+        screen.remark("no tasks")

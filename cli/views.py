@@ -1,0 +1,82 @@
+"""Which keys do `--json` rows have? One builder per thing; people's tables start from them too.
+
+Keys are snake_case and stable, states lower case, times RFC 3339 in UTC or null, sizes in bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .writing import rfc3339
+
+Row = Mapping[str, Any]
+_TIMES = {
+    "created_ms": "created_at",
+    "started_ms": "started_at",
+    "ended_ms": "ended_at",
+    "granted_ms": "granted_at",
+    "revoked_ms": "revoked_at",
+    "seen_ms": "seen_at",
+    "next_try_ms": "next_try_at",
+}
+
+
+def task(row: Row) -> dict[str, Any]:
+    """Return a task of a listing."""
+    return {
+        "id": row["id"],
+        "number": row["number"],
+        "batch": row.get("batch") or None,
+        "name": row.get("name", ""),
+        "kind": row.get("kind", ""),
+        "state": row["state"],
+        "code": row.get("code") or None,
+        "owner": row.get("owner", ""),
+        "node": row.get("node") or None,
+        "attempt": row.get("attempt", 0),
+        "priority": row.get("priority"),
+        "progress": progress(row),
+        "progress_text": row.get("progress_text") or None,
+        "tags": row.get("tags", {}),
+        "retry_of": row.get("retry_of") or None,
+        "created_at": rfc3339(row.get("created_ms")),
+        "started_at": rfc3339(row.get("started_ms")),
+        "ended_at": rfc3339(row.get("ended_ms")),
+    }
+
+
+def task_in_full(document: Row) -> dict[str, Any]:
+    """Return all that is known of one task, its attempts and its end included."""
+    result = dict(document.get("result") or {})
+    details = plain(result.get("details") or {})
+    return {
+        **task(document),
+        "once": document.get("once") or None,
+        "request": plain(document.get("spec") or {}),
+        "attempts": [plain(each) for each in document.get("attempts", [])],
+        "exit_code": details.get("exit_code"),
+        "signal": details.get("signal"),
+        "message": details.get("message"),
+        "result": details,
+    }
+
+
+def progress(row: Row) -> float | None:
+    """Return the progress from 0 to 1; None when the task told none."""
+    milli = row.get("progress_milli", -1)
+    return None if milli is None or milli < 0 else milli / 1000
+
+
+def plain(value: Any) -> Any:
+    """Turn a document into what JSON can hold: times as text, bytes as text where they are."""
+    if isinstance(value, Mapping):
+        return {
+            _TIMES.get(str(key), str(key)): rfc3339(each) if key in _TIMES else plain(each)
+            for key, each in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        return [plain(each) for each in value]
+    if isinstance(value, (bytes, bytearray)):
+        return bytes(value).decode(errors="replace")
+    return value

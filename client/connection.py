@@ -1,0 +1,111 @@
+"""How does one ask the scheduler something and wait for the answer?"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TypeVar
+
+from ..config import cluster as clusters
+from ..protocol import codec
+from ..protocol.errors import RemudaError
+from ..protocol.messages import Message
+from .courier import Courier
+from .exchange import Receiver, Reply
+
+REQUEST_TIMEOUT_S = 30.0
+Answer = TypeVar("Answer", bound=Message)
+
+
+class Connection:
+    """A pipelined connection to one scheduler, safe to use from many threads.
+
+    Dials at the first request. After a fork the child must open its own.
+    """
+
+    def __init__(
+        self, ref: clusters.ClusterRef, *, request_timeout_s: float = REQUEST_TIMEOUT_S
+    ) -> None:
+        dialled = clusters.connection(ref)
+        self.cluster = dialled.cluster
+        self.name = dialled.name
+        self.request_timeout_s = request_timeout_s
+        self._pid = os.getpid()
+        self.courier = Courier(lambda: clusters.connection(ref))
+        self._finalizer = weakref.finalize(self, _close, self.courier, self._pid)
+
+    @property
+    def endpoint(self) -> str:
+        """Return the address that is dialled now."""
+        return self.courier.endpoint
+
+    def request(
+        self, message: Message, kind: type[Answer], *, timeout_s: float | None = None
+    ) -> Answer:
+        """Ask and wait; raises what the scheduler refuses with, or Unreachable."""
+        self.check_usable()
+        answered: Future[Reply] = Future()
+        receiver = settle(answered)
+        patience_s = self.request_timeout_s if timeout_s is None else timeout_s
+        self.courier.post(codec.encode(message, 0), receiver, patience_s=patience_s)
+        return expect(answered.result(), kind)
+
+    def check_usable(self) -> None:
+        """Raise when the caller could wait here for ever: after a fork, or on our own thread."""
+        if os.getpid() != self._pid:
+            raise RemudaError(
+                "this client was made before a fork: open a new Client in the child process"
+            )
+        if self.courier.is_current_thread:
+            raise RuntimeError("a request from the client's own thread would never be answered")
+
+    def close(self) -> None:
+        """Hang up; whoever still waits gets an error. Safe to call twice."""
+        self._finalizer()
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_connection(
+    *,
+    home: Path | None = None,
+    cluster: str | None = None,
+    endpoint: str | None = None,
+    request_timeout_s: float = REQUEST_TIMEOUT_S,
+) -> Connection:
+    """Find the cluster that arguments, environment or files name, and prepare to dial it."""
+    ref = clusters.find_cluster(home=home, cluster=cluster, endpoint=endpoint)
+    return Connection(ref, request_timeout_s=request_timeout_s)
+
+
+def settle(answered: Future[Reply]) -> Receiver:
+    """Make a receiver that puts its outcome into a future."""
+
+    def receive(outcome: Reply | RemudaError) -> None:
+        if isinstance(outcome, RemudaError):
+            answered.set_exception(outcome)
+        else:
+            answered.set_result(outcome)
+
+    return receive
+
+
+def expect(reply: Reply, kind: type[Answer]) -> Answer:
+    """Return the message of a reply; raises when the scheduler answered something else."""
+    if not isinstance(reply.message, kind):
+        raise RemudaError(
+            f"the scheduler answered {type(reply.message).__name__} instead of {kind.__name__}: "
+            "are both of the same version?"
+        )
+    return reply.message
+
+
+def _close(courier: Courier, pid: int) -> None:
+    if os.getpid() == pid:  # a forked child must not touch the sockets of its parent
+        courier.close()

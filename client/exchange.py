@@ -1,0 +1,250 @@
+"""When is a request sent, sent again, answered or given up?
+
+Every request is safe to repeat, so it is sent again, the same bytes, when its answer is late or
+the connection was lost meanwhile. All of this runs on the courier's thread.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import zmq
+
+from ..config.cluster import Connection as Dial
+from ..config.keys import fingerprint
+from ..protocol import codec
+from ..protocol.errors import RemudaError, Unreachable, from_wire
+from ..protocol.messages import Failure, Message
+from .channel import Channel, News
+
+RECEIVE_BATCH = 64
+IDLE_S = 3600.0
+RESEND_S_MAX = 30.0
+RESEND_FACTOR = 1.5
+REDIAL_S = 1.0
+REDIAL_S_MAX = 15.0
+REFUSALS_MAX = 5
+CONNECT_S = 5.0
+
+
+class Reply(NamedTuple):
+    """An answer, the epoch of the scheduler that gave it, and how often the request was sent."""
+
+    message: Message
+    epoch: int
+    tries: int
+
+
+Receiver = Callable[[Reply | RemudaError], None]
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """A request on its way.
+
+    Each try may take `answer_s`; all of them `patience_s`, where 0 means as long as it takes.
+    """
+
+    correlation: bytes
+    payload: bytes
+    receiver: Receiver
+    answer_s: float
+    patience_s: float
+    asked_at: float
+    resend_at: float = 0.0
+    tries: int = 0
+
+    def on_sent(self, now: float) -> None:
+        """Note one more try and when the next is due."""
+        grown_s = min(RESEND_S_MAX, self.answer_s * RESEND_FACTOR**self.tries)
+        jitter = random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards nothing
+        self.resend_at = now + max(grown_s, self.answer_s) * jitter
+        self.tries += 1
+
+    def gives_up_at(self, joined_ever: bool) -> float:
+        """Return when to stop: soon, where no scheduler was ever seen."""
+        if not self.patience_s:
+            return float("inf")
+        return self.asked_at + (self.patience_s if joined_ever else min(CONNECT_S, self.patience_s))
+
+
+class Exchange:
+    """The open requests and the channel they go through. `dial` says where the scheduler is."""
+
+    def __init__(self, dial: Callable[[], Dial]) -> None:
+        self._dial = dial
+        self.dialled = dial()
+        self.channel: Channel | None = None
+        self._requests: dict[bytes, Request] = {}
+        self._unsent: deque[Request] = deque()
+        self._joined_ever = False
+        self._lost = False
+        self._handshakes_failed = 0
+        self._refusals = 0
+        self._redial_at = 0.0
+
+    def accept(self, request: Request) -> None:
+        """Take a request on."""
+        self._requests[request.correlation] = request
+        self._unsent.append(request)
+        if self.channel is None and request.patience_s:
+            self._redial_at = 0.0  # somebody asks now: a refused key may be admitted by now
+
+    def turn(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+        """Do what is due."""
+        if self.channel is None and self._requests and time.monotonic() >= self._redial_at:
+            self._open(context)
+        self._receive()
+        self._expire(time.monotonic())
+        self._send()
+
+    @property
+    def wants_to_send(self) -> bool:
+        """Tell whether requests wait for the connection."""
+        return bool(self._unsent)
+
+    def next_at(self) -> float:
+        """Return when something is due."""
+        times = [time.monotonic() + IDLE_S]
+        for request in self._requests.values():
+            times.append(request.gives_up_at(self._joined_ever))
+            if request.resend_at:
+                times.append(request.resend_at)
+        if self.channel is None and self._requests:
+            times.append(self._redial_at)
+        return min(times)
+
+    def close(self, error: RemudaError) -> None:
+        """Hang up and give `error` to everyone who waits."""
+        self._hang_up()
+        for request in list(self._requests.values()):
+            self._finish(request, error)
+
+    def _open(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+        self._follow_the_address()
+        try:
+            self.channel = Channel(context, self.dialled)
+        except zmq.ZMQError as error:
+            self._redial_at = time.monotonic() + REDIAL_S_MAX
+            failure = Unreachable(f"cannot dial {self.dialled.endpoint}: {error}")
+            for request in list(self._requests.values()):
+                self._finish(request, failure)
+            return
+        self._unsent = deque(self._requests.values())
+
+    def _hang_up(self) -> None:
+        if self.channel is not None:
+            self.channel.close()
+            self.channel = None
+
+    def _follow_the_address(self) -> None:
+        """Dial anew where the scheduler lives somewhere else now, or with another key."""
+        try:
+            dialled = self._dial()
+        except (RemudaError, OSError):
+            return  # what we had may come back
+        if dialled != self.dialled:
+            self.dialled = dialled
+            self._hang_up()
+            self._redial_at = 0.0
+
+    def _send(self) -> None:
+        now = time.monotonic()
+        while self._unsent and self.channel is not None:
+            request = self._unsent[0]
+            if request.correlation in self._requests:
+                if not self.channel.send(request.correlation, request.payload):
+                    return
+                request.on_sent(now)
+            self._unsent.popleft()
+
+    def _receive(self) -> None:
+        if self.channel is None:
+            return
+        for _ in range(RECEIVE_BATCH):
+            received = self.channel.receive()
+            if received is None:
+                break
+            request = self._requests.get(received[0])
+            if request is not None:
+                self._finish(request, _read(received[1], request.tries))
+        for event in self.channel.news():
+            self._on_news(event)
+
+    def _on_news(self, event: News) -> None:
+        if event is News.JOINED:
+            self._joined_ever = True
+            self._handshakes_failed = self._refusals = 0
+            if self._lost:  # with a connection: what it swallowed is sent again, without waiting
+                self._lost = False
+                self._unsent = deque(self._requests.values())
+        elif event is News.FAILED:
+            self._handshakes_failed += 1
+        elif event is News.LOST:
+            self._lost = True
+            self._follow_the_address()
+        elif event is News.REFUSED:
+            self._on_refused()
+
+    def _on_refused(self) -> None:
+        """Tell all who wait; libzmq never tries again with this socket, so it goes."""
+        self._hang_up()
+        self._refusals += 1
+        self._redial_at = time.monotonic() + min(REDIAL_S_MAX, REDIAL_S * 2.0**self._refusals)
+        error = Unreachable(
+            f"the scheduler at {self.dialled.endpoint} does not admit our key "
+            f"{self.dialled.name!r} ({fingerprint(self.dialled.key.public)}): "
+            "ask its operator for `remuda key allow`"
+        )
+        for request in list(self._requests.values()):
+            if request.patience_s or self._refusals >= REFUSALS_MAX:
+                self._finish(request, error)
+
+    def _expire(self, now: float) -> None:
+        for request in list(self._requests.values()):
+            if now >= request.gives_up_at(self._joined_ever):
+                self._finish(request, self._unreachable(request, now - request.asked_at))
+            elif request.resend_at and now >= request.resend_at:
+                request.resend_at = 0.0
+                self._follow_the_address()
+                self._unsent.append(request)
+
+    def _unreachable(self, request: Request, waited_s: float) -> Unreachable:
+        endpoint = self.dialled.endpoint
+        if self._handshakes_failed:
+            return Unreachable(
+                f"{endpoint} answers, but not as our scheduler: its key is not the one that "
+                "we know, or it is not remuda; check the endpoint and the key file"
+            )
+        if not self._joined_ever:
+            return Unreachable(
+                f"no scheduler answers at {endpoint} (waited {waited_s:.0f} s): "
+                "start one with `remuda up`, or check --home, --cluster or --endpoint"
+            )
+        return Unreachable(
+            f"the scheduler at {endpoint} gave no answer within {waited_s:.0f} s "
+            f"({request.tries} tries): what was asked may or may not have happened"
+        )
+
+    def _finish(self, request: Request, outcome: Reply | RemudaError) -> None:
+        if self._requests.pop(request.correlation, None) is not None:
+            request.receiver(outcome)
+
+
+def _read(payload: bytes, tries: int) -> Reply | RemudaError:
+    """Decode a reply; a typed refusal becomes its error."""
+    try:
+        epoch, message = codec.decode(payload)
+    except RemudaError as error:
+        return error
+    if isinstance(message, Failure):
+        retry_after_s = message.retry_after_ms / 1000
+        return from_wire(
+            message.code, message.message, field=message.field, retry_after_s=retry_after_s
+        )
+    return Reply(message, epoch, tries)

@@ -1,0 +1,248 @@
+"""How do tasks come to know of their ends? One watching session per client.
+
+Futures resolve only from what WATCH and STATES say, never from a submit reply. All of this but
+`submit` and `adopt` runs on the courier's thread, so that it needs no locks of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
+from itertools import islice
+
+from ..protocol import codec
+from ..protocol.errors import NotAllowed, RemudaError, Unreachable
+from ..protocol.ids import from_bytes, member, to_bytes
+from ..protocol.messages import Changes, States, Submit, Submitted, Watch
+from .callbacks import Callbacks
+from .connection import Connection, expect
+from .courier import RESEND_S, ClientClosed
+from .exchange import Reply
+from .outcome import Standing
+from .task import Task, break_off, resolve
+
+POLL_S = 20.0
+STATES_SLICE = 2_000
+EARLY_MAX = 50_000
+AGAIN_S = 1.0
+
+_log = logging.getLogger("remuda")
+
+
+class Session:
+    """The open tasks of one client and the one long poll that hears of them."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.key = os.urandom(16)
+        self.condition = threading.Condition()
+        self._courier = connection.courier
+        self._callbacks = Callbacks()
+        self._open: dict[bytes, Task] = {}
+        self._cursor = (0, 0)
+        self._begun = False
+        self._watching = False
+        self._asking = False
+        self._doubtful: dict[bytes, None] = {}
+        self._submitting = 0
+        self._early: dict[bytes, Standing] = {}
+
+    def submit(self, message: Submit) -> Future[list[Task]]:
+        """Send a submission; the future gives its tasks once they are stored."""
+        self.connection.check_usable()
+        stored: Future[list[Task]] = Future()
+        resync = any(message.once)
+        if not self._begun:
+            self._begun = True
+            self._courier.call_soon(self._begin)
+
+        def receive(outcome: Reply | RemudaError) -> None:
+            self._submitting -= 1
+            try:
+                if isinstance(outcome, RemudaError):
+                    raise outcome
+                stored.set_result(self._on_stored(outcome, resync=resync))
+            except RemudaError as error:
+                stored.set_exception(error)
+            self._forget_early()
+
+        def count() -> None:
+            self._submitting += 1
+
+        payload = codec.encode(message, 0)
+        self._courier.call_soon(count)
+        self._courier.post(payload, receive, patience_s=self.connection.request_timeout_s)
+        return stored
+
+    def adopt(self, keys: Sequence[bytes], batch: bytes = b"") -> list[Task]:
+        """Watch tasks that were submitted elsewhere; returns them with what is known now."""
+        adopted: Future[list[Task]] = Future()
+
+        def take_on() -> None:
+            tasks = [self._open.get(key) or Task(self, key, batch) for key in keys]
+            self._open.update(zip(keys, tasks, strict=True))
+            self._kick()
+            adopted.set_result(tasks)
+
+        known = self._states(keys)
+        self._courier.call_soon(take_on)
+        tasks = adopted.result()
+        self._courier.call_soon(lambda: self._apply(known))
+        self._flush()
+        return tasks
+
+    def close(self) -> None:
+        """Stop watching; tasks that are still open raise ClientClosed from now on."""
+        error = ClientClosed(
+            "the client was closed before this task ended; `Client().task(id)` finds it again"
+        )
+        if not self._courier.is_current_thread:
+            self._courier.call_soon(lambda: self._break_off(error))
+        self.connection.close()
+        self._callbacks.close()
+
+    def _states(self, keys: Sequence[bytes]) -> list[Standing]:
+        from .control import states
+
+        return states(self.connection, keys, session=self.key)
+
+    def _flush(self) -> None:
+        """Wait until the courier has done what was handed to it before."""
+        passed: Future[None] = Future()
+        self._courier.call_soon(lambda: passed.set_result(None))
+        passed.result()
+
+    # --- on the courier's thread --------------------------------------------------------------
+
+    def _begin(self) -> None:
+        """Learn where to watch from, before the first submission reaches the scheduler."""
+
+        def receive(outcome: Reply | RemudaError) -> None:
+            if isinstance(outcome, Reply) and self._cursor == (0, 0):
+                changes = expect(outcome, Changes)
+                self._cursor = (changes.epoch, changes.seq)
+
+        message = codec.encode(States([], self.key), 0)
+        self._courier.post(message, receive, patience_s=self.connection.request_timeout_s)
+
+    def _on_stored(self, reply: Reply, *, resync: bool) -> list[Task]:
+        stored = expect(reply, Submitted)
+        keys: Iterable[bytes] = stored.tasks
+        if stored.batch:
+            first = member(from_bytes(stored.batch), stored.offset)
+            keys = (to_bytes(number) for number in range(first, first + stored.count))
+        tasks = [
+            Task(self, key, stored.batch, stored.first_number + index)
+            for index, key in enumerate(keys)
+        ]
+        known = self._open
+        tasks = [known.setdefault(task.key, task) for task in tasks]
+        if self._early:
+            self._apply([self._early.pop(task.key) for task in tasks if task.key in self._early])
+        if resync or reply.tries > 1:  # stored before: they may have ended unheard
+            self._doubtful.update((task.key, None) for task in tasks)
+        self._kick()
+        return tasks
+
+    def _kick(self) -> None:
+        """Keep one WATCH outstanding while tasks are open, and one STATES while some are in doubt."""
+        if self._open and not self._watching:
+            self._watching = True
+            message = codec.encode(Watch(self.key, *self._cursor, int(POLL_S * 1000)), 0)
+            self._courier.post(
+                message, self._on_watched, patience_s=0, answer_s=POLL_S + RESEND_S
+            )
+        if self._doubtful and not self._asking:
+            self._doubtful = {key: None for key in self._doubtful if key in self._open}
+            asked = list(islice(self._doubtful, STATES_SLICE))
+            if asked:
+                self._asking = True
+                message = codec.encode(States(asked, self.key), 0)
+                self._courier.post(message, self._on_states, patience_s=0)
+
+    def _on_watched(self, outcome: Reply | RemudaError) -> None:
+        self._watching = False
+        if isinstance(outcome, RemudaError):
+            self._on_deaf(outcome)
+            return
+        changes = expect(outcome, Changes)
+        self._cursor = (changes.epoch, changes.seq)
+        self._apply(_standings(changes))
+        if changes.gap:
+            self._doubtful.update(dict.fromkeys(self._open))
+        self._kick()
+
+    def _on_states(self, outcome: Reply | RemudaError) -> None:
+        self._asking = False
+        if isinstance(outcome, RemudaError):
+            self._on_deaf(outcome)
+            return
+        standings = _standings(expect(outcome, Changes))
+        for standing in standings:
+            self._doubtful.pop(standing.task, None)
+        self._apply(standings)
+        if standings:
+            self._kick()
+        else:
+            self._courier.call_later(AGAIN_S, self._kick)
+
+    def _on_deaf(self, error: RemudaError) -> None:
+        """Try again after a refusal that may pass; else let the open tasks know."""
+        if isinstance(error, (NotAllowed, Unreachable, ClientClosed)):
+            self._break_off(error)
+            return
+        _log.warning("remuda: watching tasks failed, trying again: %s", error)
+        self._courier.call_later(max(AGAIN_S, error.retry_after_s), self._kick)
+
+    def _apply(self, standings: Sequence[Standing]) -> None:
+        known = []
+        for standing in standings:
+            task = self._open.get(standing.task)
+            if task is None:
+                self._keep_early(standing)
+                continue
+            known.append((task, standing))
+            if standing.has_ended:
+                del self._open[standing.task]
+        if known:
+            with self.condition:
+                with_callbacks = resolve(known)
+                self.condition.notify_all()
+            self._callbacks.run(with_callbacks)
+
+    def _keep_early(self, standing: Standing) -> None:
+        """Keep news that overtook the reply to its submission."""
+        if self._submitting:
+            if len(self._early) >= EARLY_MAX:
+                self._early.pop(next(iter(self._early)))
+            self._early[standing.task] = standing
+
+    def _forget_early(self) -> None:
+        if not self._submitting:
+            self._early.clear()
+
+    def _break_off(self, error: RemudaError) -> None:
+        tasks = list(self._open.values())
+        self._open.clear()
+        with self.condition:
+            with_callbacks = break_off(tasks, error)
+            self.condition.notify_all()
+        self._callbacks.run(with_callbacks)
+
+
+def _standings(changes: Changes) -> list[Standing]:
+    return list(
+        map(
+            Standing,
+            changes.tasks,
+            changes.states,
+            changes.codes,
+            changes.attempts,
+            changes.nodes,
+            changes.values,
+            changes.details,
+        )
+    )

@@ -1,0 +1,182 @@
+"""What does a user hold of a task: a future with an id."""
+
+from __future__ import annotations
+
+import concurrent.futures
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+from ..protocol import ids
+from ..protocol.errors import NotFound, RemudaError
+from . import control, output
+from .outcome import Standing, TaskCancelled, error_of, value_of
+
+if TYPE_CHECKING:
+    from .session import Session
+
+_PENDING = concurrent.futures._base.PENDING
+_RUNNING = concurrent.futures._base.RUNNING
+_CANCELLED = concurrent.futures._base.CANCELLED_AND_NOTIFIED
+_FINISHED = concurrent.futures._base.FINISHED
+_DONE = frozenset({_CANCELLED, _FINISHED})
+
+
+class Task(Future[Any]):
+    """A task on the cluster, as a `concurrent.futures.Future` that the watching session resolves.
+
+    All tasks of a client share one condition, so that a thousand ends cost one lock and one
+    wake-up. `state`, `code`, `node` and `attempt` are the last known; `refresh()` asks.
+    """
+
+    def __init__(self, session: Session, key: bytes, batch: bytes = b"", number: int = 0) -> None:
+        super().__init__()
+        self._condition = session.condition
+        self._session = session
+        self.key = key
+        self.batch_key = batch
+        self.number = number
+        self.standing = Standing(key, "queued")
+        self.progress: tuple[float, str] = (0.0, "")
+        self._broken: RemudaError | None = None
+        self._has_value = False
+
+    @property
+    def id(self) -> str:
+        """Return the id as people write it: a ULID, or `ULID.index` in a batch."""
+        batch = ids.from_bytes(self.batch_key) if self.batch_key else 0
+        return ids.format_id(ids.from_bytes(self.key), batch)
+
+    @property
+    def state(self) -> str:
+        """Return where the task stood when it was last heard of."""
+        return self.standing.state
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for the end and return the value; a command gives a CompletedTask.
+
+        Raises TaskFailed, TaskCancelled, NotFound (its result has expired) or TimeoutError.
+        """
+        self._wait_ended(timeout)
+        if self._broken is not None:
+            raise self._broken
+        if not self._has_value:
+            self._result = value_of(self.standing, self.id)
+            self._has_value = True
+        return self._result
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Wait for the end and return its error, None after a success; raises TaskCancelled."""
+        self._wait_ended(timeout)
+        if self._broken is not None:
+            return self._broken
+        if self.standing.state == "succeeded":
+            return None
+        error = error_of(self.standing, self.id)
+        if isinstance(error, TaskCancelled):
+            raise error
+        return error
+
+    def cancel(self, grace_s: float | None = None) -> bool:
+        """Ask the scheduler to stop the task, running or not; True once that is accepted.
+
+        False when it has ended already. The end itself arrives as for any task.
+        """
+        verdicts = control.cancel(self._session.connection, [self.key], grace_s=grace_s)
+        verdict = verdicts[0][1] if verdicts else "not_found"
+        if verdict == "not_found":
+            raise NotFound(f"task {self.id} is not known any more")
+        return verdict in ("cancelled", "stopping") or self.cancelled()
+
+    def refresh(self) -> Task:
+        """Ask how the task stands and how far it is."""
+        document = control.show_task(self._session.connection, self.key)
+        self.number = int(document.get("number") or self.number)
+        self.progress = progress_of(document)
+        self._session.adopt([self.key])
+        return self
+
+    def logs(self, *, stream: str = "out", follow: bool = False, attempt: int = 0) -> Iterator[str]:
+        """Yield what the task printed as text; with `follow` until it ends, over its retries."""
+        link = self._session.connection
+        pieces = output.follow(link, self.key, streams=(stream,), attempt=attempt, follow=follow)
+        return output.as_text(pieces)
+
+    def explain(self) -> dict[str, Any]:
+        """Ask why the task is where it is."""
+        return control.explain(self._session.connection, self.key)
+
+    def __repr__(self) -> str:
+        return f"<Task {self.id} {self.standing.state}>"
+
+    def _wait_ended(self, timeout: float | None) -> None:
+        if self._state in _DONE:
+            return
+        self._session.connection.check_usable()
+        with self._condition:
+            if not self._condition.wait_for(lambda: self._state in _DONE, timeout):
+                raise TimeoutError(f"task {self.id} is still {self.standing.state}")
+
+    def _get_snapshot(self) -> tuple[bool, bool, object, BaseException | None]:
+        """Answer asyncio (from 3.14 on) like `done`, `cancelled`, `result` and `exception`."""
+        if self._state not in _DONE:
+            return False, False, None, None
+        if self._state == _CANCELLED:
+            return True, True, None, None
+        error = self.exception(0)
+        return True, False, None if error else self.result(0), error
+
+
+def resolve(news: Iterable[tuple[Task, Standing]]) -> list[Task]:
+    """Take in where tasks of one session stand now; return those that have callbacks to run.
+
+    The caller holds the session's condition and notifies it. What has ended stays as it is.
+    """
+    with_callbacks = []
+    for task, standing in news:
+        if task._state in _DONE:
+            continue
+        task.standing = standing
+        if not standing.has_ended:
+            task._state = _RUNNING if standing.state in ("running", "stopping") else _PENDING
+            continue
+        _finish(task, cancelled=standing.state == "cancelled")
+        if task._done_callbacks:
+            with_callbacks.append(task)
+    return with_callbacks
+
+
+def break_off(tasks: Iterable[Task], error: RemudaError) -> list[Task]:
+    """Fail tasks of which nothing more will be heard; otherwise like `resolve`."""
+    with_callbacks = []
+    for task in tasks:
+        if task._state not in _DONE:
+            task._broken = error
+            _finish(task, cancelled=False)
+            if task._done_callbacks:
+                with_callbacks.append(task)
+    return with_callbacks
+
+
+def _finish(task: Task, *, cancelled: bool) -> None:
+    task._state = _CANCELLED if cancelled else _FINISHED
+    for waiter in task._waiters:
+        if cancelled:
+            waiter.add_cancelled(task)
+        elif task._broken is not None or task.standing.state != "succeeded":
+            waiter.add_exception(task)
+        else:
+            waiter.add_result(task)
+
+
+def run_callbacks(task: Task) -> None:
+    """Run what was added with `add_done_callback`."""
+    task._invoke_callbacks()  # type: ignore[attr-defined]  # of Future, absent from its stub
+
+
+def progress_of(document: dict[str, Any]) -> tuple[float, str]:
+    """Read fraction and text of the progress from a task's document."""
+    found = document.get("progress")
+    if isinstance(found, dict):
+        return float(found.get("fraction") or 0.0), str(found.get("text") or "")
+    return 0.0, ""

@@ -1,0 +1,141 @@
+"""Which cluster is meant: option > environment > `/etc/remuda` > the home of `up`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..protocol.errors import Invalid, NotFound, Unreachable
+from .endpoints import read_endpoints
+from .home import HOME_VARIABLE, Home, default_home
+from .keys import Identity, KeyFileError, KeyPair, fingerprint, load_identity
+
+ETC = Path("/etc/remuda")
+CLIENT = "client"  # whose key a home keeps for its owner
+CLUSTERS = "clusters"  # directory, beside homes' keys, of the identities that `login` writes
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterRef:
+    """A cluster that was named: by a home, or by an identity file, or both; and by what."""
+
+    home: Home | None
+    identity_file: Path
+    endpoint: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """All that a client needs to dial a scheduler."""
+
+    cluster: str
+    endpoint: str
+    scheduler_public: str
+    key: KeyPair
+    name: str
+
+
+def find_cluster(
+    *,
+    home: Path | None = None,
+    cluster: str | None = None,
+    endpoint: str | None = None,
+    env: Mapping[str, str] | None = None,
+    etc: Path = ETC,
+) -> ClusterRef:
+    """Find the cluster that options, environment or files name; raises NotFound or Invalid.
+
+    An endpoint replaces the address only: the identity comes from what else is named.
+    """
+    variables = os.environ if env is None else env
+    found = _named(home, cluster, "option", variables)
+    address = endpoint or ""
+    if found is None:
+        address = address or variables.get("REMUDA_ENDPOINT", "")
+        env_home = _path(variables.get(HOME_VARIABLE))
+        found = _named(env_home, variables.get("REMUDA_CLUSTER"), "environment", variables)
+    if found is None:
+        found = _on_this_host(etc, default_home(variables))
+    if not address:
+        return found
+    return ClusterRef(None, found.identity_file, _checked(address), found.source)
+
+
+def connection(ref: ClusterRef) -> Connection:
+    """Read what is needed to dial a cluster; raises Unreachable when nothing runs there."""
+    if ref.endpoint or ref.home is None:
+        identity = load_identity(ref.identity_file)
+        return _connection(identity, ref.endpoint or identity.endpoint)
+    running = read_endpoints(ref.home.endpoints_file)
+    if running is None:
+        raise Unreachable(f"no scheduler runs in {ref.home.root}: start one with `remuda up`")
+    identity = load_identity(ref.identity_file)
+    if identity.scheduler_public != running.scheduler_public:
+        # ZeroMQ would only reconnect for ever, without a word.
+        raise KeyFileError(
+            f"{ref.identity_file}: trusts the scheduler {fingerprint(identity.scheduler_public)},"
+            f" but {fingerprint(running.scheduler_public)} runs there: enrol again"
+        )
+    return _connection(identity, running.url("control"))
+
+
+def identities_dir(env: Mapping[str, str]) -> Path:
+    """Find the directory of the identities of remote clusters."""
+    return default_home(env).with_name("remuda-clusters")
+
+
+def _connection(identity: Identity, endpoint: str) -> Connection:
+    return Connection(
+        cluster=identity.cluster,
+        endpoint=endpoint,
+        scheduler_public=identity.scheduler_public,
+        key=identity.key,
+        name=identity.name,
+    )
+
+
+def _named(
+    home: Path | None, cluster: str | None, source: str, env: Mapping[str, str]
+) -> ClusterRef | None:
+    if home is not None and cluster:
+        raise Invalid(f"{source}: a home and a cluster are both named: name one of them")
+    if home is not None:
+        return _of_home(home, source)
+    if not cluster:
+        return None
+    directory = identities_dir(env)
+    path = directory / f"{cluster}.key"
+    if path.parent != directory or not path.is_file():
+        known = sorted(each.stem for each in directory.glob("*.key"))
+        names = ", ".join(known) or "none: use `remuda login`"
+        raise NotFound(f"{source}: no cluster is called {cluster!r}; known are {names}")
+    return ClusterRef(None, path, "", source)
+
+
+def _of_home(root: Path, source: str) -> ClusterRef:
+    home = Home(root.expanduser().absolute())
+    return ClusterRef(home, home.key_file(CLIENT), "", source)
+
+
+def _on_this_host(etc: Path, default: Path) -> ClusterRef:
+    identity = etc / f"{CLIENT}.key"
+    if identity.is_file():
+        return ClusterRef(None, identity, "", str(etc))
+    return _of_home(default, "default")
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text) if text else None
+
+
+def _checked(endpoint: str) -> str:
+    scheme, separator, address = endpoint.partition("://")
+    host, colon, port = address.rpartition(":")
+    if scheme != "tcp" or not separator or not host or not colon or not port.isdigit():
+        raise Invalid(
+            f"{endpoint!r} is not an endpoint: write it like tcp://host:7700", field="endpoint"
+        )
+    return endpoint

@@ -1,0 +1,189 @@
+"""Which values hold: lay the layers over each other, check the whole, remember each origin."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ..protocol.errors import NotFound
+from .contradictions import contradictions
+from .fields import Section
+from .layers import Layer, Leaf, Leaves, Origin, strongest, tree
+from .problems import ConfigError
+from .schema import UnknownKeyError, dotted, field_at, split_key
+from .settings import Settings
+from .toml_lines import KeyPath
+from .written import written
+
+ETC = Path("/etc/remuda")
+DEFAULTS_FILE = Path(__file__).with_name("defaults.toml")
+FOUND_CHARS_MAX = 200
+WORDING = (
+    ("Value error, ", ""),
+    ("Input should be", "it must be"),
+    ("a valid string", "a text"),
+    ("a valid integer", "a whole number"),
+    ("a valid number", "a number"),
+    ("a valid tuple", "a list"),
+    ("String should have", "it must have"),
+    ("Tuple should have", "it must have"),
+    ("Dictionary should have", "it must have"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of `config show`."""
+
+    key: str
+    value: object
+    text: str
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The settings that hold, and where each of them was set."""
+
+    settings: Settings
+    leaves: Mapping[KeyPath, Leaf]
+
+    def get(self, key: str) -> object:
+        """Read one value or table by its dotted key; raises NotFound with the keys there are."""
+        names = self._names(key)
+        value: Any = self.settings
+        for name in names:
+            if isinstance(value, Mapping) and name not in value:
+                raise NotFound(f"{key}: nothing is configured there")
+            value = value[name] if isinstance(value, Mapping) else getattr(value, name)
+        return value
+
+    def origin(self, key: str) -> Origin:
+        """Say where a value was set; what no layer sets stands in the defaults."""
+        return _origin(self.leaves, self._names(key))
+
+    def entries(self) -> list[Entry]:
+        """List every value with its key and origin, in the order of the models."""
+        return [
+            Entry(dotted(names), value, written(names[-1], value), _origin(self.leaves, names))
+            for names, value in _walk(self.settings, ())
+        ]
+
+    @staticmethod
+    def _names(key: str) -> KeyPath:
+        try:
+            return field_at(split_key(key))[0]
+        except UnknownKeyError as error:
+            raise NotFound(f"{key}: unknown key: {error.args[0]}") from error
+
+
+def load(
+    home: Path | None = None,
+    *,
+    options: Mapping[str, object] | None = None,
+    env: Mapping[str, str] | None = None,
+    etc: Path = ETC,
+    files: Sequence[Path] = (),
+) -> Loaded:
+    """Load the configuration of a process.
+
+    `home` is the directory of the cluster, `files` are those named by `--config`, `options` are
+    dotted keys with values (None: not given), `env` is the environment unless told otherwise.
+    Raises ConfigError.
+    """
+    leaves = Leaves()
+    leaves.add_file(DEFAULTS_FILE, Layer.DEFAULTS)
+    leaves.add_directory(etc, Layer.ETC)
+    if home is not None:
+        leaves.add_directory(home, Layer.HOME)
+    for path in files:
+        leaves.add_file(path, Layer.FILE)
+    leaves.add_environment(os.environ if env is None else env)
+    leaves.add_options(options or {})
+    if leaves.problems:
+        raise ConfigError(leaves.problems)
+    return Loaded(_checked(leaves.found), leaves.found)
+
+
+def _checked(found: Mapping[KeyPath, Leaf]) -> Settings:
+    try:
+        settings = Settings.model_validate(tree(found))
+    except ValidationError as error:
+        problems = [_problem(found, dict(detail)) for detail in error.errors()]
+        raise ConfigError(problems) from error
+    broken = [
+        f"{strongest(_origin(found, key) for key in each.keys)}: "
+        + ", ".join(f"{dotted(key)} = {_shown(settings, key)}" for key in each.keys)
+        + f": {each.rule}"
+        for each in contradictions(settings)
+    ]
+    if broken:
+        raise ConfigError(broken)
+    return settings
+
+
+def _problem(found: Mapping[KeyPath, Leaf], detail: dict[str, Any]) -> str:
+    """Say in one line where a value stands, what it is and what is allowed."""
+    names = _setting(tuple(str(part) for part in detail["loc"] if part != "[key]"))
+    if detail["type"] == "missing":
+        return f"{_origin(found, names[:-1])}: {dotted(names)}: is missing"
+    where, key = _origin(found, names), dotted(names)
+    leaf = found.get(names)
+    shown = repr(leaf.value if leaf else detail["input"])
+    if len(shown) > FOUND_CHARS_MAX:
+        shown = f"{shown[:FOUND_CHARS_MAX]}... ({len(shown)} characters)"
+    return f"{where}: {key}: found {shown}; {_allowed(detail, names)}"
+
+
+def _setting(loc: KeyPath) -> KeyPath:
+    """Cut what pydantic adds below a setting (an index, a member of a union) off its path."""
+    for length in range(len(loc), 0, -1):
+        try:
+            field_at(loc[:length])
+        except UnknownKeyError:
+            continue
+        return loc[:length]
+    return loc
+
+
+def _allowed(detail: dict[str, Any], names: KeyPath) -> str:
+    context: dict[str, Any] = detail.get("ctx", {})
+    for name, words in (("ge", "at least"), ("le", "at most")):
+        if name in context:
+            return f"it must be {words} {written(names[-1], context[name])}"
+    message: str = detail["msg"]
+    for pydantics, ours in WORDING:
+        message = message.replace(pydantics, ours)
+    return message
+
+
+def _origin(found: Mapping[KeyPath, Leaf], names: KeyPath) -> Origin:
+    if names in found:
+        return found[names].origin
+    inside = [leaf.origin for path, leaf in found.items() if path[: len(names)] == names]
+    if inside:
+        return strongest(inside)
+    return Origin(Layer.DEFAULTS)
+
+
+def _shown(settings: Settings, names: KeyPath) -> str:
+    value: Any = settings
+    for name in names:
+        value = getattr(value, name)
+    return written(names[-1], value)
+
+
+def _walk(value: Any, names: KeyPath) -> Iterator[tuple[KeyPath, object]]:
+    if isinstance(value, Section):
+        for name in type(value).model_fields:
+            yield from _walk(getattr(value, name), (*names, name))
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _walk(inner, (*names, name))
+    else:
+        yield names, value

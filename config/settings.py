@@ -1,0 +1,75 @@
+"""What can be configured: one frozen model per table, with units in names, defaults and bounds.
+
+The defaults stand a second time, with comments for operators, in `defaults.toml`; a test keeps the
+two alike. Rules that bind several keys are in `contradictions.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from .fields import HOUR_S, KIB, MIB, MINUTE_S, Bytes, Name, Seconds, Section, setting
+from .settings_node import HandlerSettings, NodeSettings, TaskSettings
+from .settings_scheduler import PortPlan, SchedulerSettings
+
+__all__ = [
+    "ClientSettings",
+    "ClusterSettings",
+    "HandlerSettings",
+    "LoggingSettings",
+    "NodeSettings",
+    "PortPlan",
+    "SchedulerSettings",
+    "Settings",
+    "TaskSettings",
+]
+
+HANDLERS_MAX = 256
+
+
+class ClusterSettings(Section):
+    """Which cluster this is."""
+
+    name: Name = setting("local", "the name that status and changes print")
+
+
+class LoggingSettings(Section):
+    """What the daemons log, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = setting(
+        "info", "the least important line to log"
+    )
+    format: Literal["auto", "human", "json"] = setting(
+        "auto", "auto: human on a terminal, else JSON"
+    )
+    value_bytes_max: Bytes = setting(
+        2 * KIB, "longest value in a line; longer ones are cut", 64, MIB
+    )
+
+
+class ClientSettings(Section):
+    """The Python client and the command line."""
+
+    connect_timeout_s: Seconds = setting(5.0, "time to reach the scheduler at first", 0.1, HOUR_S)
+    request_timeout_s: Seconds = setting(
+        10.0, "time for one request, resends included", 0.1, HOUR_S
+    )
+    poll_s: Seconds = setting(20.0, "length of a long poll for changes", 0.1, 10 * MINUTE_S)
+    map_frame_tasks: int = setting(1_000, "tasks in one frame of map", 1, 10_000)
+    map_window_tasks: int = setting(10_000, "tasks that map has open at a time", 1, 10_000_000)
+
+
+class Settings(Section):
+    """The whole configuration."""
+
+    cluster: ClusterSettings = Field(default_factory=ClusterSettings)
+    scheduler: SchedulerSettings = Field(default_factory=SchedulerSettings)
+    node: NodeSettings = Field(default_factory=NodeSettings)
+    tasks: TaskSettings = Field(default_factory=TaskSettings)
+    handlers: Annotated[dict[Name, HandlerSettings], Field(max_length=HANDLERS_MAX)] = Field(
+        default_factory=dict
+    )
+    logging: LoggingSettings = Field(default_factory=LoggingSettings)
+    client: ClientSettings = Field(default_factory=ClientSettings)

@@ -1,0 +1,103 @@
+"""What a node and its tasks can be told: what the node offers, how tasks run, its handlers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from .fields import (
+    DAY_S,
+    GIB,
+    HOUR_S,
+    KIB,
+    MIB,
+    MINUTE_S,
+    Bytes,
+    FilePath,
+    Name,
+    Paths,
+    Seconds,
+    Section,
+    Target,
+    Text,
+    Texts,
+    TextTable,
+    setting,
+)
+
+
+class NodeSettings(Section):
+    """A node agent: what it offers and how it keeps its runners."""
+
+    name: Name | None = setting(None, "the node's name; unset: the host's")
+    cpus: int | None = setting(None, "CPUs to offer; unset: all that it may use", 1, 100_000)
+    memory_bytes: Bytes | None = setting(None, "memory to offer; unset: all that it may use", MIB)
+    gpus: Texts | None = setting(
+        None, "UUIDs of the GPUs to offer; unset: all; an empty list: none"
+    )
+    labels: TextTable = setting({}, "labels that tasks can ask for with --node-label")
+    python_path: Paths = setting((), "directories put on sys.path of functions and handlers")
+    gpu_ids: Literal["uuid", "index"] = setting("uuid", "how CUDA_VISIBLE_DEVICES names GPUs")
+    nvml: FilePath | None = setting(None, "a scripted NVML to use instead of the driver's (tests)")
+    probe_every_s: Seconds = setting(10.0, "how often the GPUs are probed", 0.1, HOUR_S)
+    probe_deadline_s: Seconds = setting(
+        10.0, "time a probe has before it counts as hung", 0.1, 10 * MINUTE_S
+    )
+    state_dir: FilePath | None = setting(
+        None, "directory of runners and their output; unset: in the home"
+    )
+    lock_dir: FilePath = setting(
+        Path("/run/lock/remuda"), "locks by which agents of one host share no GPU"
+    )
+    runners_max: int = setting(256, "runner processes at a time", 1, 10_000)
+    runner_idle_s: Seconds = setting(60.0, "when a runner without work exits", 0.1, DAY_S)
+    attach_backlog_bytes_max: Bytes = setting(
+        8 * MIB, "what a runner holds for a slow agent before it hangs up", 64 * KIB, GIB
+    )
+    prefetch_s: Seconds = setting(0.05, "work of tiny tasks to hold ahead", 0.0, MINUTE_S)
+    prefetch_tasks_max: int = setting(64, "tiny tasks to hold ahead", 0, 10_000)
+    output_bytes_max: Bytes = setting(GIB, "output of finished tasks kept on the node", MIB)
+    reconnect_s_min: Seconds = setting(
+        0.5, "first delay before the scheduler is dialled again", 0.01, MINUTE_S
+    )
+    reconnect_s_max: Seconds = setting(
+        30.0, "longest delay before the scheduler is dialled again", 0.01, HOUR_S
+    )
+
+
+class TaskSettings(Section):
+    """What holds for every task unless it says otherwise."""
+
+    env: TextTable = setting({}, "variables in the environment of every task")
+    grace_s: Seconds = setting(5.0, "time between TERM and KILL at a cancel", 0.0, HOUR_S)
+    keep_dirs_s: Seconds = setting(10 * MINUTE_S, "how long a task's own directory outlives it")
+    output_edge_bytes: Bytes = setting(
+        64 * KIB, "first and last output kept with the result, each", 0, MIB
+    )
+    output_bytes_max: Bytes = setting(64 * MIB, "output of one task kept on its node", 64 * KIB)
+    output_keep_s: Seconds = setting(
+        10 * MINUTE_S, "how long its output stays there after the result"
+    )
+    backoff_s_min: Seconds = setting(1.0, "first delay before a retry", 0.001, HOUR_S)
+    backoff_s_max: Seconds = setting(5 * MINUTE_S, "longest delay before a retry", 0.001, DAY_S)
+    backoff_factor: float = setting(2.0, "growth of the delay from retry to retry", 1.0, 100.0)
+
+
+class HandlerSettings(Section):
+    """A named handler: a class that a worker loads once and calls per task."""
+
+    target: Target = Field(description="the class, as package.module:Class")
+    models: Texts = setting((), "models it serves, as advertised to tasks")
+    workers: int = setting(1, "worker processes", 1, 1024)
+    vram_bytes: Bytes | None = setting(None, "GPU memory of one worker; unset: no GPU", MIB)
+    cpus: float = setting(1.0, "CPUs of one worker", 0.001, 100_000)
+    python: Text | None = setting(None, "reserved: the interpreter to run it with")
+
+    @field_validator("python")
+    @classmethod
+    def _is_reserved(cls, found: str | None) -> str | None:
+        if found is not None:
+            raise ValueError("named interpreters are reserved for a later version: remove this key")
+        return found

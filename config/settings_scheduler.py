@@ -1,0 +1,85 @@
+"""What the scheduler daemon can be told: where it listens, its timers and its limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .fields import (
+    DAY_S,
+    GIB,
+    HOUR_S,
+    KIB,
+    MIB,
+    MINUTE_S,
+    Bytes,
+    FilePath,
+    Seconds,
+    Section,
+    Text,
+    setting,
+)
+
+PORT_MAX = 65_535
+DISPATCH_PORT_OFFSET = 10  # 7700 control .. 7704 store, 7710 and up: one per node
+
+
+@dataclass(frozen=True, slots=True)
+class PortPlan:
+    """Which ports the scheduler binds; 0 means that the kernel chooses."""
+
+    control: int
+    uplink: int
+    heartbeat: int
+    beacon: int
+    dispatch_first: int
+
+
+class SchedulerSettings(Section):
+    """The scheduler daemon: where it listens, its timers and its limits."""
+
+    listen: Text = setting("127.0.0.1", "address to bind; beyond loopback only with keys")
+    port: int = setting(
+        7700, "the control port; the others follow it; 0 takes free ports", 0, PORT_MAX
+    )
+    state_dir: FilePath | None = setting(None, "directory of the journal; unset: in the home")
+    nodes_max: int = setting(1_000, "registered nodes; sizes sockets and descriptors", 1, 10_000)
+    heartbeat_s: Seconds = setting(2.0, "how often a node says what it holds", 0.05, MINUTE_S)
+    suspect_after_s: Seconds = setting(
+        6.0, "silence after which a node gets no new work", 0.1, HOUR_S
+    )
+    lost_after_s: Seconds = setting(
+        60.0, "silence after which a node's tasks run elsewhere", 0.5, DAY_S
+    )
+    lease_s: Seconds = setting(30.0, "how long a grant lives unless renewed", 0.2, HOUR_S)
+    offer_resend_s: Seconds = setting(5.0, "when an unanswered offer is sent again", 0.05, MINUTE_S)
+    offer_tries: int = setting(3, "offers to one node before the task is placed anew", 1, 100)
+    handshake_s: Seconds = setting(
+        3.0, "time a new connection has for its handshake", 0.1, MINUTE_S
+    )
+    lost_nodes_max: int = setting(
+        3, "nodes a task may lose before it is quarantined as poison", 1, 100
+    )
+    queued_tasks_max: int = setting(2_000_000, "queued tasks of the whole cluster", 1, 100_000_000)
+    user_tasks_max: int = setting(1_000_000, "queued tasks of one user", 1, 100_000_000)
+    frame_bytes_max: Bytes = setting(4 * MIB, "one message on the control port", 64 * KIB, 64 * MIB)
+    inline_bytes_max: Bytes = setting(
+        64 * KIB, "an argument or a result that travels in a message", KIB, MIB
+    )
+    batch_tasks_max: int = setting(10_000, "tasks in one all-or-nothing submission", 1, 1_000_000)
+    batch_bytes_max: Bytes = setting(
+        4 * MIB, "bytes of one all-or-nothing submission", 64 * KIB, 64 * MIB
+    )
+    watch_events_max: int = setting(
+        100_000, "changes kept in memory for clients that watch", 1_000, 10_000_000
+    )
+    retention_age_s: Seconds = setting(7 * DAY_S, "how long finished tasks are kept", MINUTE_S)
+    retention_size_bytes: Bytes = setting(
+        10 * GIB, "size of the journal at which the oldest finished tasks go", 16 * MIB
+    )
+
+    def ports(self) -> PortPlan:
+        """Lay the channels out from the control port."""
+        if self.port == 0:
+            return PortPlan(0, 0, 0, 0, 0)
+        first = self.port
+        return PortPlan(first, first + 1, first + 2, first + 3, first + DISPATCH_PORT_OFFSET)

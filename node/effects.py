@@ -1,0 +1,56 @@
+"""What does the core ask of its shell: starts, stops and hand-overs, carried out in order."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .lanes import Lane
+from .task import Attempt, Key
+
+
+class Launch(NamedTuple):
+    """Run a command in a runner of its own."""
+
+    attempt: Attempt
+
+
+class OpenLane(NamedTuple):
+    """Start the warm worker of a lane; `attempt` shows what it is for (None: a resident)."""
+
+    lane: Lane
+    attempt: Attempt | None
+
+
+class Feed(NamedTuple):
+    """Hand calls to a lane's worker, which runs them in this order."""
+
+    lane: Lane
+    attempts: list[Attempt]
+
+
+class CloseLane(NamedTuple):
+    """End a lane's worker; it has no calls."""
+
+    lane: Lane
+
+
+class Stop(NamedTuple):
+    """End an attempt that a runner has; `grace_ms` between TERM and KILL."""
+
+    attempt: Attempt
+    grace_ms: int
+
+
+class TakeBack(NamedTuple):
+    """Take calls back that wait behind a long one; those not started come back."""
+
+    attempts: list[Attempt]
+
+
+class Forget(NamedTuple):
+    """Drop an attempt's result: it is acknowledged."""
+
+    key: Key
+
+
+Effect = Launch | OpenLane | Feed | CloseLane | Stop | TakeBack | Forget

@@ -1,0 +1,184 @@
+"""What follows when an attempt ends or its worker does: slots, lanes, the result, another try."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..protocol.messages import Outcome, Phase
+from . import residents
+from .effects import CloseLane, Forget, TakeBack
+from .lanes import Lane, LaneState
+from .state import Rejection, State
+from .task import Attempt, Ending, Key, ending
+
+RETURNS_MAX = 3
+LONG_CALL_US = 100_000
+HAND_BACK = "handed back: the node is stopping"
+
+
+@dataclass(frozen=True, slots=True)
+class LaneEnd:
+    """How a lane's worker ended: `code` and `message` go to the tasks that it failed to start for.
+
+    `was_loaded` False means that the worker never got ready.
+    """
+
+    lane: int
+    code: str
+    message: str
+    details: bytes = b""
+    was_loaded: bool = True
+
+
+def on_endings(state: State, found: Iterable[Ending], now: int) -> None:
+    """Take in answers of runners: each attempt has exactly one."""
+    pace: dict[str, list[int]] = {}
+    for answer in found:
+        attempt = state.attempts.get((answer.task, answer.number))
+        if attempt is None:
+            state.effects.append(Forget((answer.task, answer.number)))
+            continue
+        if attempt.phase == Phase.ENDED:
+            state.counters.add("repeated_answer")
+            continue
+        if attempt.lane:
+            if answer.outcome == Outcome.SUCCEEDED:
+                sums = pace.setdefault(attempt.plan.pool, [0, 0])
+                sums[0] += answer.run_us
+                sums[1] += 1
+            _leave_lane(state, attempt, now)
+        if answer.outcome == Outcome.RETURNED and _goes_back(attempt):
+            attempt.returned += 1
+            attempt.handed, attempt.lane, attempt.phase = False, 0, Phase.QUEUED
+            state.backlog.put_back(attempt)
+            continue
+        end(state, attempt, answer)
+    for pool, (run_us, calls) in pace.items():
+        state.lanes.learn(pool, run_us, calls)
+
+
+def _goes_back(attempt: Attempt) -> bool:
+    """Tell whether a call that no worker began may wait here for another worker."""
+    plan = attempt.plan
+    can_wait = not plan.is_command and not attempt.reserved and not attempt.stop
+    return can_wait and (not attempt.gpus) and attempt.returned < RETURNS_MAX
+
+
+def end(state: State, attempt: Attempt, answer: Ending) -> None:
+    """Give its slot back and keep its result until it is acknowledged."""
+    if attempt.stop and answer.outcome != Outcome.SUCCEEDED:
+        outcome = Outcome.RETURNED if attempt.stop == HAND_BACK else Outcome.KILLED
+        answer = answer._replace(outcome=outcome, value=b"")
+    attempt.phase = Phase.ENDED
+    attempt.args = b""
+    state.release(attempt)
+    if attempt.prefetched:
+        state.prefetched_held -= 1
+    state.progress.pop(attempt.key, None)
+    state.outbox.put(attempt.key, answer, attempt.token)
+
+
+def _leave_lane(state: State, attempt: Attempt, now: int) -> None:
+    lane = state.lanes.by_id.get(attempt.lane)
+    if lane is None or lane.open.pop(attempt.key, None) is None:
+        return
+    if lane.open:
+        return
+    state.slots.release(lane.id)
+    lane.charge = None
+    lane.idle_since = now
+    if lane.single and lane.state is not LaneState.CLOSING:
+        close(state, lane)
+
+
+def close(state: State, lane: Lane) -> None:
+    """Let a lane's worker go; it has no calls."""
+    lane.state = LaneState.CLOSING
+    state.effects.append(CloseLane(lane))
+
+
+def on_lane_ready(state: State, lane_id: int, now: int) -> None:
+    """Take in that a lane's worker can be given calls."""
+    lane = state.lanes.by_id.get(lane_id)
+    if lane is None or lane.state is not LaneState.OPENING:
+        return
+    lane.state = LaneState.READY
+    lane.idle_since = now
+    if lane.resident:
+        residents.on_ready(state, lane.resident)
+
+
+def on_lane_ended(state: State, event: LaneEnd, now: int) -> None:
+    """Take in that a lane's worker and its tree are gone; its calls were answered before."""
+    lane = state.lanes.by_id.get(event.lane)
+    if lane is None:
+        return
+    left = list(lane.open.values())
+    for attempt in left:
+        lane.open.pop(attempt.key)
+        end(state, attempt, _lost(attempt, event))
+    state.slots.release(lane.id)
+    lane.charge = None
+    state.lanes.remove(lane)
+    if lane.resident:
+        residents.on_ended(state, lane.resident, event.message, now)
+        if _has_failed(state, lane):
+            _give_up(state, lane.pool, Outcome.RETURNED, "model_unavailable", event)
+    elif not event.was_loaded and lane.state is LaneState.OPENING and not lane.single:
+        _give_up(state, lane.pool, Outcome.FAILED, event.code, event)
+
+
+def _has_failed(state: State, lane: Lane) -> bool:
+    name = lane.pool.partition(":")[2]
+    word, _ = residents.summary(state.residents.get(name, []))
+    return word == residents.ResidentState.FAILED.value
+
+
+def _give_up(state: State, pool: str, outcome: Outcome, code: str, event: LaneEnd) -> None:
+    """End what waits for a kind of worker that cannot be started."""
+    for attempt in state.backlog.of_pool(pool):
+        end(state, attempt, ending(attempt, outcome, code, event.message))
+
+
+def _lost(attempt: Attempt, event: LaneEnd) -> Ending:
+    return ending(attempt, Outcome.FAILED, event.code, event.message)
+
+
+def on_started(state: State, keys: Iterable[Key], now: int) -> None:
+    """Take in which attempts have been running for 100 ms.
+
+    A call that takes long gives back those that wait behind it in its worker.
+    """
+    for key in keys:
+        attempt = state.attempts.get(key)
+        if attempt is None or attempt.phase == Phase.ENDED:
+            continue
+        attempt.phase = Phase.RUNNING
+        state.started.append(key)
+        lane = state.lanes.by_id.get(attempt.lane)
+        if lane is not None and not lane.single:
+            state.lanes.learn(lane.pool, LONG_CALL_US, 1)
+            behind = [other for other in lane.open.values() if other is not attempt]
+            if behind:
+                state.effects.append(TakeBack(behind))
+
+
+def on_progress(state: State, key: Key, milli: int, text: str) -> None:
+    """Keep the last word of an attempt about itself."""
+    attempt = state.attempts.get(key)
+    if attempt is not None and attempt.phase != Phase.ENDED:
+        state.progress[key] = (milli, text)
+
+
+def on_refused(state: State, attempt: Attempt, reason: str) -> None:
+    """Take in that the shell could not begin an attempt: nothing ran."""
+    if attempt.phase == Phase.ENDED:
+        return
+    _leave_lane(state, attempt, 0)
+    state.release(attempt)
+    if attempt.prefetched:
+        state.prefetched_held -= 1
+    attempt.phase = Phase.ENDED
+    state.drop(attempt)
+    state.rejected.append(Rejection(attempt.key, attempt.token, reason))

@@ -1,0 +1,138 @@
+"""What does the node do with an offer: take it, say it again, or refuse it with a true reason?"""
+
+from __future__ import annotations
+
+from ..protocol import codec, spec
+from ..protocol.errors import MalformedFrame
+from ..protocol.messages import Offer, Phase
+from . import residents, stops
+from .slots import Charge, Mismatch
+from .state import ATTEMPTS_MAX, PLANS_MAX, Rejection, State
+from .task import HANDLER_POOL, Attempt, Plan, plan_of
+
+TOKEN_BYTES_MAX = 64
+
+
+def on_offer(state: State, offer: Offer) -> None:
+    """Take in a batch of attempts."""
+    if offer.incarnation != state.incarnation:
+        state.counters.add("other_incarnation")
+        return
+    state.rev = max(state.rev, offer.rev)
+    plans: dict[int, Plan | str] = {}
+    charges: dict[int, Charge] = {}
+    rows = zip(
+        offer.tasks,
+        offer.attempts,
+        offer.tokens,
+        offer.args,
+        offer.gpus,
+        offer.batches,
+        offer.prefetched,
+        offer.spec_index,
+        strict=True,
+    )
+    for task, number, token, args, gpus, batch, prefetched, index in rows:
+        plan = plans.get(index)
+        if plan is None:
+            plan = plans[index] = _plan(state, offer, index)
+        known = state.attempts.get((task, number))
+        if known is not None:
+            _say_again(state, known, offer.rev)
+            continue
+        if number < state.newest.get(task, -1):
+            state.counters.add("stale_offer")
+            continue
+        if isinstance(plan, str):
+            state.rejected.append(Rejection((task, number), token, plan))
+            continue
+        charge = charges.get(index) if not gpus else None
+        if charge is None:
+            try:
+                charge = state.slots.charge(plan.spec.request, tuple(gpus))
+            except Mismatch as error:
+                state.rejected.append(Rejection((task, number), token, str(error)))
+                continue
+            if not gpus:
+                charges[index] = charge
+        attempt = Attempt(
+            task, number, token, plan, charge, args, tuple(gpus), batch, offer.rev,
+            prefetched=prefetched,
+        )  # fmt: skip
+        _take(state, attempt)
+
+
+def _plan(state: State, offer: Offer, index: int) -> Plan | str:
+    """Read one spec of an offer, or say why it cannot be run."""
+    if not 0 <= index < len(offer.specs) or index >= len(offer.owners):
+        return "the offer names a spec that it does not carry"
+    blob, owner = offer.specs[index], offer.owners[index]
+    plan = state.plans.get((blob, owner))
+    if plan is None:
+        try:
+            plan = plan_of(spec.from_document(codec.unpack_document(blob)), owner)
+        except (MalformedFrame, TypeError, ValueError, AttributeError) as error:
+            return f"the task's specification cannot be read: {error}"
+        if len(state.plans) >= PLANS_MAX:
+            del state.plans[next(iter(state.plans))]
+        state.plans[blob, owner] = plan
+    return plan
+
+
+def _say_again(state: State, known: Attempt, rev: int) -> None:
+    """Answer an offer of an attempt that is held: nothing is executed twice."""
+    known.rev = max(known.rev, rev)
+    if known.phase == Phase.ENDED:
+        state.outbox.resend(known.key)
+    else:
+        state.fresh.append(known)
+
+
+def _take(state: State, attempt: Attempt) -> None:
+    reason = _refusal(state, attempt)
+    if reason:
+        state.rejected.append(Rejection(attempt.key, attempt.token, reason))
+        return
+    older = state.newest.get(attempt.task)
+    if older is not None:
+        held = state.attempts[attempt.task, older]
+        stops.stop(state, held, -1, "a later attempt of the task was offered")
+    state.hold(attempt)
+    state.fresh.append(attempt)
+    if attempt.plan.is_command or attempt.charge.cards:
+        _reserve(state, attempt)
+    state.backlog.add(attempt)
+
+
+def _refusal(state: State, attempt: Attempt) -> str:
+    """Say why an attempt cannot be taken; empty when it can."""
+    if state.is_draining:
+        return "the node is stopping"
+    if len(state.attempts) >= ATTEMPTS_MAX:
+        return f"the node holds {ATTEMPTS_MAX} attempts already"
+    if len(attempt.token) > TOKEN_BYTES_MAX:
+        return "the token is too long"
+    if attempt.plan.pool.startswith(HANDLER_POOL):
+        name = attempt.plan.spec.target
+        found = state.residents.get(name)
+        if found is None:
+            return f"this node has no handler {name!r}"
+        word, error = residents.summary(found)
+        if word == residents.ResidentState.FAILED.value:
+            return f"handler {name!r} does not load: {error}"
+    misfit = state.slots.refusal(attempt.charge)
+    if not misfit:
+        return ""
+    if attempt.charge.cards or not state.slots.could_ever(attempt.charge):
+        return misfit
+    # What was sent ahead may hold the slot that the scheduler meant: then this one waits too.
+    if attempt.prefetched or state.prefetched_held:
+        return ""
+    return misfit
+
+
+def _reserve(state: State, attempt: Attempt) -> None:
+    """Take the slot of an attempt that needs one of its own, as far as there is room."""
+    if not state.slots.refusal(attempt.charge):
+        state.slots.take(attempt.seq, attempt.charge)
+        attempt.reserved = True

@@ -1,0 +1,191 @@
+"""Answer what NVML says about this host's GPUs, as a process that may be killed at any moment.
+
+Started by `probe.py` as `python -I nvml_child.py [SCRIPTED]`: each line on stdin asks for one
+reading, each answer is one JSON line on stdout, and the end of stdin ends it. NVML can block for
+ever inside the driver; here that stops nobody but this process. `SCRIPTED` is a Python file that
+is used in place of `pynvml`. Only the standard library and `pynvml` are imported.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+PROCESSES_PER_GPU_MAX = 256
+GPUS_MAX = 128
+# The inode number that Linux gives to the first pid namespace of a host.
+FIRST_PID_NAMESPACE = "pid:[4026531836]"
+
+
+def load_nvml(scripted: str | None) -> ModuleType:
+    """Import `pynvml`, or the file that plays its part."""
+    if scripted is None:
+        return importlib.import_module("pynvml")
+    spec = importlib.util.spec_from_file_location("scripted_nvml", scripted)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{scripted} cannot be loaded as a Python file")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Nvml:
+    """Read every GPU through one NVML session, opened again after a failure."""
+
+    def __init__(self, nvml: ModuleType) -> None:
+        self._nvml = nvml
+        self._open = False
+        # NVML in a container may list no process at all, or pids of another namespace: only the
+        # first namespace, or a listed pid that exists here, shows that pids can be believed.
+        declared = getattr(nvml, "PIDS_VISIBLE", None)
+        self._pids_believed = _in_first_pid_namespace() if declared is None else bool(declared)
+        self._pids_may_be_learned = declared is None
+
+    def reading(self) -> dict[str, Any]:
+        """Return one reading; a failure of the whole library is a reading with a reason."""
+        try:
+            if not self._open:
+                self._nvml.nvmlInit()
+                self._open = True
+            return self._read()
+        except self._nvml.NVMLError as error:
+            self._close()
+            return _empty(str(error))
+
+    def _close(self) -> None:
+        if self._open:
+            self._open = False
+            try:
+                self._nvml.nvmlShutdown()
+            except self._nvml.NVMLError:
+                return  # the next reading opens a new session in any case
+
+    def _read(self) -> dict[str, Any]:
+        driver = _text(self._nvml.nvmlSystemGetDriverVersion())
+        gpus: list[dict[str, Any]] = []
+        lost: list[dict[str, Any]] = []
+        for number in range(min(self._nvml.nvmlDeviceGetCount(), GPUS_MAX)):
+            try:
+                gpus.extend(self._card(self._nvml.nvmlDeviceGetHandleByIndex(number), driver))
+            except self._nvml.NVMLError as error:
+                lost.append({"index": number, "error": str(error)})
+        return {"driver": driver, "gpus": gpus, "lost": lost, "reason": ""}
+
+    def _card(self, handle: Any, driver: str) -> list[dict[str, Any]]:
+        nvml = self._nvml
+        major, minor = nvml.nvmlDeviceGetCudaComputeCapability(handle)
+        card = {
+            "cc": major * 10 + minor,
+            "driver": driver,
+            "bus": _text(nvml.nvmlDeviceGetPciInfo(handle).busId),
+            "temperature_c": self._optional(
+                lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)
+            ),
+            "utilisation_percent": self._optional(
+                lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu
+            ),
+        }
+        slices = self._mig_handles(handle)
+        if slices is None:
+            return [card | self._device(handle) | {"mig": False, "parent_uuid": ""}]
+        parent = _text(nvml.nvmlDeviceGetUUID(handle))
+        return [card | self._device(mig) | {"mig": True, "parent_uuid": parent} for mig in slices]
+
+    def _mig_handles(self, handle: Any) -> list[Any] | None:
+        """Return the MIG devices of a card, or None where MIG is off or unknown to it."""
+        nvml = self._nvml
+        mode = self._optional(lambda: nvml.nvmlDeviceGetMigMode(handle)[0])
+        if mode != nvml.NVML_DEVICE_MIG_ENABLE:
+            return None
+        found = []
+        for number in range(nvml.nvmlDeviceGetMaxMigDeviceCount(handle)):
+            try:
+                found.append(nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, number))
+            except nvml.NVMLError_NotFound:
+                continue  # this place on the card holds no MIG device
+        return found
+
+    def _device(self, handle: Any) -> dict[str, Any]:
+        memory = self._nvml.nvmlDeviceGetMemoryInfo(handle)
+        pids, visible = self._processes(handle)
+        return {
+            "uuid": _text(self._nvml.nvmlDeviceGetUUID(handle)),
+            "name": _text(self._nvml.nvmlDeviceGetName(handle)),
+            "memory_bytes": int(memory.total),
+            "memory_free_bytes": int(memory.free),
+            "processes": [{"pid": pid, "memory_bytes": pids[pid]} for pid in sorted(pids)],
+            "pids_visible": visible,
+        }
+
+    def _processes(self, handle: Any) -> tuple[dict[int, int | None], bool]:
+        nvml = self._nvml
+        found: dict[int, int | None] = {}
+        asked = 0
+        for ask in (
+            nvml.nvmlDeviceGetComputeRunningProcesses,
+            nvml.nvmlDeviceGetGraphicsRunningProcesses,
+        ):
+            try:
+                for process in ask(handle)[:PROCESSES_PER_GPU_MAX]:
+                    found[int(process.pid)] = process.usedGpuMemory
+                asked += 1
+            except nvml.NVMLError:
+                continue  # not told for this kind of process: `asked` says so
+        if self._pids_may_be_learned and found and all(map(_exists, found)):
+            self._pids_believed = True
+        return found, asked > 0 and self._pids_believed
+
+    def _optional(self, ask: Callable[[], int]) -> int | None:
+        try:
+            return int(ask())
+        except (
+            self._nvml.NVMLError_NotSupported,
+            self._nvml.NVMLError_FunctionNotFound,
+            self._nvml.NVMLError_NoPermission,
+        ):
+            return None
+
+
+def _empty(reason: str) -> dict[str, Any]:
+    return {"driver": "", "gpus": [], "lost": [], "reason": reason}
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
+def _exists(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+def _in_first_pid_namespace() -> bool:
+    try:
+        return str(Path("/proc/self/ns/pid").readlink()) == FIRST_PID_NAMESPACE
+    except OSError:
+        return False
+
+
+def main(arguments: list[str]) -> None:
+    """Answer one reading per line asked, until stdin ends."""
+    try:
+        session = Nvml(load_nvml(arguments[0] if arguments else None))
+        read = session.reading
+    except (ImportError, OSError, SyntaxError) as error:
+        reason = f"NVML could not be loaded: {error}"
+
+        def read() -> dict[str, Any]:
+            return _empty(reason)
+
+    for _ in sys.stdin:
+        sys.stdout.write(json.dumps(read()) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

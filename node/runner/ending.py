@@ -1,0 +1,37 @@
+"""How an occupant is ended: TERM, the grace, then KILL until nobody is left."""
+
+from __future__ import annotations
+
+import signal
+
+from . import tree
+
+KILL_AGAIN_S = 0.005
+KILL_AGAIN_MAX_S = 1.0
+
+
+class Ending:
+    """One end in progress. The caller reaps; ECHILD is the end of the end."""
+
+    def __init__(self, how: str, *, grace_s: float, now: float) -> None:
+        self.how = how
+        self.killed: set[int] = set()
+        self.next_at = now + max(0.0, grace_s)
+        self._again_s = KILL_AGAIN_S
+        if grace_s > 0:
+            tree.signal_all(signal.SIGTERM)
+            tree.signal_all(signal.SIGCONT)  # a stopped process acts on TERM only once it runs
+        else:
+            self.on_time(now)
+
+    def hasten(self, grace_s: float, now: float) -> None:
+        """Shorten the grace; it is never prolonged."""
+        self.next_at = min(self.next_at, now + max(0.0, grace_s))
+
+    def on_time(self, now: float) -> None:
+        """Kill whoever is left once the grace is over, again and again with growing pauses."""
+        if now < self.next_at:
+            return
+        self.killed |= tree.signal_all(signal.SIGKILL)
+        self.next_at = now + self._again_s
+        self._again_s = min(2 * self._again_s, KILL_AGAIN_MAX_S)

@@ -1,0 +1,98 @@
+"""What does a node's core know: attempts, slots, queue, workers, results, counters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..protocol.messages import Phase
+from .backlog import Backlog
+from .effects import Effect
+from .lanes import Lanes
+from .outbox import Outbox
+from .residents import Resident
+from .slots import Slots
+from .task import Attempt, Counters, Key, Plan
+
+ATTEMPTS_MAX = 20_000
+PLANS_MAX = 256
+
+
+@dataclass(slots=True)
+class Rejection:
+    """An attempt that the node refused."""
+
+    key: Key
+    token: bytes
+    reason: str
+
+
+@dataclass(slots=True)
+class State:
+    """All that the core of one agent holds; `incarnation` names this start of it.
+
+    `fresh`, `rejected`, `started` and `progress` wait for the end of the turn. `workers_max` is
+    how many function workers are kept at a time.
+    """
+
+    incarnation: bytes
+    slots: Slots
+    workers_max: int = 1
+    attempts: dict[Key, Attempt] = field(default_factory=dict)
+    newest: dict[bytes, int] = field(default_factory=dict)
+    plans: dict[tuple[bytes, str], Plan] = field(default_factory=dict)
+    backlog: Backlog = field(default_factory=Backlog)
+    lanes: Lanes = field(default_factory=Lanes)
+    residents: dict[str, list[Resident]] = field(default_factory=dict)
+    outbox: Outbox = field(default_factory=Outbox)
+    counters: Counters = field(default_factory=Counters)
+    effects: list[Effect] = field(default_factory=list)
+    fresh: list[Attempt] = field(default_factory=list)
+    rejected: list[Rejection] = field(default_factory=list)
+    started: list[Key] = field(default_factory=list)
+    progress: dict[Key, tuple[int, str]] = field(default_factory=dict)
+    rev: int = 0
+    seq: int = 0
+    prefetched_held: int = 0
+    is_draining: bool = False
+
+    def hold(self, attempt: Attempt) -> None:
+        """Put an attempt into the table."""
+        self.seq += 1
+        attempt.seq = self.seq
+        self.attempts[attempt.key] = attempt
+        if attempt.number > self.newest.get(attempt.task, -1):
+            self.newest[attempt.task] = attempt.number
+        if attempt.prefetched:
+            self.prefetched_held += 1
+
+    def drop(self, attempt: Attempt) -> None:
+        """Take an attempt out of the table."""
+        del self.attempts[attempt.key]
+        if self.newest.get(attempt.task) == attempt.number:
+            del self.newest[attempt.task]
+
+    def release(self, attempt: Attempt) -> None:
+        """Give back what an attempt itself holds."""
+        if attempt.reserved:
+            attempt.reserved = False
+            self.slots.release(attempt.seq)
+
+    def check(self) -> None:
+        """Assert what must hold between two turns."""
+        self.slots.check()
+        for key, attempt in self.attempts.items():
+            assert attempt.key == key
+            assert self.newest[attempt.task] >= attempt.number
+            assert (attempt.phase == Phase.ENDED) == (key in self.outbox.entries)
+            assert attempt.phase != Phase.ENDED or not attempt.reserved
+            assert not attempt.reserved or attempt.seq in self.slots.holders
+            lane = self.lanes.by_id.get(attempt.lane)
+            in_lane = lane is not None and key in lane.open
+            assert in_lane == bool(attempt.handed and attempt.lane and attempt.phase != Phase.ENDED)
+            if attempt.handed and attempt.plan.is_command and attempt.phase != Phase.ENDED:
+                assert attempt.reserved, "a command runs without holding its slot"
+        for lane in self.lanes.by_id.values():
+            assert bool(lane.open) == (lane.charge is not None)
+            assert (lane.charge is not None) == (lane.id in self.slots.holders)
+        living = sum(1 for a in self.attempts.values() if a.prefetched and a.phase != Phase.ENDED)
+        assert self.prefetched_held == living

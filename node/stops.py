@@ -1,0 +1,83 @@
+"""Which attempts must end on the scheduler's word, and what is done about each?"""
+
+from __future__ import annotations
+
+from ..protocol.messages import Desired, Kill, Outcome, Phase, Registered, ResultAck
+from . import endings
+from .effects import Forget, Stop
+from .state import State
+from .task import Attempt, ending
+
+
+def on_kill(state: State, kill: Kill) -> None:
+    """Stop attempts by name; unknown ones are gone already."""
+    if kill.incarnation != state.incarnation:
+        state.counters.add("other_incarnation")
+        return
+    rows = zip(kill.tasks, kill.attempts, kill.grace_ms, kill.reasons, strict=True)
+    for task, number, grace_ms, reason in rows:
+        attempt = state.attempts.get((task, number))
+        if attempt is not None:
+            stop(state, attempt, grace_ms, reason or "cancelled")
+
+
+def on_desired(state: State, desired: Desired) -> None:
+    """End what was offered before this statement and is not in it."""
+    if desired.incarnation != state.incarnation:
+        state.counters.add("other_incarnation")
+        return
+    state.rev = max(state.rev, desired.rev)
+    _keep_only(state, set(zip(desired.tasks, desired.attempts, strict=True)), desired.rev)
+
+
+def on_registered(state: State, registered: Registered) -> None:
+    """Begin with this scheduler: revisions count from its word on, results are said again."""
+    state.rev = registered.rev
+    for attempt in state.attempts.values():
+        attempt.rev = 0
+    living = set(zip(registered.tasks, registered.attempts, strict=True))
+    _keep_only(state, living, max(1, registered.rev))
+    state.outbox.resend_all()
+
+
+def _keep_only(state: State, living: set[tuple[bytes, int]], rev: int) -> None:
+    doomed = [
+        attempt
+        for key, attempt in state.attempts.items()
+        if attempt.rev < rev and key not in living and attempt.phase != Phase.ENDED
+    ]
+    for attempt in doomed:
+        stop(state, attempt, -1, "the scheduler does not want it any more")
+
+
+def on_result_ack(state: State, ack: ResultAck) -> None:
+    """Let acknowledged results go."""
+    if ack.incarnation != state.incarnation:
+        state.counters.add("other_incarnation")
+        return
+    attempts, outbox, effects = state.attempts, state.outbox, state.effects
+    for key in zip(ack.tasks, ack.attempts, strict=True):
+        if outbox.acknowledge(key):
+            state.drop(attempts[key])
+            effects.append(Forget(key))
+
+
+def stop(state: State, attempt: Attempt, grace_ms: int, reason: str) -> None:
+    """End one attempt: at once when no runner has it, else through its runner."""
+    if attempt.phase == Phase.ENDED:
+        return
+    if attempt.stop and grace_ms < 0:
+        return
+    attempt.stop = reason
+    if not attempt.handed:
+        endings.end(state, attempt, ending(attempt, Outcome.KILLED, "cancelled", reason))
+        return
+    grace = attempt.plan.spec.grace_ms if grace_ms < 0 else grace_ms
+    state.effects.append(Stop(attempt, grace))
+
+
+def hand_back(state: State, grace_ms: int) -> None:
+    """Give everything back uncharged and take nothing more."""
+    state.is_draining = True
+    for attempt in list(state.attempts.values()):
+        stop(state, attempt, grace_ms, endings.HAND_BACK)

@@ -1,0 +1,117 @@
+"""How does an attempt move on its node: QUEUED -> RUNNING -> ENDED, and gone once acknowledged."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ..protocol import codec
+from ..protocol.messages import Outcome, Phase
+from ..protocol.spec import TaskSpec
+from .slots import Charge
+
+Key = tuple[bytes, int]
+"""What names an attempt: the 16 bytes of its task and a number that only grows."""
+
+HANDLER_POOL = "handler:"
+
+TRANSITIONS: dict[Phase, tuple[Phase, ...]] = {
+    # An attempt may end without having run (killed in the queue), and what came back from a
+    # worker unstarted is queued again.
+    Phase.QUEUED: (Phase.RUNNING, Phase.ENDED),
+    Phase.RUNNING: (Phase.ENDED,),
+    Phase.ENDED: (),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What attempts of one spec and owner share.
+
+    `pool` names the warm workers that may run it: nothing for a command.
+    """
+
+    spec: TaskSpec
+    owner: str
+    pool: str
+    cards: int
+
+    @property
+    def is_command(self) -> bool:
+        return not self.pool
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One attempt that this node holds.
+
+    `seq` orders arrivals; `handed` says that a runner has it (its lane is `lane`, 0 for a
+    command's own runner); `reserved` that it holds its charge itself; `stop` is why it was asked
+    to end. `rev` 0 stands for what an earlier agent left behind.
+    """
+
+    task: bytes
+    number: int
+    token: bytes
+    plan: Plan
+    charge: Charge
+    args: bytes = b""
+    gpus: tuple[str, ...] = ()
+    batch: bytes = b""
+    rev: int = 0
+    seq: int = 0
+    prefetched: bool = False
+    phase: int = Phase.QUEUED
+    handed: bool = False
+    lane: int = 0
+    reserved: bool = False
+    stop: str = ""
+    returned: int = 0
+
+    @property
+    def key(self) -> Key:
+        return self.task, self.number
+
+
+class Ending(NamedTuple):
+    """How one attempt ended, as it goes into RESULT; `code` repeats the one in `details`."""
+
+    task: bytes
+    number: int
+    outcome: int
+    value: bytes = b""
+    details: bytes = b""
+    run_us: int = 0
+    code: str = ""
+
+
+@dataclass(slots=True)
+class Counters:
+    """What was counted instead of logged, by name."""
+
+    by_name: dict[str, int] = field(default_factory=dict)
+
+    def add(self, name: str, number: int = 1) -> None:
+        self.by_name[name] = self.by_name.get(name, 0) + number
+
+
+def ending(
+    attempt: Attempt, outcome: Outcome, code: str, message: str, **details: object
+) -> Ending:
+    """Say how an attempt ended without a runner's word."""
+    document = {"code": code, "message": message, **details}
+    blob = codec.pack_document(document)
+    return Ending(attempt.task, attempt.number, outcome, details=blob, code=code)
+
+
+def plan_of(spec: TaskSpec, owner: str) -> Plan:
+    """Name the workers that may run a spec: same owner, environment, directory and code."""
+    if spec.kind == "command":
+        pool = ""
+    elif spec.kind == "handler":
+        pool = HANDLER_POOL + spec.target
+    else:
+        key = [owner, sorted(spec.env.items()), spec.cwd, spec.source_name, spec.source]
+        pool = "function:" + hashlib.blake2b(repr(key).encode(), digest_size=12).hexdigest()
+    return Plan(spec, owner, pool, spec.request.cards)

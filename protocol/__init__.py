@@ -1,0 +1,1 @@
+"""What is on the wire: messages, codec, ids, resources and errors. Imports nothing of ours."""

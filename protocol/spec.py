@@ -1,0 +1,105 @@
+"""What a task is, as the client states it: one record that submissions carry and nodes run."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from .resources import MILLI, Request
+
+Kind = Literal["command", "function", "handler"]
+NAME_CHARS_MAX = 128
+ARGV_MAX = 4_096
+ENV_MAX = 512
+TAGS_MAX = 32
+STDIN_BYTES_MAX = 64 * 1024
+RETRIES_MAX = 1_000
+PRIORITY_MAX = 100
+PRIORITY_DEFAULT = 50
+GRACE_MS_DEFAULT = 5_000
+BACKOFF_FIRST_MS = 1_000
+BACKOFF_LONGEST_MS = 300_000
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSpec:
+    """The request of one task, or of many that differ in `args` alone.
+
+    `target` is `module:qualname` of a function or the name of a handler; a function of a script's
+    `__main__` brings its file as `source` (with `source_name`). `timeout_ms` is per try and 0 for
+    none. `array` says that `args` holds the member's array index.
+    """
+
+    kind: Kind
+    argv: list[str] = field(default_factory=list)
+    target: str = ""
+    source_name: str = ""
+    source: bytes = b""
+    name: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
+    env: dict[str, str] = field(default_factory=dict)
+    cwd: str = ""
+    stdin: bytes = b""
+    cpus_milli: int = MILLI
+    memory_bytes: int = 0
+    gpus: int = 0
+    gpu_milli: int = 0
+    vram_bytes: int = 0
+    gpu_type: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+    nodes: list[str] = field(default_factory=list)
+    priority: int = PRIORITY_DEFAULT
+    timeout_ms: int = 0
+    grace_ms: int = GRACE_MS_DEFAULT
+    retries: int = 0
+    backoff_first_ms: int = BACKOFF_FIRST_MS
+    backoff_longest_ms: int = BACKOFF_LONGEST_MS
+    array: bool = False
+
+    @property
+    def request(self) -> Request:
+        """Return the resources asked for."""
+        return Request(
+            cpus_milli=self.cpus_milli,
+            memory_bytes=self.memory_bytes,
+            gpus=self.gpus,
+            gpu_milli=self.gpu_milli,
+            vram_bytes=self.vram_bytes,
+            gpu_type=self.gpu_type,
+            labels=tuple(sorted(self.labels.items())),
+            nodes=tuple(sorted(self.nodes)),
+            handler=self.target if self.kind == "handler" else "",
+        )
+
+    @property
+    def label(self) -> str:
+        """Return what people see as the task's name."""
+        if self.name:
+            return self.name
+        return " ".join(self.argv)[:NAME_CHARS_MAX] if self.kind == "command" else self.target
+
+
+_DEFAULTS = {
+    f.name: f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
+    for f in dataclasses.fields(TaskSpec)
+}
+
+
+def to_document(spec: TaskSpec) -> dict[str, Any]:
+    """Write a spec as a document that leaves defaults out."""
+    document = {}
+    for name, default in _DEFAULTS.items():
+        value = getattr(spec, name)
+        if value != default:
+            document[name] = value
+    return document
+
+
+def from_document(document: dict[str, Any]) -> TaskSpec:
+    """Read a document that was validated when it was submitted; unknown keys are dropped.
+
+    A newer scheduler may know fields that this side does not; raises TypeError when `kind` is
+    missing.
+    """
+    return TaskSpec(**{name: document[name] for name in _DEFAULTS if name in document})

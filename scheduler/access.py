@@ -1,0 +1,93 @@
+"""Who may say what: one static table from message to roles, and which channel carries it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from ..protocol import messages as m
+from ..protocol.errors import NotAllowed
+
+
+class Role(Enum):
+    """What a key is for; `node` keys speak for a host, the others for people and programs."""
+
+    NODE = "node"
+    VIEWER = "viewer"
+    SUBMIT = "submit"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Whoever holds a live key."""
+
+    name: str
+    role: Role
+
+    @property
+    def sees_payloads(self) -> bool:
+        """Tell whether arguments, results, environments and logs are shown at all."""
+        return self.role is not Role.VIEWER
+
+    @property
+    def owner_filter(self) -> str:
+        """Return the owner whose tasks alone this principal may see and touch; "" is all."""
+        return self.name if self.role is Role.SUBMIT else ""
+
+
+_READERS = frozenset({Role.VIEWER, Role.SUBMIT, Role.OPERATOR, Role.ADMIN})
+_SUBMITTERS = frozenset({Role.SUBMIT, Role.OPERATOR, Role.ADMIN})
+_OPERATORS = frozenset({Role.OPERATOR, Role.ADMIN})
+_ADMINS = frozenset({Role.ADMIN})
+_NODES = frozenset({Role.NODE})
+_NOBODY: frozenset[Role] = frozenset()
+
+# What is not in the table is allowed to nobody.
+ALLOWED: dict[type[m.Message], frozenset[Role]] = {
+    m.Submit: _SUBMITTERS,
+    m.Cancel: _SUBMITTERS,
+    m.Retry: _SUBMITTERS,
+    m.Logs: _SUBMITTERS,
+    m.Watch: _READERS,
+    m.States: _READERS,
+    m.Resolve: _READERS,
+    m.ListTasks: _READERS,
+    m.ShowTask: _READERS,
+    m.Explain: _READERS,
+    m.ListNodes: _READERS,
+    m.Status: _READERS,
+    m.ShowConfig: _READERS,
+    m.ShowBatch: _READERS,
+    m.ListKeys: _OPERATORS,
+    m.AllowKey: _ADMINS,
+    m.RevokeKey: _ADMINS,
+    m.Register: _NODES,
+    m.Heartbeat: _NODES,
+    m.Accept: _NODES,
+    m.Reject: _NODES,
+    m.Started: _NODES,
+    m.Progress: _NODES,
+    m.Results: _NODES,
+    m.Output: _NODES,
+}
+
+# Node messages that are not requests travel on channels of their own.
+UPLINK = frozenset({m.Accept, m.Reject, m.Started, m.Progress, m.Results, m.Output})
+HEARTBEAT = frozenset({m.Heartbeat})
+CONTROL = frozenset(ALLOWED) - UPLINK - HEARTBEAT
+
+
+def is_allowed(kind: type[m.Message], role: Role) -> bool:
+    """Tell whether a role may send a message of this type on any channel."""
+    return role in ALLOWED.get(kind, _NOBODY)
+
+
+def check_control(kind: type[m.Message], principal: Principal) -> None:
+    """Raise NotAllowed unless this principal may send this request on the control channel."""
+    if kind not in CONTROL or not is_allowed(kind, principal.role):
+        raise NotAllowed(
+            f"the key {principal.name!r} has the role {principal.role.value}, which does not "
+            f"include {kind.__name__}: ask an admin for another role"
+        )

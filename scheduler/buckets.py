@@ -1,0 +1,92 @@
+"""What waits for a place: queued tasks by bucket, so that a full shape is skipped whole."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from ..protocol.resources import Request
+from .task import State, Task
+
+
+@dataclass(frozen=True, slots=True)
+class BucketKey:
+    """Tasks of one key are interchangeable to placement; `avoid` names a node that failed them."""
+
+    request: Request
+    owner: str
+    avoid: str
+
+
+@dataclass(slots=True)
+class Bucket:
+    """Queued tasks of one key: a lane per priority, oldest first.
+
+    `blocked_at` is the fleet revision at which no node had room. A lane may hold tasks that were
+    cancelled since: `head` drops them.
+    """
+
+    key: BucketKey
+    lanes: dict[int, deque[Task]] = field(default_factory=dict)
+    blocked_at: int = -1
+
+    def head(self) -> Task | None:
+        """Return the next task without taking it."""
+        while self.lanes:
+            priority = max(self.lanes)
+            lane = self.lanes[priority]
+            while lane:
+                task = lane[0]
+                if task.state is State.QUEUED and task.avoid == self.key.avoid:
+                    return task
+                lane.popleft()
+            del self.lanes[priority]
+        return None
+
+    def pop(self) -> None:
+        """Take the task that `head` returned."""
+        self.lanes[max(self.lanes)].popleft()
+
+
+class Buckets:
+    """All queued tasks."""
+
+    def __init__(self) -> None:
+        self._buckets: dict[BucketKey, Bucket] = {}
+
+    def put(self, task: Task, *, front: bool = False) -> None:
+        """Queue a task, at the front of its lane when it was taken out before."""
+        key = BucketKey(task.spec.request, task.spec.owner, task.avoid)
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            bucket = self._buckets[key] = Bucket(key)
+        lane = bucket.lanes.setdefault(task.spec.policy.priority, deque())
+        if front:
+            lane.appendleft(task)
+        else:
+            lane.append(task)
+
+    def ready(self, revision: int) -> Iterator[Bucket]:
+        """Yield the bucket whose head is next by (priority, age), until the caller stops.
+
+        The caller takes the head (`pop`), or sets `blocked_at` to have the bucket skipped while
+        the fleet stays at `revision`.
+        """
+        heap: list[tuple[int, int, int, Bucket]] = []
+        for order, bucket in enumerate(list(self._buckets.values())):
+            if bucket.blocked_at != revision:
+                self._push(heap, order, bucket)
+        while heap:
+            _, _, order, bucket = heapq.heappop(heap)
+            yield bucket
+            if bucket.blocked_at != revision:
+                self._push(heap, order, bucket)
+
+    def _push(self, heap: list[tuple[int, int, int, Bucket]], order: int, bucket: Bucket) -> None:
+        task = bucket.head()
+        if task is None:
+            del self._buckets[bucket.key]
+        else:
+            heapq.heappush(heap, (-task.spec.policy.priority, task.number, order, bucket))

@@ -1,0 +1,184 @@
+"""How queued tasks get onto nodes: waits end, buckets are walked, offers are made and resent."""
+
+from __future__ import annotations
+
+import heapq
+from typing import TYPE_CHECKING
+
+from . import life
+from .buckets import Bucket
+from .events import Now
+from .fleet import Node
+from .placement import Candidates, Choice, may_ever
+from .records import AttemptGranted, Effects, Granted, Offering
+from .task import Attempt, Fact, State, Task
+from .tokens import make_token
+
+if TYPE_CHECKING:
+    from .core import Core
+
+
+def end_waits(core: Core, now: Now, effects: Effects) -> None:
+    """Queue the tasks whose backoff is over, and let nodes be asked again that refused."""
+    while core.waits and core.waits[0][0] <= now.mono_ns:
+        due_ns, _, task_id = heapq.heappop(core.waits)
+        task = core.tasks.get(task_id)
+        if task is None or task.state is not State.WAITING or task.due_ns != due_ns:
+            continue
+        life.advance(core, task, Fact.READY)
+        life.record_position(task, effects)
+        core.buckets.put(task)
+    for node in core.fleet.nodes.values():
+        over = [request for request, until_ns in node.shunned.items() if until_ns <= now.mono_ns]
+        for request in over:
+            del node.shunned[request]
+            core.fleet.revision += 1
+
+
+def place(core: Core, now: Now, effects: Effects) -> None:
+    """Hand queued tasks to nodes, by priority and age, as long as there is room."""
+    offers: dict[str, Offering] = {}
+    candidates: dict[int, _Places] = {}
+    left = core.settings.grants_per_turn_max
+    for bucket in core.buckets.ready(core.fleet.revision):
+        if not left:
+            break
+        task = bucket.head()
+        assert task is not None
+        places = candidates.get(id(bucket))
+        if places is None:
+            places = candidates[id(bucket)] = _Places(core, bucket)
+        choice = places.pick(task)
+        if choice is None:
+            bucket.blocked_at = core.fleet.revision
+            continue
+        bucket.pop()
+        _grant(core, task, choice, now, effects, offers)
+        left -= 1
+    core.unplaced = not left
+    effects.to_nodes += offers.values()
+
+
+class _Places:
+    """Where the tasks of one bucket can go in this turn."""
+
+    def __init__(self, core: Core, bucket: Bucket) -> None:
+        self._core = core
+        self._request = bucket.key.request
+        nodes = list(core.fleet.nodes.values())
+        avoid = bucket.key.avoid
+        others = [node for node in nodes if node.name != avoid]
+        if avoid and any(not may_ever(node, self._request) and node.connected for node in others):
+            nodes = others
+        self._nodes = nodes
+        self._free = Candidates(nodes, self._request)
+        self._ahead: list[tuple[float, str, Node]] | None = None
+
+    def pick(self, task: Task) -> tuple[Choice, bool] | None:
+        """Return a place and whether it is only in the node's own queue."""
+        if choice := self._free.pick():
+            return choice, False
+        if self._request.cards:
+            return None
+        return self._pick_ahead(task)
+
+    def _pick_ahead(self, task: Task) -> tuple[Choice, bool] | None:
+        """Send a tiny task ahead: as many as the node works off in `prefetch_ns`."""
+        mean_ns = self._core.runtimes.mean_ns(task.spec.kind)
+        if mean_ns is None:
+            return None
+        if self._ahead is None:
+            self._ahead = [
+                (len(node.backlog) / max(self._slots(node), 1), node.name, node)
+                for node in self._nodes
+                if node.connected and not node.lost and self._takes_ahead(node)
+            ]
+            heapq.heapify(self._ahead)
+        settings = self._core.settings
+        while self._ahead:
+            _, name, node = self._ahead[0]
+            slots = self._slots(node)
+            credit = min(
+                settings.prefetch_per_node_max,
+                int(settings.prefetch_ns * slots / max(mean_ns, 1_000.0)),
+            )
+            if len(node.backlog) >= credit:
+                heapq.heappop(self._ahead)
+                continue
+            heapq.heapreplace(self._ahead, ((len(node.backlog) + 1) / slots, name, node))
+            return Choice(node, ()), True
+        return None
+
+    def _takes_ahead(self, node: Node) -> bool:
+        request = self._request
+        if may_ever(node, request) or request in node.shunned or not self._slots(node):
+            return False
+        return not request.handler or node.handlers[request.handler].state == "ready"
+
+    def _slots(self, node: Node) -> int:
+        """Count the tasks of this request that the node runs at a time."""
+        if self._request.handler:
+            handler = node.handlers.get(self._request.handler)
+            return handler.workers if handler else 0
+        return max(node.capabilities.cpus_milli // max(self._request.cpus_milli, 1), 1)
+
+
+def _grant(
+    core: Core,
+    task: Task,
+    place_: tuple[Choice, bool],
+    now: Now,
+    effects: Effects,
+    offers: dict[str, Offering],
+) -> None:
+    choice, prefetched = place_
+    node = choice.node
+    offering = offers.get(node.name)
+    if offering is None:
+        node.rev += 1
+        offering = offers[node.name] = Offering(node.name, node.incarnation, node.rev, [])
+    task.attempt += 1
+    life.advance(core, task, Fact.GRANT)
+    token = make_token(core.secret, task.id, task.attempt, core.epoch)
+    attempt = task.live = Attempt(
+        task.attempt, node.name, core.epoch, token, choice.gpus, prefetched, node.rev, now.mono_ns
+    )
+    node.add(task, attempt)
+    effects.commit.granted.append(
+        AttemptGranted(task.id, task.attempt, node.name, core.epoch, choice.gpus, now.wall_ms)
+    )
+    offering.grants.append(_granted(task, attempt))
+
+
+def _granted(task: Task, attempt: Attempt) -> Granted:
+    return Granted(
+        task.id,
+        task.batch,
+        task.spec.spec_id,
+        task.spec.owner,
+        attempt.number,
+        attempt.token,
+        attempt.gpus,
+        attempt.prefetched,
+    )
+
+
+def resend(core: Core, node: Node, tasks: list[Task], now: Now, effects: Effects) -> None:
+    """Offer the same attempts again to a node that has not seen them; give up after some tries."""
+    again = []
+    for task in tasks:
+        attempt = task.live
+        assert attempt is not None
+        if attempt.offers >= core.settings.offer_tries:
+            life.requeue(core, task, now, effects, "returned", "the offer was never taken in")
+        else:
+            again.append((task, attempt))
+    if not again:
+        return
+    node.rev += 1
+    for _, attempt in again:
+        attempt.rev, attempt.offered_ns = node.rev, now.mono_ns
+        attempt.offers += 1
+    effects.to_nodes.append(
+        Offering(node.name, node.incarnation, node.rev, [_granted(*pair) for pair in again])
+    )

@@ -1,0 +1,144 @@
+"""What the core hears: requests that passed the edge, and what authenticated nodes say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ..protocol.messages import Message, Register
+from ..protocol.resources import Request
+from .task import Policy
+
+
+class Now(NamedTuple):
+    """A reading of both clocks in nanoseconds: durations run on `mono_ns`."""
+
+    mono_ns: int
+    wall_ns: int
+
+    @property
+    def wall_ms(self) -> int:
+        return self.wall_ns // 1_000_000
+
+
+class NewSpec(NamedTuple):
+    """A validated spec: its encoded document and what the core needs of it."""
+
+    body: bytes
+    request: Request
+    policy: Policy
+    kind: str
+    name: str
+
+
+class NewTask(NamedTuple):
+    """A task to store: its id was made by the edge."""
+
+    id: int
+    spec_index: int
+    args: bytes
+    once: str = ""
+    retry_of: int = 0
+
+
+@dataclass(slots=True)
+class SubmitTasks:
+    """A submission frame that is new (the edge has answered known keys from the journal).
+
+    `request` is the edge's handle for the reply.
+    """
+
+    request: int
+    principal: str
+    session: bytes
+    submit_key: bytes
+    specs: list[NewSpec]
+    tasks: list[NewTask]
+    batch: int = 0
+    batch_key: bytes = b""
+    offset: int = 0
+    allow_infeasible: bool = False
+
+
+@dataclass(slots=True)
+class CancelTasks:
+    """Cancel by id, member ids of batches included; `owner` limits to one's own tasks ("": all).
+
+    Ids that are not in memory have ended or never were: `ended` says which ended.
+    """
+
+    request: int
+    principal: str
+    owner: str
+    ids: list[int]
+    grace_ms: int
+    ended: frozenset[int] = field(default_factory=frozenset)
+
+
+@dataclass(slots=True)
+class JoinNode:
+    """A node registers; its name comes from its key. `port` of the reply is filled by the shell."""
+
+    request: int
+    node: str
+    message: Register
+
+
+@dataclass(slots=True)
+class NodeSays:
+    """Any other message of an authenticated node."""
+
+    node: str
+    message: Message
+
+
+@dataclass(slots=True)
+class NodeRevoked:
+    """The node's key was withdrawn: nothing of it is believed, its tasks move on."""
+
+    node: str
+
+
+Event = SubmitTasks | CancelTasks | JoinNode | NodeSays | NodeRevoked
+
+
+class RecoveredTask(NamedTuple):
+    """A task of the journal that has not ended."""
+
+    id: int
+    number: int
+    batch: int
+    spec_id: int
+    owner: str
+    session: bytes
+    state: int
+    charged: int
+    due_ms: int
+    grace_ms: int
+    avoid: str
+    attempts: int
+
+
+class RecoveredAttempt(NamedTuple):
+    """An attempt of the journal that was granted and has not ended."""
+
+    task: int
+    number: int
+    node: str
+    epoch: int
+    gpus: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Recovered:
+    """All that the journal hands to a starting core.
+
+    `specs` maps the ids that `tasks` name to (request, policy, kind).
+    """
+
+    specs: dict[int, tuple[Request, Policy, str]]
+    tasks: list[RecoveredTask]
+    attempts: list[RecoveredAttempt]
+    nodes: dict[str, bytes]
+    next_number: int
+    next_spec_id: int

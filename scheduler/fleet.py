@@ -1,0 +1,167 @@
+"""What the nodes have and what of it is lent: the scheduler's ledger, the first of two guards."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from ..protocol.capabilities import Capabilities, Gpu, Handler
+from ..protocol.resources import MILLI, Request
+from .task import Attempt, Task
+
+
+@dataclass(slots=True)
+class Card:
+    """The ledger of one GPU: shares in 1/1000 and bytes of its memory."""
+
+    gpu: Gpu
+    share_milli: int = 0
+    vram_bytes: int = 0
+    resident_bytes: int = 0
+
+    @property
+    def vram_free_bytes(self) -> int:
+        """Return what is neither lent nor held by a resident; below 0 after a card shrank."""
+        return self.gpu.memory_bytes - self.vram_bytes - self.resident_bytes
+
+    @property
+    def untouched(self) -> bool:
+        return not (self.share_milli or self.vram_bytes or self.resident_bytes)
+
+
+def card_charge(request: Request, gpu: Gpu) -> tuple[int, int]:
+    """Return what a request takes of one granted card: (share in 1/1000, bytes)."""
+    if request.gpus:
+        return MILLI, gpu.memory_bytes
+    if request.gpu_milli:
+        return request.gpu_milli, gpu.memory_bytes * request.gpu_milli // MILLI
+    return 0, request.vram_bytes
+
+
+@dataclass(slots=True)
+class Node:
+    """One node: what it said of itself, what it was lent, and how far messages got.
+
+    `rev` numbers what is sent on its dispatch pipe. `held` are the tasks whose attempt lives
+    there, `backlog` those of them that wait in its own queue, uncharged. `shunned` keeps requests
+    that it refused away from it until a monotonic time.
+    """
+
+    name: str
+    capabilities: Capabilities
+    boot_id: str = ""
+    incarnation: bytes = b""
+    connected: bool = False
+    lost: bool = False
+    heard_ns: int = 0
+    rev: int = 0
+    heartbeat_seq: int = 0
+    probe_age_ms: int = 0
+    loop_lag_ms: int = 0
+    cpus_used_milli: int = 0
+    memory_used_bytes: int = 0
+    cards: dict[str, Card] = field(default_factory=dict)
+    handlers: dict[str, Handler] = field(default_factory=dict)
+    handler_calls: Counter[str] = field(default_factory=Counter)
+    held: dict[int, Task] = field(default_factory=dict)
+    backlog: dict[int, Task] = field(default_factory=dict)
+    shunned: dict[Request, int] = field(default_factory=dict)
+    gpu_free_bytes: dict[str, int] = field(default_factory=dict)
+
+    def take_capabilities(self, capabilities: Capabilities) -> None:
+        """Replace what the node has, keeping what it was lent.
+
+        A card that vanished while lent stays in the ledger with no memory, until its tasks end.
+        """
+        before = self.cards
+        self.capabilities = capabilities
+        self.cards = {gpu.uuid: Card(gpu) for gpu in capabilities.gpus}
+        for uuid, card in before.items():
+            if card.share_milli or card.vram_bytes:
+                kept = self._card(uuid)
+                kept.share_milli, kept.vram_bytes = card.share_milli, card.vram_bytes
+        self.handlers = {handler.name: handler for handler in capabilities.handlers}
+        for handler in capabilities.handlers:
+            for uuid in handler.gpu_uuids:
+                if uuid in self.cards:
+                    self.cards[uuid].resident_bytes += handler.vram_bytes
+
+    def add(self, task: Task, attempt: Attempt) -> None:
+        """Enter an attempt: charged, or waiting in the node's queue when it is prefetched."""
+        self.held[task.id] = task
+        if attempt.prefetched:
+            self.backlog[task.id] = task
+        else:
+            self._charge(task.spec.request, attempt, 1)
+
+    def remove(self, task: Task, attempt: Attempt) -> None:
+        """Give back what an attempt held and let queued ones of the node move up."""
+        del self.held[task.id]
+        if attempt.prefetched:
+            del self.backlog[task.id]
+            return
+        self._charge(task.spec.request, attempt, -1)
+        self._promote()
+
+    def fits(self, request: Request) -> bool:
+        """Tell whether CPUs, memory and a worker of the handler are free; cards apart."""
+        return (
+            self.cpus_used_milli + request.cpus_milli <= self.capabilities.cpus_milli
+            and self.memory_used_bytes + request.memory_bytes <= self.capabilities.memory_bytes
+            and (not request.handler or self.free_workers(request.handler) > 0)
+        )
+
+    def free_workers(self, handler: str) -> int:
+        """Count the idle workers of a handler that is loaded here."""
+        known = self.handlers.get(handler)
+        if known is None or known.state != "ready":
+            return 0
+        return known.workers - self.handler_calls[handler]
+
+    def _charge(self, request: Request, attempt: Attempt, sign: int) -> None:
+        if sign > 0:
+            attempt.charges = tuple(
+                (uuid, *card_charge(request, self._card(uuid).gpu)) for uuid in attempt.gpus
+            )
+        self.cpus_used_milli += sign * request.cpus_milli
+        self.memory_used_bytes += sign * request.memory_bytes
+        if request.handler:
+            self.handler_calls[request.handler] += sign
+        for uuid, share_milli, vram_bytes in attempt.charges:
+            card = self._card(uuid)
+            card.share_milli += sign * share_milli
+            card.vram_bytes += sign * vram_bytes
+
+    def _card(self, uuid: str) -> Card:
+        """Return a card; one that the node no longer has is kept with no memory to lend."""
+        return self.cards.get(uuid) or self.cards.setdefault(uuid, Card(Gpu(uuid, "gone", 0)))
+
+    def _promote(self) -> None:
+        """Charge the front of the node's queue as the node starts it."""
+        while self.backlog:
+            task = next(iter(self.backlog.values()))
+            attempt = task.live
+            assert attempt is not None
+            if not self.fits(task.spec.request):
+                return
+            del self.backlog[task.id]
+            attempt.prefetched = False
+            self._charge(task.spec.request, attempt, 1)
+
+
+@dataclass(slots=True)
+class Fleet:
+    """All nodes ever seen and not forgotten.
+
+    `shape_revision` grows when what nodes have changes (feasibility is cached on it), `revision`
+    also when something became free: what could not be placed at a revision cannot be until it
+    grows.
+    """
+
+    nodes: dict[str, Node] = field(default_factory=dict)
+    revision: int = 0
+    shape_revision: int = 0
+
+    def changed_shape(self) -> None:
+        self.shape_revision += 1
+        self.revision += 1

@@ -1,0 +1,279 @@
+"""What the journal can tell: questions about tasks, answered from a read-only connection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import apsw
+import msgpack
+
+from ..protocol import ids
+from .records import SubmissionRow, TaskResult
+from .task import State
+
+CHUNK = 500
+COUNTED_MAX = 100_000
+SCANNED_MAX = 20_000
+
+
+class TaskBrief(NamedTuple):
+    """A stored task, ended or not: `state` is its durable one."""
+
+    id: int
+    number: int
+    batch: int
+    spec_id: int
+    owner: str
+    state: int
+    code: str
+    attempt: int
+    node: str
+
+
+_ROW = """
+SELECT t.id, t.number, t.batch, t.spec_id, t.name, t.owner, t.state, t.code, t.created_ms,
+       t.ended_ms, coalesce(a.number, 0), coalesce(a.node, ''), t.retry_of
+FROM tasks t LEFT JOIN attempts a ON a.task = t.id
+     AND a.number = (SELECT max(number) FROM attempts WHERE task = t.id)
+"""
+
+
+def _row(values: Sequence[Any]) -> dict[str, Any]:
+    (task, number, batch, spec_id, name, owner, state, code, created_ms, ended_ms, attempt, node,
+     retry_of) = values  # fmt: skip
+    return {
+        "id": ids.from_bytes(task),
+        "number": number,
+        "batch": ids.from_bytes(batch) if batch else 0,
+        "spec_id": spec_id,
+        "name": name,
+        "owner": owner,
+        "state": state,
+        "code": code,
+        "created_ms": created_ms,
+        "ended_ms": ended_ms,
+        "attempt": attempt,
+        "node": node,
+        "retry_of": ids.from_bytes(retry_of) if retry_of else 0,
+    }
+
+
+class History:
+    """Reads of the journal; ids are integers, as everywhere in the scheduler."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._db = connection
+
+    # --- submissions -----------------------------------------------------------------------
+
+    def find_submission(self, principal: str, submit_key: bytes) -> SubmissionRow | None:
+        """Return the frame that was stored under a key, if one was."""
+        row = self._db.execute(
+            "SELECT * FROM submissions WHERE principal = ? AND submit_key = ?",
+            (principal, submit_key),
+        ).fetchone()
+        return None if row is None else _submission(row)
+
+    def find_batch(self, principal: str, batch_key: bytes) -> int | None:
+        """Return the batch that a principal opened under a key."""
+        row = self._db.execute(
+            "SELECT batch FROM submissions WHERE principal = ? AND batch_key = ? LIMIT 1",
+            (principal, batch_key),
+        ).fetchone()
+        return None if row is None else ids.from_bytes(row[0])
+
+    def batch_rows(self, batch: int) -> list[SubmissionRow]:
+        """Return all frames of a batch, by offset."""
+        rows = self._db.execute(
+            "SELECT * FROM submissions WHERE batch = ? ORDER BY offset", (ids.to_bytes(batch),)
+        )
+        return [_submission(row) for row in rows]
+
+    def find_once(self, owner: str, key: str) -> int | None:
+        """Return the task that an owner submitted under an idempotency key."""
+        row = self._db.execute(
+            "SELECT task FROM once_keys WHERE owner = ? AND key = ?", (owner, key)
+        ).fetchone()
+        return None if row is None else ids.from_bytes(row[0])
+
+    # --- what dispatch needs -----------------------------------------------------------------
+
+    def spec_bodies(self, spec_ids: Iterable[int]) -> dict[int, bytes]:
+        """Return the encoded documents of specs."""
+        return dict(self._in("SELECT spec_id, body FROM specs WHERE spec_id IN", spec_ids))
+
+    def args(self, task_ids: Iterable[int]) -> dict[int, bytes]:
+        """Return the arguments of tasks."""
+        rows = self._in("SELECT id, args FROM tasks WHERE id IN", map(ids.to_bytes, task_ids))
+        return {ids.from_bytes(task): args for task, args in rows}
+
+    # --- single tasks ------------------------------------------------------------------------
+
+    def briefs(self, task_ids: Iterable[int]) -> dict[int, TaskBrief]:
+        """Return what is durable of tasks, in short; unknown ids are left out."""
+        return {
+            row["id"]: TaskBrief(*(row[name] for name in TaskBrief._fields))
+            for row in self.task_rows(task_ids).values()
+        }
+
+    def task_rows(self, task_ids: Iterable[int]) -> dict[int, dict[str, Any]]:
+        """Return the rows that listings show, by id."""
+        rows = map(_row, self._in(f"{_ROW} WHERE t.id IN", map(ids.to_bytes, task_ids)))
+        return {row["id"]: row for row in rows}
+
+    def ended(self, task_ids: Iterable[int]) -> dict[int, TaskResult]:
+        """Return the results of those tasks that have ended."""
+        rows = self._in(
+            "SELECT t.id, t.state, t.code, coalesce(r.value, x''), coalesce(r.details, x''),"
+            " t.ended_ms FROM tasks t LEFT JOIN results r ON r.task = t.id"
+            " WHERE t.ended_ms > 0 AND t.id IN",
+            map(ids.to_bytes, task_ids),
+        )
+        return {(task := ids.from_bytes(row[0])): TaskResult(task, *row[1:]) for row in rows}
+
+    def show_task(self, task_id: int) -> dict[str, Any] | None:
+        """Return all that is durable of a task: row, spec, attempts, result."""
+        row = self.task_rows([task_id]).get(task_id)
+        if row is None:
+            return None
+        blob = ids.to_bytes(task_id)
+        ((args, once),) = self._db.execute(
+            "SELECT t.args, coalesce((SELECT key FROM once_keys WHERE task = t.id"
+            " AND owner = t.owner), '') FROM tasks t WHERE t.id = ?",
+            (blob,),
+        )
+        attempts = self._db.execute(
+            "SELECT number, node, gpus, outcome, code, message, granted_ms, ended_ms, run_us,"
+            " epoch, late_ms FROM attempts WHERE task = ? ORDER BY number",
+            (blob,),
+        )
+        names = ("number", "node", "gpus", "outcome", "code", "message", "granted_ms", "ended_ms",
+                 "run_us", "epoch", "late_ms")  # fmt: skip
+        result = self.ended([task_id]).get(task_id)
+        return {
+            **row,
+            "body": self.spec_bodies([row["spec_id"]])[row["spec_id"]],
+            "args": args,
+            "once": once,
+            "attempts": [
+                {**dict(zip(names, attempt, strict=True)), "gpus": attempt[2].split()}
+                for attempt in attempts
+            ],
+            "result": {} if result is None else result._asdict(),
+        }
+
+    def task_ids(self, first_number: int, members: int) -> list[int]:
+        """Return the ids of a run of numbers, in order."""
+        rows = self._db.execute(
+            "SELECT id FROM tasks WHERE number >= ? AND number < ? ORDER BY number",
+            (first_number, first_number + members),
+        )
+        return [ids.from_bytes(task) for (task,) in rows]
+
+    def last_task(self, owner: str = "") -> int | None:
+        """Return the newest task, of an owner if one is named."""
+        row = self._db.execute(
+            "SELECT id FROM tasks WHERE ?1 = '' OR owner = ?1 ORDER BY number DESC LIMIT 1",
+            (owner,),
+        ).fetchone()
+        return None if row is None else ids.from_bytes(row[0])
+
+    # --- listings and counts -------------------------------------------------------------------
+
+    def list_tasks(
+        self, filters: dict[str, Any], limit: int, cursor: str
+    ) -> tuple[list[dict[str, Any]], int, str]:
+        """Return a page of tasks, newest first, the count of all that match, the next cursor.
+
+        A count stops at `COUNTED_MAX`. A page ends early after `SCANNED_MAX` tasks were looked
+        at, so that a rare filter costs several short questions instead of a long one.
+        """
+        where, values = _where(filters)
+        found: list[dict[str, Any]] = []
+        below = int(cursor) if cursor.isdigit() else 1 << 62
+        tags = filters.get("tags") or {}
+        scanned = 0
+        for row in map(
+            _row,
+            self._db.execute(
+                f"{_ROW} WHERE {where} AND t.number < ? ORDER BY t.number DESC LIMIT ?",
+                (*values, below, SCANNED_MAX if tags else limit),
+            ),
+        ):
+            scanned += 1
+            below = row["number"]
+            if not tags or self._has_tags(row["spec_id"], tags):
+                found.append(row)
+                if len(found) == limit:
+                    break
+        more = len(found) == limit or scanned == SCANNED_MAX
+        return found, self._count(where, values, filters, len(found)), str(below) if more else ""
+
+    def _count(self, where: str, values: list[Any], filters: dict[str, Any], page: int) -> int:
+        if filters.get("tags"):
+            return page
+        ((total,),) = self._db.execute(
+            f"SELECT count(*) FROM (SELECT 1 FROM tasks t WHERE {where} LIMIT ?)",  # noqa: S608
+            (*values, COUNTED_MAX),
+        )
+        return int(total)
+
+    def _has_tags(self, spec_id: int, wanted: dict[str, str]) -> bool:
+        body = self.spec_bodies([spec_id])[spec_id]
+        tags = msgpack.unpackb(body).get("tags", {})
+        return all(tags.get(key) == value for key, value in wanted.items())
+
+    def batch_counts(self, batch: int) -> dict[int, int]:
+        """Count the ended members of a batch by state."""
+        counts: dict[int, int] = {}
+        for row in self.batch_rows(batch):
+            for state, n in self._db.execute(
+                "SELECT state, count(*) FROM tasks WHERE number >= ? AND number < ?"
+                " AND ended_ms > 0 GROUP BY state",
+                (row.first_number, row.first_number + row.members),
+            ):
+                counts[state] = counts.get(state, 0) + n
+        return counts
+
+    def ended_counts(self) -> dict[int, int]:
+        """Count all ended tasks by state; asked once, at start."""
+        return dict(
+            self._db.execute("SELECT state, count(*) FROM tasks WHERE ended_ms > 0 GROUP BY state")
+        )
+
+    def _in(self, query: str, keys: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
+        """Ask for rows by key, in chunks that SQLite can bind."""
+        wanted = list(keys)
+        for start in range(0, len(wanted), CHUNK):
+            chunk = wanted[start : start + CHUNK]
+            marks = ",".join("?" * len(chunk))
+            yield from self._db.execute(f"{query} ({marks})", chunk)
+
+
+def _submission(row: Sequence[Any]) -> SubmissionRow:
+    principal, key, batch, batch_key, offset, first, members, created_ms = row
+    return SubmissionRow(
+        principal, key, ids.from_bytes(batch) if batch else 0, batch_key or b"", offset, first,
+        members, created_ms,
+    )  # fmt: skip
+
+
+def _where(filters: dict[str, Any]) -> tuple[str, list[Any]]:
+    """Write the filters of a listing as SQL with bound values."""
+    terms, values = ["1"], []
+    if states := filters.get("states"):
+        numbers = [int(State[word.upper()]) for word in states]
+        terms.append(f"t.state IN ({','.join('?' * len(numbers))})")
+        values += numbers
+    for key in ("owner", "name"):
+        if filters.get(key):
+            terms.append(f"t.{key} = ?")
+            values.append(filters[key])
+    if filters.get("batch"):
+        terms.append("t.batch = ?")
+        values.append(filters["batch"])
+    if filters.get("node"):
+        terms.append("EXISTS (SELECT 1 FROM attempts WHERE task = t.id AND node = ?)")
+        values.append(filters["node"])
+    return " AND ".join(terms), values

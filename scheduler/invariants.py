@@ -1,0 +1,79 @@
+"""What must hold of the core at any time, whatever happened: checked after each step in tests."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from ..protocol.resources import MILLI
+from .fleet import Node
+from .task import ON_NODE, TERMINAL, State, Task
+
+if TYPE_CHECKING:
+    from .core import Core
+
+
+def violations(core: Core) -> list[str]:
+    """Return every broken invariant in words; an empty list is a healthy core."""
+    found = [words for task in core.tasks.values() for words in _of_task(core, task)]
+    for node in core.fleet.nodes.values():
+        found += _of_node(core, node)
+    counts = Counter(task.state for task in core.tasks.values())
+    if counts != +core.counts:
+        found.append(f"counts drifted: {core.counts} instead of {counts}")
+    owners = Counter(task.spec.owner for task in core.tasks.values())
+    if owners != +core.open_by_owner:
+        found.append(f"owners drifted: {core.open_by_owner} instead of {owners}")
+    return found
+
+
+def _of_task(core: Core, task: Task) -> list[str]:
+    found = []
+    if task.state in TERMINAL:
+        found.append(f"task {task.number} has ended and is still in memory")
+    if (task.live is not None) != (task.state in ON_NODE):
+        found.append(f"task {task.number} is {task.state.word} with attempt {task.live}")
+    if task.live is not None:
+        if task.live.number != task.attempt:
+            found.append(f"task {task.number}: attempt {task.live.number} of {task.attempt} lives")
+        node = core.fleet.nodes.get(task.live.node)
+        if node is None or task.id not in node.held:
+            found.append(f"task {task.number} is not in the ledger of {task.live.node}")
+    if task.charged > max(task.attempt, 0):
+        found.append(f"task {task.number}: {task.charged} charged of {task.attempt} attempts")
+    if task.state is State.WAITING and task.charged > task.spec.policy.retries:
+        found.append(f"task {task.number} waits beyond its {task.spec.policy.retries} retries")
+    return found
+
+
+def _of_node(core: Core, node: Node) -> list[str]:
+    found = []
+    share: Counter[str] = Counter()
+    vram: Counter[str] = Counter()
+    cpus = memory = 0
+    for task in node.held.values():
+        attempt = task.live
+        if attempt is None or attempt.node != node.name or core.tasks.get(task.id) is not task:
+            found.append(f"{node.name} is charged for task {task.number}, which is not there")
+            continue
+        if attempt.prefetched != (task.id in node.backlog):
+            found.append(f"{node.name}: backlog and task {task.number} disagree")
+        if attempt.prefetched:
+            if task.spec.request.cards:
+                found.append(f"{node.name}: a GPU task was sent ahead")
+            continue
+        cpus += task.spec.request.cpus_milli
+        memory += task.spec.request.memory_bytes
+        for uuid, share_milli, vram_bytes in attempt.charges:
+            share[uuid] += share_milli
+            vram[uuid] += vram_bytes
+    if (cpus, memory) != (node.cpus_used_milli, node.memory_used_bytes):
+        found.append(f"{node.name}: CPUs or memory drifted")
+    for uuid, card in node.cards.items():
+        if (share[uuid], vram[uuid]) != (card.share_milli, card.vram_bytes):
+            found.append(f"{node.name}: the ledger of {uuid} drifted")
+        if card.gpu.memory_bytes and (
+            card.share_milli > MILLI or card.vram_bytes > card.gpu.memory_bytes
+        ):
+            found.append(f"{node.name}: {uuid} is lent beyond what it has")
+    return found

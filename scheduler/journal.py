@@ -1,0 +1,318 @@
+"""What survives a crash: one SQLite file, one writer, one commit per turn."""
+
+from __future__ import annotations
+
+import importlib.resources
+import os
+import secrets
+from pathlib import Path
+
+import apsw
+
+from ..protocol import ids
+from ..protocol.codec import unpack_document
+from ..protocol.errors import RemudaError
+from ..protocol.spec import from_document
+from . import statedir
+from .audit import write_audit
+from .events import Recovered, RecoveredAttempt, RecoveredTask
+from .history import History
+from .records import Commit
+from .registry import Registry
+from .retention import Retention
+from .task import State, kind_of, policy_of
+
+SCHEMA_VERSION = 1
+MIGRATIONS: dict[int, str] = {}
+"""SQL that brings a journal to the version that is its key; version 1 is `schema.sql`."""
+
+EPOCH_FIRST = 1
+CACHE_KIB = 8 * 1024
+
+
+class JournalError(RemudaError):
+    """The journal cannot be opened; the message says why and what to do."""
+
+    code = "journal"
+
+
+class Journal:
+    """The durable truth of the scheduler.
+
+    `commit` returns once its rows are on disk (WAL, synchronous=FULL). Errors of SQLite
+    propagate as `apsw.Error`; after an I/O error the outcome is unknown and the process must end.
+    `history` reads, `registry` keeps keys and ports.
+    """
+
+    def __init__(self, connection: apsw.Connection, reader: apsw.Connection, lock: int) -> None:
+        self._db = connection
+        self._reader = reader
+        self._lock = lock
+        self.history = History(reader)
+        self.registry = Registry(connection)
+        self._retention = Retention(connection)
+
+    @classmethod
+    def open(cls, state_dir: Path) -> Journal:
+        """Claim the state directory and open the journal in it, migrating an older one.
+
+        Raises JournalError or StateDirError.
+        """
+        lock = statedir.claim(state_dir)
+        path = state_dir / "journal.db"
+        try:
+            connection = connect(path)
+            migrate(connection)
+            reader = connect(path, read_only=True)
+        except (apsw.Error, JournalError) as error:
+            os.close(lock)
+            if isinstance(error, JournalError):
+                raise
+            raise JournalError(
+                f"cannot open {path}: {error}; if it is damaged, restore a backup"
+            ) from error
+        path.chmod(0o600)
+        return cls(connection, reader, lock)
+
+    def next_epoch(self) -> int:
+        """Raise the epoch durably and return it; to be called before a socket is bound."""
+        with self._db:
+            row = self._db.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()
+            epoch = EPOCH_FIRST if row is None else int(row[0]) + 1
+            self._db.execute(
+                "INSERT OR REPLACE INTO meta VALUES ('epoch', ?)", (str(epoch).encode(),)
+            )
+        return epoch
+
+    def secret(self) -> bytes:
+        """Return the secret behind the tokens of attempts; made once, kept for ever."""
+        return self._meta_or_make("secret", lambda: secrets.token_bytes(32))
+
+    def cluster_id(self) -> str:
+        return self._meta_or_make("cluster_id", lambda: secrets.token_hex(8).encode()).decode()
+
+    def _meta_or_make(self, key: str, make: object) -> bytes:
+        row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        if row is not None:
+            return bytes(row[0])
+        assert callable(make)
+        value = bytes(make())
+        self._db.execute("INSERT INTO meta VALUES (?, ?)", (key, value))
+        return value
+
+    def commit(self, commit: Commit) -> None:
+        """Write one turn's facts in one transaction and return when they are on disk."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            self._write(commit)
+            self._db.execute("COMMIT")
+        except apsw.Error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+        if self._retention.wal_is_full:
+            self._retention.checkpoint()
+
+    def _write(self, commit: Commit) -> None:
+        many = self._db.executemany
+        if commit.specs:
+            many("INSERT INTO specs VALUES (?, ?)", commit.specs)
+        if commit.submissions:
+            self._write_submissions(commit)
+        if commit.moved:
+            many(
+                "UPDATE tasks SET state = ?, charged = ?, due_ms = ?, grace_ms = ?, avoid = ?"
+                " WHERE id = ?",
+                [(*row[1:], ids.to_bytes(row.id)) for row in commit.moved.values()],
+            )
+        if commit.granted:
+            many(
+                "INSERT INTO attempts (task, number, node, epoch, gpus, granted_ms)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                [
+                    (ids.to_bytes(row.task), row.number, row.node, row.epoch, " ".join(row.gpus),
+                     row.granted_ms)
+                    for row in commit.granted
+                ],
+            )  # fmt: skip
+        if commit.ended:
+            self._write_ended(commit)
+        if commit.results:
+            self._write_results(commit)
+        if commit.nodes:
+            many("INSERT OR REPLACE INTO nodes VALUES (?, ?, ?, ?)", commit.nodes.values())
+        if commit.audit:
+            write_audit(self._db, commit.audit)
+
+    def _write_submissions(self, commit: Commit) -> None:
+        self._db.executemany(
+            "INSERT INTO submissions VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (row.principal, row.submit_key, _or_null(row.batch), row.batch_key or None,
+                 row.offset, row.first_number, row.members, row.created_ms)
+                for row in commit.submissions
+            ],
+        )  # fmt: skip
+        self._db.executemany(
+            "INSERT INTO tasks (id, number, batch, spec_id, owner, name, session, state, retry_of,"
+            " created_ms, args) VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?)",
+            [
+                (ids.to_bytes(row.id), row.number, _or_null(row.batch), row.spec_id, row.owner,
+                 row.name, row.session, _or_null(row.retry_of), row.created_ms, row.args)
+                for row in commit.tasks
+            ],
+        )  # fmt: skip
+        once = [
+            (row.owner, row.once, ids.to_bytes(row.id), row.created_ms)
+            for row in commit.tasks
+            if row.once
+        ]
+        if once:
+            self._db.executemany("INSERT INTO once_keys VALUES (?, ?, ?, ?)", once)
+
+    def _write_ended(self, commit: Commit) -> None:
+        self._db.executemany(
+            "UPDATE attempts SET outcome = ?, code = ?, message = ?, ended_ms = ?, run_us = ?"
+            " WHERE task = ? AND number = ? AND ended_ms = 0",
+            [
+                (row.outcome, row.code, row.message, row.ended_ms, row.run_us,
+                 ids.to_bytes(row.task), row.number)
+                for row in commit.ended
+                if row.outcome != "superseded"
+            ],
+        )  # fmt: skip
+        late = [row for row in commit.ended if row.outcome == "superseded"]
+        if late:
+            self._db.executemany(
+                "UPDATE attempts SET late_ms = ?"
+                " WHERE task = ? AND number = ? AND node = ? AND ended_ms > 0 AND late_ms = 0"
+                " AND outcome NOT IN ('succeeded', 'failed', 'killed')",
+                [(row.ended_ms, ids.to_bytes(row.task), row.number, row.node) for row in late],
+            )
+
+    def _write_results(self, commit: Commit) -> None:
+        self._db.executemany(
+            "UPDATE tasks SET state = ?, code = ?, ended_ms = ? WHERE id = ? AND state < 5",
+            [(row.state, row.code, row.ended_ms, ids.to_bytes(row.id)) for row in commit.results],
+        )
+        self._db.executemany(
+            "INSERT INTO results VALUES (?, ?, ?)",
+            [
+                (ids.to_bytes(row.id), row.value, row.details)
+                for row in commit.results
+                if row.value or row.details
+            ],
+        )
+
+    def recover(self) -> Recovered:
+        """Read all that has not ended, for a core that starts."""
+        many = self._reader.execute
+        tasks = [
+            RecoveredTask(
+                ids.from_bytes(id_), number, ids.from_bytes(batch) if batch else 0, spec_id, owner,
+                session, state, charged, due_ms, grace_ms, avoid, attempts,
+            )
+            for id_, number, batch, spec_id, owner, session, state, charged, due_ms, grace_ms,
+                avoid, attempts in many(_OPEN_TASKS)
+        ]  # fmt: skip
+        attempts = [
+            RecoveredAttempt(ids.from_bytes(task), number, node, epoch, tuple(gpus.split()))
+            for task, number, node, epoch, gpus in many(_OPEN_ATTEMPTS)
+        ]
+        specs = {}
+        for spec_id, body in many(_OPEN_SPECS):
+            spec = from_document(unpack_document(body))
+            specs[spec_id] = (spec.request, policy_of(spec), kind_of(spec))
+        nodes = {
+            str(name): bytes(blob) for name, blob in many("SELECT name, capabilities FROM nodes")
+        }
+        return Recovered(
+            specs,
+            tasks,
+            attempts,
+            nodes,
+            next_number=self._next("SELECT max(first_number + members) FROM submissions"),
+            next_spec_id=self._next("SELECT max(spec_id) + 1 FROM specs"),
+        )
+
+    def _next(self, query: str) -> int:
+        ((value,),) = self._reader.execute(query)
+        return value or 1
+
+    def idle_work(self, budget_ns: int, now_ms: int) -> bool:
+        """Prune and checkpoint for about `budget_ns`; return whether more is to be done."""
+        return self._retention.work(budget_ns, now_ms)
+
+    def close(self) -> None:
+        """Checkpoint, close and let go of the state directory."""
+        self._reader.close()
+        self._retention.checkpoint()
+        self._db.close()
+        os.close(self._lock)
+
+
+_OPEN_TASKS = """
+SELECT id, number, batch, spec_id, owner, session, state, charged, due_ms, grace_ms, avoid,
+       coalesce((SELECT max(a.number) FROM attempts a WHERE a.task = tasks.id), 0)
+FROM tasks WHERE state < 5 ORDER BY number
+"""
+_OPEN_ATTEMPTS = """
+SELECT a.task, a.number, a.node, a.epoch, a.gpus
+FROM tasks t JOIN attempts a ON a.task = t.id
+WHERE t.state < 5 AND a.ended_ms = 0 ORDER BY t.number
+"""
+_OPEN_SPECS = """
+SELECT spec_id, body FROM specs
+WHERE spec_id IN (SELECT spec_id FROM tasks WHERE state < 5)
+"""
+
+
+def connect(path: Path, *, read_only: bool = False) -> apsw.Connection:
+    """Open the journal's file; the one place that sets how SQLite behaves."""
+    flags = apsw.SQLITE_OPEN_READONLY if read_only else (
+        apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+    )  # fmt: skip
+    connection = apsw.Connection(str(path), flags=flags)
+    connection.set_busy_timeout(2_000)
+    if read_only:
+        connection.execute("PRAGMA query_only = ON")
+    else:
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    connection.execute("PRAGMA mmap_size = 0")
+    return connection
+
+
+def migrate(connection: apsw.Connection, migrations: dict[int, str] | None = None) -> None:
+    """Bring a journal to the newest schema, one committed step at a time.
+
+    Raises JournalError when it was written by a newer remuda.
+    """
+    steps = MIGRATIONS if migrations is None else migrations
+    newest = max([SCHEMA_VERSION, *steps])
+    version = int(connection.pragma("user_version"))
+    if version > newest:
+        raise JournalError(
+            f"the journal has schema {version}, this remuda knows {newest}: "
+            "upgrade remuda, or restore a backup made by this version"
+        )
+    while version < newest:
+        version += 1
+        script = steps[version] if version in steps else _schema()
+        with connection:
+            connection.execute(script)
+            connection.execute(f"PRAGMA user_version = {version}")
+
+
+def _schema() -> str:
+    return importlib.resources.files(__package__).joinpath("schema.sql").read_text("utf-8")
+
+
+def _or_null(task_id: int) -> bytes | None:
+    return ids.to_bytes(task_id) if task_id else None
+
+
+assert int(State.SUCCEEDED) == 5, "the schema's partial indexes name terminal states by number"

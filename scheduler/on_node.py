@@ -1,0 +1,285 @@
+"""What nodes say and what follows: joining, holding, accepting, ending, falling silent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..protocol import capabilities as wire_capabilities
+from ..protocol import ids
+from ..protocol.codec import VERSION, pack_document
+from ..protocol.errors import ForeignProtocol
+from ..protocol.messages import (
+    Accept,
+    Desired,
+    Failure,
+    Heartbeat,
+    Message,
+    Phase,
+    Progress,
+    Register,
+    Registered,
+    Reject,
+    Results,
+    Started,
+)
+from . import dispatch, life, on_client
+from .events import JoinNode, NodeRevoked, NodeSays, Now
+from .fleet import Node
+from .on_results import on_results
+from .records import AuditRow, Effects, NodeRow, Note, ToNode
+from .task import Attempt, Fact, State, Task
+from .tokens import same_token
+
+if TYPE_CHECKING:
+    from .core import Core
+
+PROGRESS_TEXT_MAX = 200
+
+
+def on_join(core: Core, event: JoinNode, now: Now, effects: Effects) -> None:
+    """Take in a node with what it holds: adopt what it may keep, requeue what it lost.
+
+    Its word on what it holds is complete: runners of the agent before were found or ended.
+    """
+    register = event.message
+    if not register.protocol_min <= VERSION <= register.protocol_max:
+        effects.replies.append((event.request, _foreign(register)))
+        return
+    try:
+        known = wire_capabilities.from_document(register.capabilities)
+    except ValueError as error:
+        effects.replies.append((event.request, Failure("invalid", str(error), "capabilities")))
+        return
+    node = core.fleet.nodes.setdefault(event.node, Node(event.node, known))
+    node.take_capabilities(known)
+    node.boot_id, node.incarnation = register.boot_id, register.incarnation
+    node.connected, node.lost, node.heard_ns = True, False, now.mono_ns
+    node.heartbeat_seq = 0
+    node.shunned.clear()
+    core.fleet.changed_shape()
+    kept = _adopt(core, node, register, now, effects)
+    for task in [task for task in node.held.values() if task.id not in kept]:
+        life.requeue(core, task, now, effects, "returned", "the node came back without it")
+    node.rev += 1
+    for task in node.held.values():
+        assert task.live is not None
+        task.live.rev = 0
+    effects.commit.nodes[node.name] = NodeRow(
+        node.name, node.boot_id, pack_document(register.capabilities), now.wall_ms
+    )
+    effects.commit.audit.append(AuditRow(now.wall_ms, node.name, "register", node.name))
+    effects.rebind.append(node.name)
+    effects.replies.append((event.request, _registered(core, node)))
+    stopping = [task for task in node.held.values() if task.state is State.STOPPING]
+    if stopping:
+        on_client.send_kill(core, stopping, effects)
+
+
+def _foreign(register: Register) -> Failure:
+    return Failure(
+        ForeignProtocol.code,
+        f"the node speaks protocol {register.protocol_min} to {register.protocol_max}, "
+        f"the scheduler {VERSION}: upgrade the older one",
+    )
+
+
+def _adopt(core: Core, node: Node, register: Register, now: Now, effects: Effects) -> set[int]:
+    kept = set()
+    rows = zip(register.tasks, register.attempts, register.tokens, register.phases, strict=True)
+    for blob, number, token, phase in rows:
+        found = _find(core, node, blob, number)
+        if found is None or not same_token(found[1].token, token):
+            continue
+        task, attempt = found
+        attempt.accepted = True
+        kept.add(task.id)
+        if phase == Phase.RUNNING and task.state is State.ASSIGNED:
+            life.advance(core, task, Fact.START)
+            life.tell(task, effects)
+    if kept:
+        effects.notes.append(Note("info", "attempts adopted", {"node": node.name, "n": len(kept)}))
+    return kept
+
+
+def _registered(core: Core, node: Node) -> Registered:
+    return Registered(
+        name=node.name,
+        rev=node.rev,
+        dispatch_port=0,
+        uplink_port=0,
+        heartbeat_port=0,
+        beacon_port=0,
+        heartbeat_ms=core.settings.heartbeat_ms,
+        lease_ms=core.settings.lease_ms,
+        tasks=[ids.to_bytes(task_id) for task_id in node.held],
+        attempts=[task.attempt for task in node.held.values()],
+    )
+
+
+def _find(core: Core, node: Node, blob: bytes, number: int) -> tuple[Task, Attempt] | None:
+    """Return the task and its live attempt if exactly that one lives on that node."""
+    task = core.tasks.get(int.from_bytes(blob, "big"))
+    if task is None or task.live is None:
+        return None
+    if task.live.number != number or task.live.node != node.name:
+        return None
+    return task, task.live
+
+
+def on_node_says(core: Core, event: NodeSays, now: Now, effects: Effects) -> None:
+    """Hand a message to its handler; anything counts as a sign of life."""
+    node = core.fleet.nodes.get(event.node)
+    if node is None or not node.connected:
+        return
+    node.heard_ns = now.mono_ns
+    if node.lost:
+        node.lost = False
+        core.fleet.revision += 1
+        effects.notes.append(Note("info", "lost node is back", {"node": node.name}))
+    handler = _HANDLERS.get(type(event.message))
+    if handler is not None:
+        handler(core, node, event.message, now, effects)
+
+
+def on_accept(core: Core, node: Node, message: Accept, now: Now, effects: Effects) -> None:
+    for blob, number in zip(message.tasks, message.attempts, strict=True):
+        if found := _find(core, node, blob, number):
+            found[1].accepted = True
+
+
+def on_started(core: Core, node: Node, message: Started, now: Now, effects: Effects) -> None:
+    for blob, number in zip(message.tasks, message.attempts, strict=True):
+        found = _find(core, node, blob, number)
+        if found and found[0].state is State.ASSIGNED:
+            found[1].accepted = True
+            life.advance(core, found[0], Fact.START)
+            life.tell(found[0], effects)
+
+
+def on_reject(core: Core, node: Node, message: Reject, now: Now, effects: Effects) -> None:
+    """Requeue what the node's own guard refused, and leave the node alone with such requests."""
+    rows = zip(message.tasks, message.attempts, message.tokens, message.reasons, strict=True)
+    for blob, number, token, reason in rows:
+        found = _find(core, node, blob, number)
+        if found is None or not same_token(found[1].token, token):
+            continue
+        node.shunned[found[0].spec.request] = now.mono_ns + core.settings.shun_ns
+        life.requeue(core, found[0], now, effects, "rejected", reason[:500])
+
+
+def on_progress(core: Core, node: Node, message: Progress, now: Now, effects: Effects) -> None:
+    rows = zip(message.tasks, message.attempts, message.milli, message.texts, strict=True)
+    for blob, number, milli, text in rows:
+        found = _find(core, node, blob, number)
+        if found is None:
+            continue
+        task, attempt = found
+        attempt.progress_milli = min(max(milli, 0), 1_000)
+        attempt.progress_text = text[:PROGRESS_TEXT_MAX]
+        shown = {"progress": attempt.progress_milli, "text": attempt.progress_text}
+        life.tell(task, effects, details=pack_document(shown))
+
+
+def on_heartbeat(core: Core, node: Node, message: Heartbeat, now: Now, effects: Effects) -> None:
+    """Compare what the node holds with what it should hold, and say what may live."""
+    if message.incarnation != node.incarnation or message.seq <= node.heartbeat_seq:
+        return
+    node.heartbeat_seq = message.seq
+    node.probe_age_ms, node.loop_lag_ms = message.probe_age_ms, message.loop_lag_ms
+    node.gpu_free_bytes = {
+        uuid: free for uuid, free in message.gpu_free.items() if type(free) is int
+    }
+    if message.capabilities:
+        _take_capabilities(core, node, message, now, effects)
+    holding = set(zip(message.tasks, message.attempts, strict=True))
+    stopping, unseen = [], []
+    for task in list(node.held.values()):
+        attempt = task.live
+        assert attempt is not None
+        if (ids.to_bytes(task.id), attempt.number) in holding:
+            attempt.accepted = True
+            if task.state is State.STOPPING:
+                stopping.append(task)
+        elif attempt.rev <= message.rev:
+            life.requeue(core, task, now, effects, "returned", "the node does not hold it")
+        elif now.mono_ns - attempt.offered_ns >= core.settings.offer_resend_ns:
+            unseen.append(task)
+    if unseen:
+        dispatch.resend(core, node, unseen, now, effects)
+    _say_desired(core, node, effects)
+    if stopping:
+        on_client.send_kill(core, stopping, effects)
+
+
+def _say_desired(core: Core, node: Node, effects: Effects) -> None:
+    node.rev += 1
+    effects.to_nodes.append(
+        ToNode(
+            node.name,
+            Desired(
+                incarnation=node.incarnation,
+                rev=node.rev,
+                lease_ms=core.settings.lease_ms,
+                tasks=[ids.to_bytes(task_id) for task_id in node.held],
+                attempts=[task.attempt for task in node.held.values()],
+            ),
+        )
+    )
+
+
+def _take_capabilities(
+    core: Core, node: Node, message: Heartbeat, now: Now, effects: Effects
+) -> None:
+    try:
+        known = wire_capabilities.from_document(message.capabilities)
+    except ValueError as error:
+        effects.notes.append(
+            Note("warning", "capabilities refused", {"node": node.name, "why": str(error)})
+        )
+        return
+    if known != node.capabilities:
+        node.take_capabilities(known)
+        core.fleet.changed_shape()
+        effects.commit.nodes[node.name] = NodeRow(
+            node.name, node.boot_id, pack_document(message.capabilities), now.wall_ms
+        )
+
+
+def on_revoked(core: Core, event: NodeRevoked, now: Now, effects: Effects) -> None:
+    """Stop believing a node whose key was withdrawn, and move its work."""
+    node = core.fleet.nodes.get(event.node)
+    if node is not None:
+        node.connected = False
+        _lose(core, node, now, effects, "its key was revoked")
+
+
+def declare_lost(core: Core, now: Now, effects: Effects) -> None:
+    """Give up on nodes that were silent for `lost_after` and rerun their tasks elsewhere."""
+    for node in core.fleet.nodes.values():
+        if not node.lost and now.mono_ns - node.heard_ns >= core.settings.lost_after_ns:
+            _lose(core, node, now, effects, "the node fell silent")
+
+
+def _lose(core: Core, node: Node, now: Now, effects: Effects, reason: str) -> None:
+    node.lost = True
+    core.fleet.revision += 1
+    moved = 0
+    for task in list(node.held.values()):
+        if task.state is State.STOPPING:
+            continue
+        life.requeue(core, task, now, effects, "lost", f"{node.name}: {reason}")
+        moved += 1
+    effects.notes.append(
+        Note("warning", "node lost", {"node": node.name, "why": reason, "tasks_moved": moved})
+    )
+
+
+_HANDLERS: dict[type[Message], Callable[[Core, Node, Any, Now, Effects], None]] = {
+    Accept: on_accept,
+    Started: on_started,
+    Reject: on_reject,
+    Progress: on_progress,
+    Heartbeat: on_heartbeat,
+    Results: on_results,
+}

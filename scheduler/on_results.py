@@ -1,0 +1,111 @@
+"""What the end of an attempt means: accepted once, recorded always, acknowledged after commit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..protocol import ids
+from ..protocol.codec import unpack_document
+from ..protocol.errors import MalformedFrame
+from ..protocol.messages import Outcome, ResultAck, Results
+from . import life
+from .events import Now
+from .fleet import Node
+from .records import AttemptEnded, Effects, Note, ToNode
+from .task import Fact, State, Task
+from .tokens import same_token
+
+if TYPE_CHECKING:
+    from .core import Core
+
+CODE_CHARS_MAX = 64
+MESSAGE_CHARS_MAX = 500
+
+
+def on_results(core: Core, node: Node, message: Results, now: Now, effects: Effects) -> None:
+    """Settle a batch of ended attempts; stale ones are recorded and acknowledged as well.
+
+    A result under a wrong token is no result: it is neither accepted nor acknowledged.
+    """
+    acked_tasks, acked_attempts = [], []
+    rows = zip(
+        message.tasks,
+        message.attempts,
+        message.tokens,
+        message.outcomes,
+        message.values,
+        message.details,
+        message.run_us,
+        strict=True,
+    )
+    for blob, number, token, outcome, value, details, run_us in rows:
+        task = core.tasks.get(int.from_bytes(blob, "big"))
+        live = task.live if task else None
+        if task and live and live.number == number and live.node == node.name:
+            if not same_token(live.token, token):
+                effects.notes.append(
+                    Note("error", "result with a wrong token", {"node": node.name})
+                )
+                continue
+            _settle(core, task, outcome, value, details, run_us, now, effects)
+        else:
+            effects.commit.ended.append(
+                AttemptEnded(
+                    ids.from_bytes(blob),
+                    number,
+                    node.name,
+                    "superseded",
+                    "",
+                    "",
+                    now.wall_ms,
+                    run_us,
+                )
+            )
+        acked_tasks.append(blob)
+        acked_attempts.append(number)
+    effects.to_nodes.append(
+        ToNode(node.name, ResultAck(node.incarnation, acked_tasks, acked_attempts))
+    )
+
+
+def _settle(
+    core: Core,
+    task: Task,
+    outcome: int,
+    value: bytes,
+    details: bytes,
+    run_us: int,
+    now: Now,
+    effects: Effects,
+) -> None:
+    if task.state is State.STOPPING:
+        node = life.close_attempt(core, task, "killed", now, effects, run_us=run_us).node
+        life.finish(
+            core, task, Fact.GONE, now, effects, code="cancelled", details=details, node=node
+        )
+    elif outcome == Outcome.SUCCEEDED:
+        core.runtimes.add(task.spec.kind, run_us * 1_000)
+        node = life.close_attempt(core, task, "succeeded", now, effects, run_us=run_us).node
+        life.finish(core, task, Fact.SUCCEED, now, effects, value=value, details=details, node=node)
+    elif outcome == Outcome.FAILED:
+        code, text = _read_error(details)
+        life.settle_failure(
+            core, task, now, effects, code=code, message=text, details=details, run_us=run_us
+        )
+    else:
+        assert task.live is not None
+        holder = core.fleet.nodes[task.live.node]
+        holder.shunned[task.spec.request] = now.mono_ns + core.settings.shun_ns
+        life.requeue(core, task, now, effects, "returned", "the node handed it back")
+
+
+def _read_error(details: bytes) -> tuple[str, str]:
+    """Return code and message of a failure's document; a broken document is the node's fault."""
+    try:
+        document = unpack_document(details)
+    except MalformedFrame:
+        return "exception", "the node sent no readable error"
+    return (
+        str(document.get("code", "exception"))[:CODE_CHARS_MAX],
+        str(document.get("message", ""))[:MESSAGE_CHARS_MAX],
+    )

@@ -1,0 +1,217 @@
+"""What the core asks for: facts to commit first, then messages to send."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ..protocol.messages import Message
+
+
+class SubmissionRow(NamedTuple):
+    """One row per submission frame, by which a resent frame is answered.
+
+    The tasks are numbered `first_number` to `first_number + members - 1`, in the frame's order.
+    """
+
+    principal: str
+    submit_key: bytes
+    batch: int
+    batch_key: bytes
+    offset: int
+    first_number: int
+    members: int
+    created_ms: int
+
+
+class TaskRow(NamedTuple):
+    """A new task; `retry_of` is the id of the task it copies, or 0. `state` is a `State`."""
+
+    id: int
+    number: int
+    batch: int
+    spec_id: int
+    owner: str
+    name: str
+    session: bytes
+    args: bytes
+    once: str
+    retry_of: int
+    created_ms: int
+
+
+class SpecRow(NamedTuple):
+    spec_id: int
+    body: bytes
+
+
+class TaskMoved(NamedTuple):
+    """The durable position of a task at the end of a turn (never ASSIGNED or RUNNING).
+
+    `due_ms` is the wall-clock end of a wait, `grace_ms` the grace of a cancel that was asked.
+    """
+
+    id: int
+    state: int
+    charged: int
+    due_ms: int
+    grace_ms: int
+    avoid: str
+
+
+class AttemptGranted(NamedTuple):
+    """A new attempt; while it has no `AttemptEnded`, its task is on a node."""
+
+    task: int
+    number: int
+    node: str
+    epoch: int
+    gpus: tuple[str, ...]
+    granted_ms: int
+
+
+class AttemptEnded(NamedTuple):
+    """How an attempt ended: `outcome` is `succeeded`, `failed`, `killed`, `returned`, `rejected`,
+    `lost` or, for a late result of an attempt of `node` that was already ended, `superseded`."""
+
+    task: int
+    number: int
+    node: str
+    outcome: str
+    code: str
+    message: str
+    ended_ms: int
+    run_us: int
+
+
+class TaskResult(NamedTuple):
+    """The end of a task: written once. `state` is a terminal `State`."""
+
+    id: int
+    state: int
+    code: str
+    value: bytes
+    details: bytes
+    ended_ms: int
+
+
+class NodeRow(NamedTuple):
+    """What is durable of a node; `capabilities` is an encoded document."""
+
+    name: str
+    boot_id: str
+    capabilities: bytes
+    seen_ms: int
+
+
+class AuditRow(NamedTuple):
+    """One request of a principal that changed something."""
+
+    at_ms: int
+    principal: str
+    verb: str
+    subject: str
+
+
+@dataclass(slots=True)
+class Commit:
+    """All that must be on disk before any effect of the same turn is sent.
+
+    Rows of one list concern different keys, so each list can be written as one batch. New tasks
+    come before moves and attempts.
+    """
+
+    submissions: list[SubmissionRow] = field(default_factory=list)
+    specs: list[SpecRow] = field(default_factory=list)
+    tasks: list[TaskRow] = field(default_factory=list)
+    moved: dict[int, TaskMoved] = field(default_factory=dict)
+    granted: list[AttemptGranted] = field(default_factory=list)
+    ended: list[AttemptEnded] = field(default_factory=list)
+    results: list[TaskResult] = field(default_factory=list)
+    nodes: dict[str, NodeRow] = field(default_factory=dict)
+    audit: list[AuditRow] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(
+            self.tasks
+            or self.granted
+            or self.ended
+            or self.results
+            or self.moved
+            or self.nodes
+            or self.submissions
+            or self.audit
+        )
+
+
+class Granted(NamedTuple):
+    """One attempt of an offer; the shell adds spec, owner and argument."""
+
+    task: int
+    batch: int
+    spec_id: int
+    owner: str
+    attempt: int
+    token: bytes
+    gpus: tuple[str, ...]
+    prefetched: bool
+
+
+@dataclass(slots=True)
+class Offering:
+    """Attempts to offer to one node, to be sent as one or more Offer frames.
+
+    When the shell must split it for size, all frames but the last carry `rev - 1`: a node that
+    states `rev` has then seen all of it.
+    """
+
+    node: str
+    incarnation: bytes
+    rev: int
+    grants: list[Granted]
+
+
+@dataclass(slots=True)
+class ToNode:
+    """A message for one node's dispatch pipe."""
+
+    node: str
+    message: Message
+
+
+class Change(NamedTuple):
+    """News of a task for whoever watches it."""
+
+    session: bytes
+    task: int
+    state: int
+    code: str
+    attempt: int
+    node: str
+    value: bytes
+    details: bytes
+
+
+class Note(NamedTuple):
+    """Something for the log, told by a core that cannot log: an event name and its facts."""
+
+    level: str
+    event: str
+    facts: dict[str, object]
+
+
+@dataclass(slots=True)
+class Effects:
+    """All that one step asks of the shell, in this order: commit, rebind, replies, the rest.
+
+    `rebind` lists nodes with a new incarnation: their dispatch socket is closed and bound anew
+    before the reply to their Register, whose port the shell fills in. `to_nodes` is in the order
+    in which one node must see it.
+    """
+
+    commit: Commit = field(default_factory=Commit)
+    rebind: list[str] = field(default_factory=list)
+    replies: list[tuple[int, Message]] = field(default_factory=list)
+    to_nodes: list[ToNode | Offering] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)

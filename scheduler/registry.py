@@ -1,0 +1,74 @@
+"""Who may speak and where nodes are reached: keys with their roles, and the nodes' ports."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import apsw
+
+from ..protocol.errors import Conflict
+from .audit import write_audit
+from .records import AuditRow
+
+
+class KeyRow(NamedTuple):
+    """A public key (Z85) under a name and a role; `revoked_ms` is 0 while it is good."""
+
+    name: str
+    role: str
+    public_key: str
+    created_ms: int
+    revoked_ms: int
+
+
+class Registry:
+    """Keys and dispatch ports in the journal; each change is a commit of its own."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._db = connection
+
+    def keys(self) -> list[KeyRow]:
+        """Return all keys, revoked ones included, by name."""
+        return [KeyRow(*row) for row in self._db.execute("SELECT * FROM keys ORDER BY name")]
+
+    def allow_key(
+        self, name: str, role: str, public_key: str, *, principal: str, now_ms: int
+    ) -> None:
+        """Admit a key. Raises Conflict when the name or the key is taken."""
+        for known in self.keys():
+            if known.public_key == public_key:
+                state = "revoked" if known.revoked_ms else "allowed"
+                raise Conflict(
+                    f"this key is known already as {known.name} ({state}): make a new one with "
+                    "`remuda key new`"
+                )
+            if known.name == name and not known.revoked_ms:
+                raise Conflict(f"the name {name} is taken: revoke it first or choose another")
+        with self._db:
+            self._db.execute("DELETE FROM keys WHERE name = ?", (name,))
+            self._db.execute(
+                "INSERT INTO keys VALUES (?, ?, ?, ?, 0)", (name, role, public_key, now_ms)
+            )
+            write_audit(self._db, [AuditRow(now_ms, principal, "key allow", f"{name} as {role}")])
+
+    def revoke_key(self, name: str, *, principal: str, now_ms: int) -> bool:
+        """Withdraw a key; return False when no good key has that name."""
+        with self._db:
+            self._db.execute(
+                "UPDATE keys SET revoked_ms = ? WHERE name = ? AND revoked_ms = 0", (now_ms, name)
+            )
+            if not self._db.changes():
+                return False
+            write_audit(self._db, [AuditRow(now_ms, principal, "key revoke", name)])
+        return True
+
+    def dispatch_port(self, node: str) -> int | None:
+        """Return the durable port of a node's dispatch pipe, if it has one."""
+        row = self._db.execute("SELECT port FROM ports WHERE node = ?", (node,)).fetchone()
+        return None if row is None else int(row[0])
+
+    def set_dispatch_port(self, node: str, port: int) -> None:
+        """Keep a node's port; whoever had that port before loses it."""
+        with self._db:
+            self._db.execute("DELETE FROM ports WHERE port = ? OR node = ?", (port, node))
+            self._db.execute("INSERT INTO ports VALUES (?, ?)", (node, port))

@@ -1,0 +1,270 @@
+"""What goes in and out of the scheduler's sockets, and who said it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from ..config.settings_scheduler import PortPlan
+from .access import Principal
+from .pipes import Pipes
+from .sockets import Door, Socket, port_of
+from .zap import (
+    BEACON_DOMAIN,
+    CONTROL_DOMAIN,
+    HEARTBEAT_DOMAIN,
+    UPLINK_DOMAIN,
+    Keys,
+    Verdict,
+    judge,
+)
+
+ZAP_ENDPOINT = "inproc://zeromq.zap.01"
+ENVELOPE_FRAMES_MAX = 8
+ENVELOPE_BYTES_MAX = 1_024
+CONTROL_PER_TURN = 512
+UPLINK_PER_TURN = 1_024
+HEARTBEAT_PER_TURN = 2_048
+BYTES_PER_TURN = 64 * 1024 * 1024
+ZAP_PER_TURN = 256
+MONITOR_PER_TURN = 256
+_FAILED_EVENTS = (
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+)
+
+
+class Request(NamedTuple):
+    """A control message: `envelope` is everything to be echoed before the answer.
+
+    `principal` is None when the key was withdrawn after its handshake.
+    """
+
+    envelope: list[bytes]
+    principal: Principal | None
+    payload: bytes
+
+
+class Said(NamedTuple):
+    """A message of a node on the uplink or the heartbeat channel."""
+
+    principal: Principal
+    payload: bytes
+
+
+@dataclass(slots=True)
+class Drained:
+    """What one turn took from the sockets; with `more` at least one of them held more."""
+
+    heartbeats: list[Said] = field(default_factory=list)
+    uplink: list[Said] = field(default_factory=list)
+    control: list[Request] = field(default_factory=list)
+    more: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.heartbeats or self.uplink or self.control)
+
+
+class Wire:
+    """The fixed sockets; `on_trouble(what, about)` hears of strangers and broken connections."""
+
+    def __init__(
+        self, door: Door, plan: PortPlan, keys: Keys, on_trouble: Callable[[str, str], None]
+    ) -> None:
+        self._door = door
+        self._keys = keys
+        self._on_trouble = on_trouble
+        self.counts: Counter[str] = Counter()
+        self._poller = zmq.Poller()
+        # The one who judges handshakes must stand before the first port opens.
+        self._zap: Socket = door.context.socket(zmq.ROUTER)
+        self._zap.setsockopt(zmq.LINGER, 0)
+        self._zap.bind(ZAP_ENDPOINT)
+        self._poller.register(self._zap, zmq.POLLIN)
+        self.control = door.open(zmq.ROUTER, CONTROL_DOMAIN)
+        self.uplink = door.open(zmq.PULL, UPLINK_DOMAIN)
+        self.heartbeat = door.open(zmq.SUB, HEARTBEAT_DOMAIN)
+        self.heartbeat.setsockopt(zmq.SUBSCRIBE, b"")
+        self.beacon = door.open(zmq.PUB, BEACON_DOMAIN)
+        self._monitors: list[Socket] = []
+        self._polled_out: set[Socket] = set()
+        self.pipes = Pipes(door, plan.dispatch_first)
+        self._plan = plan
+
+    def listen(self) -> None:
+        """Bind the fixed sockets, control last; raises Conflict when a port is taken."""
+        for socket, port in (
+            (self.uplink, self._plan.uplink),
+            (self.heartbeat, self._plan.heartbeat),
+            (self.beacon, self._plan.beacon),
+            (self.control, self._plan.control),
+        ):
+            self._watch_failures(socket)
+            self._door.bind(socket, port)
+            if socket is not self.beacon:
+                self._poller.register(socket, zmq.POLLIN)
+
+    def ports(self) -> PortPlan:
+        """Return the ports that were really bound."""
+        return PortPlan(
+            control=port_of(self.control),
+            uplink=port_of(self.uplink),
+            heartbeat=port_of(self.heartbeat),
+            beacon=port_of(self.beacon),
+            dispatch_first=self._plan.dispatch_first,
+        )
+
+    def watch_descriptor(self, descriptor: int) -> None:
+        """Let `poll` also return when a descriptor becomes readable (a signal came)."""
+        self._poller.register(descriptor, zmq.POLLIN)
+
+    def poll(self, timeout_ms: int) -> dict[Any, int]:
+        """Wait for something to do and return what is ready."""
+        waiting = set(self.pipes.waiting())
+        for socket in waiting - self._polled_out:
+            self._poller.register(socket, zmq.POLLOUT)
+        for socket in self._polled_out - waiting:
+            self._poller.unregister(socket)
+        self._polled_out = waiting
+        return dict(self._poller.poll(timeout_ms))
+
+    def forget_pipe(self, node: str, *, bind: bool) -> int:
+        """Close a node's dispatch socket; with `bind` open it anew and return its port."""
+        for socket in self._polled_out:
+            self._poller.unregister(socket)
+        self._polled_out = set()
+        if bind:
+            return self.pipes.rebind(node)
+        self.pipes.close(node)
+        return 0
+
+    def drain(self, ready: dict[Any, int]) -> Drained:
+        """Answer handshakes, then take a bounded batch from each socket that is ready."""
+        if self._zap in ready:
+            self.answer_handshakes()
+        for monitor in self._monitors:
+            if monitor in ready:
+                self._read_monitor(monitor)
+        drained = Drained()
+        if self.heartbeat in ready:
+            self._take_said(self.heartbeat, drained.heartbeats, HEARTBEAT_PER_TURN, drained)
+        if self.uplink in ready:
+            self._take_said(self.uplink, drained.uplink, UPLINK_PER_TURN, drained)
+        if self.control in ready:
+            self._take_requests(drained)
+        return drained
+
+    def answer_handshakes(self) -> None:
+        """Judge the connections that wait to be let in."""
+        for _ in range(ZAP_PER_TURN):
+            try:
+                frames = self._zap.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            verdict: Verdict | None = judge(frames[2:], self._keys)
+            if verdict is None:
+                self.counts["zap_malformed"] += 1
+                continue
+            self._zap.send_multipart([*frames[:2], *verdict.frames])
+            if not verdict.accepted:
+                self.counts["refused_keys"] += 1
+                key = verdict.public_key or "none"
+                self._on_trouble("key_refused", f"{key} {verdict.domain} {verdict.address}")
+
+    def reply(self, envelope: list[bytes], frame: bytes) -> bool:
+        """Send an answer; False when its asker is gone or does not read."""
+        try:
+            self.control.send_multipart([*envelope, frame], zmq.NOBLOCK)
+        except zmq.ZMQError as error:
+            if error.errno not in (zmq.EHOSTUNREACH, zmq.EAGAIN):
+                raise
+            self.counts["replies_dropped"] += 1
+            return False
+        return True
+
+    def send_beacon(self, frame: bytes) -> None:
+        self.beacon.send(frame, zmq.NOBLOCK)
+
+    def close(self) -> None:
+        self.pipes.close_all()
+        for socket in (self.control, self.uplink, self.heartbeat, self.beacon):
+            socket.disable_monitor()
+            socket.close(linger=0)
+        for socket in (*self._monitors, self._zap):
+            socket.close(linger=0)
+
+    def _take_said(self, socket: Socket, into: list[Said], most: int, drained: Drained) -> None:
+        size = 0
+        holder = self._keys.live.get
+        for _ in range(most):
+            try:
+                frame = socket.recv(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            if frame.more:
+                _discard_rest(socket)
+                self.counts["multipart_dropped"] += 1
+                continue
+            principal = holder(str(frame.get("User-Id")))
+            if principal is None:
+                self.counts["revoked_dropped"] += 1
+                continue
+            payload = frame.bytes
+            into.append(Said(principal, payload))
+            size += len(payload)
+            if size > BYTES_PER_TURN:
+                break
+        drained.more = True
+
+    def _take_requests(self, drained: Drained) -> None:
+        size = 0
+        for _ in range(CONTROL_PER_TURN):
+            try:
+                frames = self.control.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            envelope = _envelope(frames)
+            if envelope is None:
+                self.counts["envelopes_dropped"] += 1
+                continue
+            last = frames[-1]
+            principal = self._keys.live.get(str(last.get("User-Id")))
+            payload = last.bytes
+            drained.control.append(Request(envelope, principal, payload))
+            size += len(payload)
+            if size > BYTES_PER_TURN:
+                break
+        drained.more = True
+
+    def _watch_failures(self, socket: Socket) -> None:
+        monitor: Socket = socket.get_monitor_socket(_FAILED_EVENTS)
+        self._monitors.append(monitor)
+        self._poller.register(monitor, zmq.POLLIN)
+
+    def _read_monitor(self, monitor: Socket) -> None:
+        for _ in range(MONITOR_PER_TURN):
+            try:
+                event = parse_monitor_message(monitor.recv_multipart(zmq.NOBLOCK))
+            except zmq.Again:
+                return
+            self.counts["handshakes_failed"] += 1
+            self._on_trouble("handshake_failed", bytes(event["endpoint"]).decode("utf-8", "replace"))
+
+
+def _discard_rest(socket: Socket) -> None:
+    while socket.getsockopt(zmq.RCVMORE):
+        socket.recv(zmq.NOBLOCK, copy=False)
+
+
+def _envelope(frames: list[zmq.Frame]) -> list[bytes] | None:
+    """Return the frames up to and including the empty one before the payload, or None."""
+    if not 3 <= len(frames) <= ENVELOPE_FRAMES_MAX or len(frames[-2]) != 0:
+        return None
+    envelope = [frame.bytes for frame in frames[:-1]]
+    if sum(map(len, envelope)) > ENVELOPE_BYTES_MAX:
+        return None
+    return envelope

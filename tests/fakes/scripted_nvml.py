@@ -1,0 +1,163 @@
+"""Play the part of `pynvml` from a JSON scenario file: the one fake of the test suite.
+
+The probe's child loads this file when `REMUDA_NVML` names it; `REMUDA_NVML_SCENARIO` names the
+scenario, which is read again for every reading, so that a test may change it while agents run:
+
+    {"driver": "550.54.14",
+     "hang_s": 0, "error": "", "garbage": "", "exit": false, "pids_visible": true,
+     "gpus": [{"uuid": "GPU-...", "name": "Fake 24", "memory_bytes": ..., "memory_free_bytes": ...,
+               "cc": 86, "bus": "00000000:01:00.0", "temperature_c": 40, "utilisation_percent": 0,
+               "processes": [{"pid": 1, "memory_bytes": 5}], "error": "", "mig": [{...}, ...]}]}
+
+Every key of a GPU but `uuid` has a default. `error` is the name of an NVML error, such as
+"GpuIsLost"; a `mig` list, even an empty one, means that MIG is enabled.
+"""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+NVML_TEMPERATURE_GPU = 0
+NVML_DEVICE_MIG_ENABLE = 1
+MEMORY_BYTES = 24 * 1024**3
+
+
+class NVMLError(Exception):
+    pass
+
+
+class NVMLError_NotFound(NVMLError):  # noqa: N801, N818 - pynvml's name
+    pass
+
+
+class NVMLError_NotSupported(NVMLError):  # noqa: N801, N818 - pynvml's name
+    pass
+
+
+class NVMLError_FunctionNotFound(NVMLError):  # noqa: N801, N818 - pynvml's name
+    pass
+
+
+class NVMLError_NoPermission(NVMLError):  # noqa: N801, N818 - pynvml's name
+    pass
+
+
+class NVMLError_GpuIsLost(NVMLError):  # noqa: N801, N818 - pynvml's name
+    def __str__(self):
+        return "GPU is lost"
+
+
+class NVMLError_LibraryNotFound(NVMLError):  # noqa: N801, N818 - pynvml's name
+    def __str__(self):
+        return "NVML Shared Library Not Found"
+
+
+def _load():
+    with Path(os.environ["REMUDA_NVML_SCENARIO"]).open() as file:
+        return json.load(file)
+
+
+def _raise(name):
+    if name:
+        raise globals().get(f"NVMLError_{name}", NVMLError)(name)
+
+
+_scenario = _load()
+PIDS_VISIBLE = _scenario.get("pids_visible", True)
+
+
+def nvmlInit():  # noqa: N802 - pynvml's name
+    _refresh()
+
+
+def nvmlShutdown():  # noqa: N802 - pynvml's name
+    pass
+
+
+def _refresh():
+    global _scenario
+    _scenario = _load()
+    if _scenario.get("exit"):
+        os._exit(3)
+    if _scenario.get("garbage"):
+        sys.stdout.write(_scenario["garbage"] + "\n")
+        sys.stdout.flush()
+    time.sleep(_scenario.get("hang_s", 0))
+    _raise(_scenario.get("error"))
+
+
+def nvmlSystemGetDriverVersion():  # noqa: N802 - pynvml's name
+    _refresh()
+    return _scenario.get("driver", "550.54.14")
+
+
+def nvmlDeviceGetCount():  # noqa: N802 - pynvml's name
+    return len(_scenario["gpus"])
+
+
+def nvmlDeviceGetHandleByIndex(index):  # noqa: N802 - pynvml's name
+    card = _scenario["gpus"][index]
+    _raise(card.get("error"))
+    return {"bus": f"00000000:{index + 1:02X}:00.0", **card}
+
+
+def nvmlDeviceGetCudaComputeCapability(card):  # noqa: N802 - pynvml's name
+    return divmod(card.get("cc", 86), 10)
+
+
+def nvmlDeviceGetPciInfo(card):  # noqa: N802 - pynvml's name
+    return SimpleNamespace(busId=card["bus"])
+
+
+def nvmlDeviceGetTemperature(card, sensor):  # noqa: N802 - pynvml's name
+    assert sensor == NVML_TEMPERATURE_GPU
+    return card.get("temperature_c", 40)
+
+
+def nvmlDeviceGetUtilizationRates(card):  # noqa: N802 - pynvml's name
+    if "mig" in card:
+        raise NVMLError_NotSupported
+    return SimpleNamespace(gpu=card.get("utilisation_percent", 0))
+
+
+def nvmlDeviceGetMigMode(card):  # noqa: N802 - pynvml's name
+    if "mig" not in card:
+        raise NVMLError_NotSupported
+    return [NVML_DEVICE_MIG_ENABLE, NVML_DEVICE_MIG_ENABLE]
+
+
+def nvmlDeviceGetMaxMigDeviceCount(card):  # noqa: N802 - pynvml's name
+    return max(7, len(card["mig"]))
+
+
+def nvmlDeviceGetMigDeviceHandleByIndex(card, index):  # noqa: N802 - pynvml's name
+    if index >= len(card["mig"]):
+        raise NVMLError_NotFound
+    return card["mig"][index]
+
+
+def nvmlDeviceGetMemoryInfo(card):  # noqa: N802 - pynvml's name
+    total = card.get("memory_bytes", MEMORY_BYTES)
+    return SimpleNamespace(total=total, free=card.get("memory_free_bytes", total))
+
+
+def nvmlDeviceGetUUID(card):  # noqa: N802 - pynvml's name
+    return card["uuid"]
+
+
+def nvmlDeviceGetName(card):  # noqa: N802 - pynvml's name
+    return card.get("name", "Scripted GPU")
+
+
+def nvmlDeviceGetComputeRunningProcesses(card):  # noqa: N802 - pynvml's name
+    return [
+        SimpleNamespace(pid=process["pid"], usedGpuMemory=process.get("memory_bytes"))
+        for process in card.get("processes", [])
+    ]
+
+
+def nvmlDeviceGetGraphicsRunningProcesses(card):  # noqa: N802 - pynvml's name
+    return []

@@ -1,0 +1,48 @@
+"""Would systemd start the daemons with the units we ship?"""
+
+import shutil
+import subprocess
+import sys
+from configparser import ConfigParser
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+UNITS = sorted((ROOT / "systemd").glob("*.service"))
+PREFIX = "/opt/remuda/bin/"
+
+
+def service(unit: Path) -> dict[str, str]:
+    parser = ConfigParser(interpolation=None, strict=False)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.read(unit)
+    return dict(parser["Service"])
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_systemd_accepts_the_unit(unit: Path, tmp_path: Path) -> None:
+    tool = shutil.which("systemd-analyze")
+    if tool is None:
+        pytest.skip("no systemd-analyze on this machine")
+    scripts = str(Path(sys.executable).parent) + "/"
+    copy = tmp_path / unit.name
+    text = unit.read_text(encoding="utf-8").replace(PREFIX, scripts)
+    copy.write_text(text, encoding="utf-8")
+    done = subprocess.run([tool, "verify", str(copy)], capture_output=True, text=True, check=False)
+    about_it = [line for line in done.stderr.splitlines() if unit.name in line]
+    assert (0, []) == (done.returncode, about_it)
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_the_unit_starts_a_console_script_by_absolute_path(unit: Path) -> None:
+    assert PREFIX + unit.stem == service(unit)["ExecStart"]
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_a_daemon_that_dies_is_started_again(unit: Path) -> None:
+    assert "always" == service(unit)["Restart"]
+
+
+def test_stopping_the_agent_leaves_its_runners_alone() -> None:
+    assert "process" == service(ROOT / "systemd" / "remuda-node.service")["KillMode"]

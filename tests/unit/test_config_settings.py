@@ -1,0 +1,162 @@
+"""What can be configured, and that `defaults.toml` and the models say the same."""
+
+import re
+import tomllib
+from pathlib import Path
+from types import NoneType
+from typing import get_args
+
+import pytest
+from pydantic import ValidationError
+
+import remuda.config.settings as settings_module
+from remuda.config.contradictions import contradictions
+from remuda.config.fields import Section, toml_key
+from remuda.config.load import DEFAULTS_FILE, load
+from remuda.config.settings import HandlerSettings, NodeSettings, PortPlan, Settings
+
+TEXT = DEFAULTS_FILE.read_text()
+SECTIONS = {
+    name: field.annotation
+    for name, field in Settings.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+}
+
+
+def section_keys(text: str, pattern: str) -> dict[str, list[str]]:
+    keys: dict[str, list[str]] = {}
+    section = ""
+    for line in text.splitlines():
+        if header := re.match(r"(?:# )?\[([\w.]+)\]", line):
+            section = header[1]
+        elif key := re.match(pattern, line):
+            keys.setdefault(section, []).append(key[1])
+    return keys
+
+
+def test_the_packaged_defaults_equal_the_defaults_of_the_models(tmp_path):
+    assert Settings() == load(env={}, etc=tmp_path).settings
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_the_packaged_defaults_name_every_key_of_the_models_once_and_in_order(name):
+    written = section_keys(TEXT, r"(?:# )?([a-z_]+) = ")[name]
+    assert [toml_key(field) for field in SECTIONS[name].model_fields] == written
+
+
+def test_the_packaged_defaults_show_every_key_of_a_handler():
+    written = section_keys(TEXT, r"# ([a-z_]+) = ")["handlers.NAME"]
+    assert [toml_key(field) for field in HandlerSettings.model_fields] == written
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_a_commented_key_of_the_packaged_defaults_is_one_without_a_default(name):
+    unset = [
+        toml_key(field)
+        for field, info in SECTIONS[name].model_fields.items()
+        if NoneType in get_args(info.annotation)
+    ]
+    assert unset == section_keys(TEXT, r"# ([a-z_]+) = ").get(name, [])
+
+
+def test_no_two_fields_of_a_section_share_a_toml_key():
+    for section in (*SECTIONS.values(), HandlerSettings):
+        keys = [toml_key(name) for name in section.model_fields]
+        assert sorted(set(keys)) == sorted(keys)
+
+
+def test_every_setting_is_described():
+    undescribed = [
+        f"{section.__name__}.{name}"
+        for section in (*SECTIONS.values(), HandlerSettings)
+        for name, field in section.model_fields.items()
+        if not field.description
+    ]
+    assert [] == undescribed
+
+
+def test_the_defaults_contradict_nothing():
+    assert [] == list(contradictions(Settings()))
+
+
+def test_the_packaged_defaults_are_toml_without_surprises():
+    assert set(SECTIONS) == set(tomllib.loads(TEXT))
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("heartbeat", "heartbeat_s"),
+        ("memory", "memory_bytes"),
+        ("output_max", "output_bytes_max"),
+        ("backoff_min", "backoff_s_min"),
+        ("gpu_ids", "gpu_ids"),
+        ("offer_tries", "offer_tries"),
+    ],
+)
+def test_a_toml_key_is_the_field_without_its_unit(written, name):
+    assert written == toml_key(name)
+
+
+def test_sizes_and_durations_are_read_with_their_units():
+    node = NodeSettings(memory_bytes="12GiB", runner_idle_s="1h30m")
+    assert (12 << 30, 5400.0) == (node.memory_bytes, node.runner_idle_s)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"cpus": "4"},
+        {"cpus": True},
+        {"memory_bytes": 1.5},
+        {"memory_bytes": True},
+        {"runner_idle_s": float("nan")},
+        {"runner_idle_s": "soon"},
+        {"runner_idle_s": False},
+        {"runners_max": 0},
+        {"gpus": "GPU-1"},
+        {"labels": {"rack": 7}},
+        {"python_path": ["relative/dir"]},
+        {"gpu_ids": "pci"},
+        {"name": "../x"},
+        {"colour": "red"},
+    ],
+)
+def test_a_wrong_value_is_refused(values):
+    with pytest.raises(ValidationError):
+        NodeSettings(**values)
+
+
+def test_settings_cannot_be_changed():
+    with pytest.raises(ValidationError, match="frozen"):
+        Settings().node.cpus = 4
+
+
+def test_a_path_may_start_with_the_users_home(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ann")
+    assert (Path("/home/ann/code"),) == NodeSettings(python_path=["~/code"]).python_path
+
+
+def test_a_path_in_the_home_of_nobody_is_refused():
+    with pytest.raises(ValidationError, match="home directory"):
+        NodeSettings(lock_dir="~no-such-user-here/locks")
+
+
+def test_the_interpreter_of_a_handler_is_reserved():
+    with pytest.raises(ValidationError, match="reserved for a later version"):
+        HandlerSettings(target="photos:Inpainter", python="sd")
+
+
+@pytest.mark.parametrize("target", ["photos", "photos:", ":x", "a b:c", "a:b()", "1a:b"])
+def test_a_target_that_names_no_class_is_refused(target):
+    with pytest.raises(ValidationError, match=r"package\.module:Class"):
+        HandlerSettings(target=target)
+
+
+def test_the_ports_follow_the_control_port():
+    assert PortPlan(7700, 7701, 7702, 7703, 7710) == Settings().scheduler.ports()
+
+
+def test_port_zero_leaves_every_port_to_the_kernel():
+    scheduler = settings_module.SchedulerSettings(port=0)
+    assert PortPlan(0, 0, 0, 0, 0) == scheduler.ports()

@@ -1,0 +1,183 @@
+"""The worker's loop: read calls from descriptor 3, run them in order, write their outcomes."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+import socket
+import sys
+import time
+import types
+from typing import Any
+
+from . import batches, frames
+from .batches import Call, Failure, Outcome
+from .capture import Capture, text_over
+from .current import set_running
+from .frames import Host, Loaded, WorkerEnded
+from .page import CALLS_WINDOW, Page
+from .speaker import Speaker
+from .state import RunningCall
+from .targets import Targets, describe
+from .values import NotDecodable, NotEncodable, decode_call, encode
+
+SOCKET_FD = 3
+PAGE_FD = 4
+RECV_BYTES = 256 << 10
+REPR_CHARS_MAX = 500
+_CANCELLED = batches.pack_failure(Failure("cancelled", "", "cancelled before it started"))
+_WINDOW_MASK = CALLS_WINDOW - 1
+
+
+def main(output_dir: str) -> None:
+    """Serve one runner until it closes the socket."""
+    for fd in (SOCKET_FD, PAGE_FD):
+        os.set_inheritable(fd, False)  # noqa: FBT003 - positional only
+    sock = socket.socket(fileno=SOCKET_FD)
+    reader = _Reader(sock)
+    kind, body = reader.next()
+    host = frames.decode(kind, body)
+    assert isinstance(host, Host)
+    page = Page(PAGE_FD)
+    running = RunningCall(output_dir, page)
+    out = Capture("out", 1, host.output_bytes_max, running.folder)
+    err = Capture("err", 2, host.output_bytes_max, running.folder)
+    speaker = Speaker(sock, running, out, err)
+    set_running(running)
+    sys.stdout, sys.stderr = text_over(out), text_over(err)
+    # For a stack in the log: SIGUSR2 comes before a timeout's SIGTERM, a crash by itself.
+    faulthandler.enable(file=2)
+    faulthandler.register(signal.SIGUSR2, file=2, all_threads=True)
+    sys.path[:0] = host.sys_path
+    worker = Worker(host, page, running, speaker, out, err)
+    worker.load()
+    while True:
+        kind, body = reader.next()
+        if kind == frames.CALLS:
+            worker.run_batch(batches.unpack_calls(body))
+
+
+class Worker:
+    """Runs calls, one after the other."""
+
+    def __init__(
+        self,
+        host: Host,
+        page: Page,
+        running: RunningCall,
+        speaker: Speaker,
+        out: Capture,
+        err: Capture,
+    ) -> None:
+        self._host = host
+        self._page = page
+        self._running = running
+        self._speaker = speaker
+        self._out = out
+        self._err = err
+        self._number = 0
+        self._targets = Targets(host.main_name, host.main_source, host.main_sha256)
+        self._handler: Any = None
+
+    def load(self) -> None:
+        """Load the handler, if this worker has one, and say that it is ready, or why not."""
+        begun_ns = time.monotonic_ns()
+        if self._host.handler is not None:
+            try:
+                self._handler = self._targets.find(self._host.handler)()
+                if hasattr(self._handler, "load"):
+                    self._handler.load()
+            except BaseException as error:  # noqa: BLE001 - whatever the user's code raises
+                failure = describe(error)
+                if failure.code != "code_missing":
+                    failure = failure._replace(code="model_unavailable")
+                ended = WorkerEnded(
+                    self._host.worker, "load_failed", None, failure=failure._asdict()
+                )
+                self._speaker.send(frames.encode(ended))
+                os._exit(1)
+        load_ns = time.monotonic_ns() - begun_ns
+        self._speaker.send(frames.encode(Loaded(self._host.worker, os.getpid(), load_ns)))
+
+    def run_batch(self, batch: batches.Calls) -> None:
+        """Run the calls of one batch in order; outcomes leave at the end, or after 5 ms."""
+        speaker = self._speaker
+        speaker.begin()
+        for call in batch.calls:
+            speaker.add(self._run(call))
+        speaker.end()
+
+    def _run(self, call: Call) -> Outcome:
+        self._number = number = self._number + 1
+        begun_ns = time.monotonic_ns()
+        self._page.begin(number, begun_ns)
+        if self._page.marks[number & _WINDOW_MASK]:
+            return Outcome(call.task, call.attempt, batches.RETURNED, _CANCELLED)
+        running, out, err = self._running, self._out, self._err
+        running.begin(call.task, call.attempt, number)
+        out.active = err.active = True
+        status, body = self._attempt(call)
+        out_bytes, err_bytes = out.end(), err.end()
+        running.end()
+        run_ns = time.monotonic_ns() - begun_ns
+        return Outcome(call.task, call.attempt, status, body, run_ns, out_bytes, err_bytes)
+
+    def _attempt(self, call: Call) -> tuple[int, bytes]:
+        """Return status and body of the call's outcome."""
+        try:
+            function = self._handler
+            if call.target or function is None:
+                function = self._targets.find(call.target)
+            args, kwargs = decode_call(call.args)
+        except NotDecodable as error:
+            return batches.FAILED, batches.pack_failure(describe(error, error.code))
+        except BaseException as error:  # noqa: BLE001 - importing runs the user's code
+            return batches.FAILED, batches.pack_failure(describe(error))
+        try:
+            value = function(*args, **kwargs)
+            if type(value) is types.CoroutineType:
+                value = asyncio_run(value)
+        except BaseException as error:  # noqa: BLE001 - SystemExit must not end the worker
+            return batches.FAILED, batches.pack_failure(describe(error))
+        try:
+            return batches.OK, encode(value)
+        except NotEncodable as error:
+            text = f"the result cannot travel: {error}; it was {_short_repr(value)}"
+            return batches.FAILED, batches.pack_failure(Failure(error.code, error.type, text))
+
+
+def asyncio_run(coroutine: types.CoroutineType[Any, Any, Any]) -> object:
+    """Run what an `async def` function returned."""
+    import asyncio
+
+    return asyncio.run(coroutine)
+
+
+def _short_repr(value: object) -> str:
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - the user's own __repr__
+        return f"a {type(value).__qualname__}"
+    return text if len(text) <= REPR_CHARS_MAX else text[:REPR_CHARS_MAX] + "..."
+
+
+class _Reader:
+    """Frames from the runner, blocking; the end of the stream is the end of the worker."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._parser = frames.Parser()
+        self._ready: list[tuple[int, bytes]] = []
+
+    def next(self) -> tuple[int, bytes]:
+        """Return the next frame."""
+        while not self._ready:
+            try:
+                data = self._sock.recv(RECV_BYTES)
+            except OSError:  # the runner was killed with our results unread
+                data = b""
+            if not data:
+                os._exit(0)
+            self._ready = self._parser.feed(data)
+        return self._ready.pop(0)
