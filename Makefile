@@ -1,7 +1,7 @@
 # Every target runs the tools of .venv, which bin/setup-venv makes (and leaves alone when it is current).
 PY := .venv/bin/python
 
-.PHONY: help setup check fmt test diagrams bench
+.PHONY: help setup check fmt test docs bench
 
 help:  ## Show the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -23,8 +23,9 @@ fmt: setup  ## Format the code and mend what ruff can mend
 test:  ## Run every test (the same as bin/test)
 	bin/test
 
-diagrams: setup  ## Draw docs/diagrams from the code again
+docs: setup  ## Write what docs/ draws from the code again: the diagrams, the configuration page
 	$(PY) docs/generate.py
+	$(PY) docs/generate_configuration.py
 
 bench: setup  ## Measure and print the figures of the README
 	$(PY) benchmarks/run.py

@@ -11,17 +11,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .processes import Process, open_process, write_pid_file
+from .processes import Process, catches, open_process, write_pid_file
 
 LOG_BYTES_MAX = 10 * 1024 * 1024
 LOG_FILES_KEPT = 3
 SCHEDULER = "scheduler"
 SUPERVISOR = "up"
 
-# SIGTERM lets runners go on with their tasks (an upgrade); SIGINT stops them and hands back.
-NODE_HAND_BACK = signal.SIGINT
-NODES_STOP_S = 9.0
-SCHEDULER_STOP_S = 4.0
+# SIGTERM lets runners go on with their tasks (an upgrade); this stops them and hands back.
+NODE_HAND_BACK = signal.SIGUSR2
+HANDLER_WAIT_S = 3.0
+HANDLER_POLL_S = 0.02
+NODES_STOP_S = 11.0
+SCHEDULER_STOP_S = 5.0
 KILL_WAIT_S = 2.0
 
 
@@ -119,7 +121,7 @@ def _end(
     tell: Callable[[str], None],
 ) -> None:
     for process in daemons.values():
-        process.send(number)
+        process.send(_understood(process, number))
     deadline = time.monotonic() + timeout_s
     late = _still_running(daemons, deadline)
     for name in late:
@@ -128,6 +130,15 @@ def _end(
     _still_running({name: daemons[name] for name in late}, time.monotonic() + KILL_WAIT_S)
     for process in daemons.values():
         process.reap()
+
+
+def _understood(process: Process, number: signal.Signals) -> signal.Signals:
+    """Return the signal once a daemon that still starts catches it; else SIGTERM."""
+    deadline = time.monotonic() + HANDLER_WAIT_S
+    while not catches(process.pid, number):
+        if process.wait_end(HANDLER_POLL_S) or time.monotonic() >= deadline:
+            return signal.SIGTERM
+    return number
 
 
 def _still_running(daemons: dict[str, Process], deadline: float) -> Sequence[str]:

@@ -90,6 +90,16 @@ def identify(pid: int) -> Identity | None:
     return Identity(pid, start_ticks, boot_id)
 
 
+def catches(pid: int, number: signal.Signals) -> bool:
+    """Tell whether a process has installed a handler for a signal."""
+    try:
+        lines = (_PROC / str(pid) / "status").read_text(errors="replace").splitlines()
+    except OSError:
+        return False
+    mask = next((line.split()[1] for line in lines if line.startswith("SigCgt:")), "0")
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
 def write_pid_file(path: Path, pid: int) -> None:
     """Write who runs under this name; readers see the old file or the new one."""
     identity = identify(pid)

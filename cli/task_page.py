@@ -42,15 +42,26 @@ def show_explanation(body: Document) -> None:
     """Print why a task is where it is."""
     screen.trimmed(_headline(body))
     screen.line(str(body.get("reason", "")))
-    refusals = list(body.get("refusals") or [])
-    if refusals:
+    _explain_facts(body)
+    nodes = list(body.get("nodes") or [])
+    if nodes:
         screen.line()
-        rows = [_refusal(each) for each in refusals[:NODES_SHOWN_MAX]]
-        screen.table((screen.Column("NODE"), screen.Column("WHY NOT", wide=True)), rows)
-    if len(refusals) > NODES_SHOWN_MAX:
-        screen.line(f"and {counted(len(refusals) - NODES_SHOWN_MAX, 'node')} more (--json: all)")
-    others = {"id", "number", "state", "name", "reason", "refusals"}
-    screen.facts((key.replace("_", " "), _plain(v)) for key, v in body.items() if key not in others)
+        rows = [_verdict(each) for each in nodes[:NODES_SHOWN_MAX]]
+        screen.table((screen.Column("NODE"), screen.Column("SAYS", wide=True)), rows)
+    if len(nodes) > NODES_SHOWN_MAX:
+        screen.line(f"and {counted(len(nodes) - NODES_SHOWN_MAX, 'node')} more (--json: all)")
+
+
+def _explain_facts(body: Document) -> None:
+    position = body.get("position", -1)
+    screen.facts(
+        [
+            ("waits for", str(body.get("waits_for") or "").replace("_", " ")),
+            ("asks for", str(body.get("request") or "")),
+            ("ahead of it", counted(position, "queued task") if position > 0 else ""),
+            ("next try", _moment(body.get("next_try_ms"), with_age=False)),
+        ]
+    )
 
 
 def _headline(body: Document) -> Any:
@@ -69,7 +80,7 @@ def _headline(body: Document) -> Any:
 def _facts(body: Document, details: Document) -> list[tuple[str, str]]:
     spec = specs.from_document({"kind": "command", **(body.get("spec") or {})})
     command = " ".join(spec.argv) if spec.argv else spec.target
-    rows = [
+    return [
         ("id", str(body["id"])),
         ("runs", command if command != body.get("name") else ""),
         ("asks for", describe_request(spec.request)),
@@ -88,7 +99,6 @@ def _facts(body: Document, details: Document) -> list[tuple[str, str]]:
         ("message", str(details.get("message") or "")),
         ("leftovers", _leftovers(details)),
     ]
-    return rows
 
 
 def _leftovers(details: Document) -> str:
@@ -118,11 +128,9 @@ def _attempt(each: Document) -> list[Any]:
     ]
 
 
-def _refusal(each: Any) -> list[Any]:
-    if isinstance(each, Mapping):
-        return [str(each.get("node", "")), str(each.get("reason", ""))]
-    node, _, reason = str(each).partition(": ")
-    return [node, reason]
+def _verdict(each: Document) -> list[Any]:
+    says = "it fits" if each.get("fits") else one_line(str(each.get("reason") or "no"), 160)
+    return [str(each.get("node", "")), screen.styled(says, "green" if each.get("fits") else "")]
 
 
 def _moment(wall_ms: int | None, *, with_age: bool = True) -> str:
@@ -159,11 +167,3 @@ def _harmless(text: str) -> str:
 
 def _text(value: object) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value or "")
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, Mapping):
-        return " ".join(f"{key}={each}" for key, each in value.items())
-    if isinstance(value, (list, tuple)):
-        return ", ".join(_plain(each) for each in value)
-    return "" if value is None else str(value)

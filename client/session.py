@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from itertools import islice
+from typing import TypeVar
 
 from ..protocol import codec
 from ..protocol.errors import NotAllowed, RemudaError, Unreachable
@@ -23,11 +24,13 @@ from .courier import RESEND_S, ClientClosed
 from .exchange import Reply
 from .outcome import Standing
 from .task import Task, break_off, resolve
+from .watching import standings, states
 
 POLL_S = 20.0
 STATES_SLICE = 2_000
 EARLY_MAX = 50_000
 AGAIN_S = 1.0
+T = TypeVar("T")
 
 _log = logging.getLogger("remuda")
 
@@ -67,7 +70,8 @@ class Session:
                 stored.set_result(self._on_stored(outcome, resync=resync))
             except RemudaError as error:
                 stored.set_exception(error)
-            self._forget_early()
+            if not self._submitting:
+                self._early.clear()
 
         def count() -> None:
             self._submitting += 1
@@ -79,19 +83,10 @@ class Session:
 
     def adopt(self, keys: Sequence[bytes], batch: bytes = b"") -> list[Task]:
         """Watch tasks that were submitted elsewhere; returns them with what is known now."""
-        adopted: Future[list[Task]] = Future()
-
-        def take_on() -> None:
-            tasks = [self._open.get(key) or Task(self, key, batch) for key in keys]
-            self._open.update(zip(keys, tasks, strict=True))
-            self._kick()
-            adopted.set_result(tasks)
-
-        known = self._states(keys)
-        self._courier.call_soon(take_on)
-        tasks = adopted.result()
-        self._courier.call_soon(lambda: self._apply(known))
-        self._flush()
+        self.connection.check_usable()
+        tasks = self._on_thread(lambda: self._take_on(keys, batch))
+        known = states(self.connection, keys, session=self.key)
+        self._on_thread(lambda: self._apply(known))
         return tasks
 
     def close(self) -> None:
@@ -104,16 +99,10 @@ class Session:
         self.connection.close()
         self._callbacks.close()
 
-    def _states(self, keys: Sequence[bytes]) -> list[Standing]:
-        from .control import states
-
-        return states(self.connection, keys, session=self.key)
-
-    def _flush(self) -> None:
-        """Wait until the courier has done what was handed to it before."""
-        passed: Future[None] = Future()
-        self._courier.call_soon(lambda: passed.set_result(None))
-        passed.result()
+    def _on_thread(self, work: Callable[[], T]) -> T:
+        done: Future[T] = Future()
+        self._courier.call_soon(lambda: done.set_result(work()))
+        return done.result()
 
     # --- on the courier's thread --------------------------------------------------------------
 
@@ -127,6 +116,12 @@ class Session:
 
         message = codec.encode(States([], self.key), 0)
         self._courier.post(message, receive, patience_s=self.connection.request_timeout_s)
+
+    def _take_on(self, keys: Sequence[bytes], batch: bytes) -> list[Task]:
+        tasks = [self._open.get(key) or Task(self, key, batch) for key in keys]
+        self._open.update(zip(keys, tasks, strict=True))
+        self._kick()
+        return tasks
 
     def _on_stored(self, reply: Reply, *, resync: bool) -> list[Task]:
         stored = expect(reply, Submitted)
@@ -152,9 +147,7 @@ class Session:
         if self._open and not self._watching:
             self._watching = True
             message = codec.encode(Watch(self.key, *self._cursor, int(POLL_S * 1000)), 0)
-            self._courier.post(
-                message, self._on_watched, patience_s=0, answer_s=POLL_S + RESEND_S
-            )
+            self._courier.post(message, self._on_watched, patience_s=0, answer_s=POLL_S + RESEND_S)
         if self._doubtful and not self._asking:
             self._doubtful = {key: None for key in self._doubtful if key in self._open}
             asked = list(islice(self._doubtful, STATES_SLICE))
@@ -170,7 +163,7 @@ class Session:
             return
         changes = expect(outcome, Changes)
         self._cursor = (changes.epoch, changes.seq)
-        self._apply(_standings(changes))
+        self._apply(standings(changes))
         if changes.gap:
             self._doubtful.update(dict.fromkeys(self._open))
         self._kick()
@@ -180,11 +173,11 @@ class Session:
         if isinstance(outcome, RemudaError):
             self._on_deaf(outcome)
             return
-        standings = _standings(expect(outcome, Changes))
-        for standing in standings:
+        news = standings(expect(outcome, Changes))
+        for standing in news:
             self._doubtful.pop(standing.task, None)
-        self._apply(standings)
-        if standings:
+        self._apply(news)
+        if news:
             self._kick()
         else:
             self._courier.call_later(AGAIN_S, self._kick)
@@ -220,10 +213,6 @@ class Session:
                 self._early.pop(next(iter(self._early)))
             self._early[standing.task] = standing
 
-    def _forget_early(self) -> None:
-        if not self._submitting:
-            self._early.clear()
-
     def _break_off(self, error: RemudaError) -> None:
         tasks = list(self._open.values())
         self._open.clear()
@@ -231,18 +220,3 @@ class Session:
             with_callbacks = break_off(tasks, error)
             self.condition.notify_all()
         self._callbacks.run(with_callbacks)
-
-
-def _standings(changes: Changes) -> list[Standing]:
-    return list(
-        map(
-            Standing,
-            changes.tasks,
-            changes.states,
-            changes.codes,
-            changes.attempts,
-            changes.nodes,
-            changes.values,
-            changes.details,
-        )
-    )

@@ -37,7 +37,7 @@ class Task(Future[Any]):
         self.batch_key = batch
         self.number = number
         self.standing = Standing(key, "queued")
-        self.progress: tuple[float, str] = (0.0, "")
+        self._progress = (0.0, "")
         self._broken: RemudaError | None = None
         self._has_value = False
 
@@ -92,15 +92,21 @@ class Task(Future[Any]):
         """Ask how the task stands and how far it is."""
         document = control.show_task(self._session.connection, self.key)
         self.number = int(document.get("number") or self.number)
-        self.progress = progress_of(document)
-        self._session.adopt([self.key])
+        self._progress = _progress_of(document)
+        if self._state not in _DONE:
+            self._session.adopt([self.key])
         return self
+
+    @property
+    def progress(self) -> tuple[float, str]:
+        """Return the fraction that is done and what the task said of it, as last heard."""
+        return self._progress
 
     def logs(self, *, stream: str = "out", follow: bool = False, attempt: int = 0) -> Iterator[str]:
         """Yield what the task printed as text; with `follow` until it ends, over its retries."""
         link = self._session.connection
-        pieces = output.follow(link, self.key, streams=(stream,), attempt=attempt, follow=follow)
-        return output.as_text(pieces)
+        read = output.follow if follow else output.read
+        return output.as_text(read(link, self.key, streams=(stream,), attempt=attempt))
 
     def explain(self) -> dict[str, Any]:
         """Ask why the task is where it is."""
@@ -138,6 +144,8 @@ def resolve(news: Iterable[tuple[Task, Standing]]) -> list[Task]:
             continue
         task.standing = standing
         if not standing.has_ended:
+            if standing.details:
+                task._progress = _progress_of(standing.detail)
             task._state = _RUNNING if standing.state in ("running", "stopping") else _PENDING
             continue
         _finish(task, cancelled=standing.state == "cancelled")
@@ -174,9 +182,8 @@ def run_callbacks(task: Task) -> None:
     task._invoke_callbacks()  # type: ignore[attr-defined]  # of Future, absent from its stub
 
 
-def progress_of(document: dict[str, Any]) -> tuple[float, str]:
-    """Read fraction and text of the progress from a task's document."""
-    found = document.get("progress")
-    if isinstance(found, dict):
-        return float(found.get("fraction") or 0.0), str(found.get("text") or "")
-    return 0.0, ""
+def _progress_of(document: dict[str, Any]) -> tuple[float, str]:
+    """Read fraction and text out of a task's document or of a change that tells of progress."""
+    milli = document.get("progress", document.get("progress_milli"))
+    text = document.get("text", document.get("progress_text"))
+    return max(0, milli if isinstance(milli, int) else 0) / 1000, str(text or "")

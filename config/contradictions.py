@@ -1,8 +1,8 @@
-"""Which settings contradict each other: the rules that bind several keys."""
+"""Which settings contradict each other: the rules that bind several keys, as a table."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from .fields import KIB
@@ -17,105 +17,100 @@ ENVELOPE_BYTES = 16 * KIB  # room in a frame for what surrounds an inline value
 
 
 @dataclass(frozen=True, slots=True)
-class Contradiction:
-    """A broken rule: the keys that it binds, by attribute names, and what is allowed."""
+class Rule:
+    """A rule: what is allowed, in words; the attributes that it binds; whether it holds."""
 
+    words: str
     keys: tuple[KeyPath, ...]
-    rule: str
+    holds: Callable[[Settings], bool]
 
 
-def contradictions(settings: Settings) -> Iterator[Contradiction]:
+def _rule(words: str, keys: str, holds: Callable[[Settings], bool]) -> Rule:
+    return Rule(words, tuple(tuple(key.split(".")) for key in keys.split()), holds)
+
+
+_RULES = (
+    _rule(
+        f"lost_after must be more than {LOST_PER_SUSPECT} x suspect_after",
+        "scheduler.lost_after_s scheduler.suspect_after_s",
+        lambda s: s.scheduler.lost_after_s > LOST_PER_SUSPECT * s.scheduler.suspect_after_s,
+    ),
+    _rule(
+        f"suspect_after must be at least {HEARTBEATS_PER_SUSPECT} x heartbeat",
+        "scheduler.suspect_after_s scheduler.heartbeat_s",
+        lambda s: s.scheduler.suspect_after_s >= HEARTBEATS_PER_SUSPECT * s.scheduler.heartbeat_s,
+    ),
+    _rule(
+        f"lease must be at least {HEARTBEATS_PER_LEASE} x heartbeat",
+        "scheduler.lease_s scheduler.heartbeat_s",
+        lambda s: s.scheduler.lease_s >= HEARTBEATS_PER_LEASE * s.scheduler.heartbeat_s,
+    ),
+    _rule(
+        "offer_resend x offer_tries must fit into lease",
+        "scheduler.offer_resend_s scheduler.offer_tries scheduler.lease_s",
+        lambda s: s.scheduler.offer_resend_s * s.scheduler.offer_tries <= s.scheduler.lease_s,
+    ),
+    _rule(
+        "user_tasks_max must be at most queued_tasks_max",
+        "scheduler.user_tasks_max scheduler.queued_tasks_max",
+        lambda s: s.scheduler.user_tasks_max <= s.scheduler.queued_tasks_max,
+    ),
+    _rule(
+        "batch_tasks_max must be at most user_tasks_max",
+        "scheduler.batch_tasks_max scheduler.user_tasks_max",
+        lambda s: s.scheduler.batch_tasks_max <= s.scheduler.user_tasks_max,
+    ),
+    _rule(
+        "batch_max must be at most frame_max",
+        "scheduler.batch_bytes_max scheduler.frame_bytes_max",
+        lambda s: s.scheduler.batch_bytes_max <= s.scheduler.frame_bytes_max,
+    ),
+    _rule(
+        f"inline_max and {ENVELOPE_BYTES // KIB}KiB must fit into frame_max",
+        "scheduler.inline_bytes_max scheduler.frame_bytes_max",
+        lambda s: s.scheduler.inline_bytes_max + ENVELOPE_BYTES <= s.scheduler.frame_bytes_max,
+    ),
+    _rule(
+        f"port + {DISPATCH_PORT_OFFSET} + nodes_max must be at most {PORT_MAX + 1}, or port 0",
+        "scheduler.port scheduler.nodes_max",
+        lambda s: (
+            not s.scheduler.port
+            or s.scheduler.port + DISPATCH_PORT_OFFSET + s.scheduler.nodes_max <= PORT_MAX + 1
+        ),
+    ),
+    _rule(
+        "reconnect_min must be at most reconnect_max",
+        "node.reconnect_s_min node.reconnect_s_max",
+        lambda s: s.node.reconnect_s_min <= s.node.reconnect_s_max,
+    ),
+    _rule(
+        "backoff_min must be at most backoff_max",
+        "tasks.backoff_s_min tasks.backoff_s_max",
+        lambda s: s.tasks.backoff_s_min <= s.tasks.backoff_s_max,
+    ),
+    _rule(
+        "twice output_edge must fit into tasks.output_max",
+        "tasks.output_edge_bytes tasks.output_bytes_max",
+        lambda s: 2 * s.tasks.output_edge_bytes <= s.tasks.output_bytes_max,
+    ),
+    _rule(
+        "tasks.output_max must be at most node.output_max",
+        "tasks.output_bytes_max node.output_bytes_max",
+        lambda s: s.tasks.output_bytes_max <= s.node.output_bytes_max,
+    ),
+    _rule(
+        "map_frame_tasks must be at most map_window_tasks",
+        "client.map_frame_tasks client.map_window_tasks",
+        lambda s: s.client.map_frame_tasks <= s.client.map_window_tasks,
+    ),
+)
+
+
+def contradictions(settings: Settings) -> Iterator[Rule]:
     """List every rule that these settings break."""
-    yield from _timers(settings)
-    yield from _limits(settings)
-    yield from _nodes_and_tasks(settings)
+    return (rule for rule in _RULES if not rule.holds(settings))
 
 
-def _timers(settings: Settings) -> Iterator[Contradiction]:
-    timers = settings.scheduler
-
-    def broken(rule: str, *names: str) -> Contradiction:
-        return Contradiction(tuple(("scheduler", name) for name in names), rule)
-
-    if timers.lost_after_s <= LOST_PER_SUSPECT * timers.suspect_after_s:
-        yield broken(
-            f"lost_after must be more than {LOST_PER_SUSPECT} x suspect_after",
-            "lost_after_s",
-            "suspect_after_s",
-        )
-    if timers.suspect_after_s < HEARTBEATS_PER_SUSPECT * timers.heartbeat_s:
-        yield broken(
-            f"suspect_after must be at least {HEARTBEATS_PER_SUSPECT} x heartbeat",
-            "suspect_after_s",
-            "heartbeat_s",
-        )
-    if timers.lease_s < HEARTBEATS_PER_LEASE * timers.heartbeat_s:
-        yield broken(
-            f"lease must be at least {HEARTBEATS_PER_LEASE} x heartbeat", "lease_s", "heartbeat_s"
-        )
-    if timers.offer_resend_s * timers.offer_tries > timers.lease_s:
-        yield broken(
-            "offer_resend x offer_tries must fit into lease",
-            "offer_resend_s",
-            "offer_tries",
-            "lease_s",
-        )
-
-
-def _limits(settings: Settings) -> Iterator[Contradiction]:
-    limits = settings.scheduler
-
-    def broken(rule: str, *names: str) -> Contradiction:
-        return Contradiction(tuple(("scheduler", name) for name in names), rule)
-
-    if limits.user_tasks_max > limits.queued_tasks_max:
-        yield broken(
-            "user_tasks_max must be at most queued_tasks_max", "user_tasks_max", "queued_tasks_max"
-        )
-    if limits.batch_tasks_max > limits.user_tasks_max:
-        yield broken(
-            "batch_tasks_max must be at most user_tasks_max", "batch_tasks_max", "user_tasks_max"
-        )
-    if limits.batch_bytes_max > limits.frame_bytes_max:
-        yield broken("batch_max must be at most frame_max", "batch_bytes_max", "frame_bytes_max")
-    if limits.inline_bytes_max + ENVELOPE_BYTES > limits.frame_bytes_max:
-        yield broken(
-            f"inline_max and {ENVELOPE_BYTES // KIB}KiB must fit into frame_max",
-            "inline_bytes_max",
-            "frame_bytes_max",
-        )
-    if limits.port and limits.port + DISPATCH_PORT_OFFSET + limits.nodes_max - 1 > PORT_MAX:
-        yield broken(
-            f"port + {DISPATCH_PORT_OFFSET} + nodes_max must be at most {PORT_MAX + 1}",
-            "port",
-            "nodes_max",
-        )
-
-
-def _nodes_and_tasks(settings: Settings) -> Iterator[Contradiction]:
-    node, tasks, client = settings.node, settings.tasks, settings.client
-    if node.reconnect_s_min > node.reconnect_s_max:
-        yield Contradiction(
-            (("node", "reconnect_s_min"), ("node", "reconnect_s_max")),
-            "reconnect_min must be at most reconnect_max",
-        )
-    if tasks.backoff_s_min > tasks.backoff_s_max:
-        yield Contradiction(
-            (("tasks", "backoff_s_min"), ("tasks", "backoff_s_max")),
-            "backoff_min must be at most backoff_max",
-        )
-    if 2 * tasks.output_edge_bytes > tasks.output_bytes_max:
-        yield Contradiction(
-            (("tasks", "output_edge_bytes"), ("tasks", "output_bytes_max")),
-            "twice output_edge must fit into tasks.output_max",
-        )
-    if tasks.output_bytes_max > node.output_bytes_max:
-        yield Contradiction(
-            (("tasks", "output_bytes_max"), ("node", "output_bytes_max")),
-            "tasks.output_max must be at most node.output_max",
-        )
-    if client.map_frame_tasks > client.map_window_tasks:
-        yield Contradiction(
-            (("client", "map_frame_tasks"), ("client", "map_window_tasks")),
-            "map_frame_tasks must be at most map_window_tasks",
-        )
+def rules() -> list[str]:
+    """List what must hold, in words that name the keys."""
+    return [rule.words for rule in _RULES]

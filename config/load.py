@@ -119,7 +119,7 @@ def _checked(found: Mapping[KeyPath, Leaf]) -> Settings:
     broken = [
         f"{strongest(_origin(found, key) for key in each.keys)}: "
         + ", ".join(f"{dotted(key)} = {_shown(settings, key)}" for key in each.keys)
-        + f": {each.rule}"
+        + f": {each.words}"
         for each in contradictions(settings)
     ]
     if broken:

@@ -17,7 +17,7 @@ from remuda.scheduler import task as scheduler_task
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "docs" / "diagrams"
 PACKAGES = ("cli", "client", "scheduler", "node", "worker", "config", "protocol")
-NOTE = "<!-- Written by docs/generate.py: change the code, then run `make diagrams`. -->\n"
+NOTE = "<!-- Written by docs/generate.py: change the code, then run `make docs`. -->\n"
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
     stale = [name for name, text in pages.items() if on_disk(name) != text]
     if "--check" in sys.argv[1:]:
         if stale:
-            sys.exit(f"stale in docs/diagrams: {', '.join(stale)}; run `make diagrams`")
+            sys.exit(f"stale in docs/diagrams: {', '.join(stale)}; run `make docs`")
         return
     FOLDER.mkdir(exist_ok=True)
     for name in stale:

@@ -34,7 +34,8 @@ def parse_bytes(text: str | int) -> int:
         match = _BYTES.fullmatch(str(text).strip())
         if match is None:
             raise ValueError(f"{text!r} is not a size: write it like 512MiB, 12GiB or 80GB")
-        size = round(float(match[1]) * _UNITS[match[2].upper()])
+        number = float(match[1]) if "." in match[1] else int(match[1])
+        size = round(number * _UNITS[match[2].upper()])
     if not 0 <= size <= BYTES_MAX:
         raise ValueError(f"{text!r} is out of range: a size is between 0 and 1 EiB")
     return size

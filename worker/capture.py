@@ -106,7 +106,7 @@ class Capture(io.RawIOBase):
 def text_over(capture: Capture) -> io.TextIOWrapper:
     """Return a text stream for `sys.stdout` or `sys.stderr` that writes straight through."""
     return io.TextIOWrapper(
-        capture,  # type: ignore[type-var]  # a raw stream does: it never writes short
+        capture,  # type: ignore[arg-type]  # a raw stream does: it never writes short
         encoding="utf-8",
         errors="backslashreplace",
         newline="\n",

@@ -111,6 +111,8 @@ class Speaker:
         running = self._running
         task, attempt, said = running.task, running.attempt, running.said
         totals = (self._out.total, self._err.total)
+        if running.task is not task:
+            return True  # it turned to another call while we looked
         if task is None or (said is None and totals == self._hinted):
             return False
         now = time.monotonic()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import pathlib
 
 from .batches import attempt_key
 from .page import Page
@@ -44,6 +44,6 @@ class RunningCall:
         """Make the directory of the running call's output and return it."""
         if not self._folder and self.task is not None:
             folder = f"{self._output_dir}/{attempt_key(self.task, self.attempt)}"
-            os.makedirs(folder, mode=0o700, exist_ok=True)
+            pathlib.Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
             self._folder = folder
         return self._folder

@@ -74,8 +74,9 @@ class Answers:
             key = frames.join_key(bytes.fromhex(str(task)), int(str(attempt)))
             if self.finished.pop(key, None) is not None:
                 folder = self._directory / "a" / frames.attempt_key(*frames.split_key(key))
-                (folder / "result.json").unlink(missing_ok=True)
+                # First the intent: a crash in between must not look like a lost attempt.
                 (folder / "run.json").unlink(missing_ok=True)
+                (folder / "result.json").unlink(missing_ok=True)
                 self._remember(key)
 
     def _remember(self, key: bytes) -> None:

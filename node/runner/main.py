@@ -71,7 +71,7 @@ def _start_ticks() -> int:
 
 
 def _clean(directory: Path) -> None:
-    """Remove what nobody needs; output that the agent still keeps stays, and so do unacked results."""
+    """Remove what nobody needs; output that the agent keeps and unacknowledged answers stay."""
     for pattern in ("runner.json", "runner.log", "worker.log*", "work"):
         for path in directory.glob(pattern):
             with contextlib.suppress(OSError):  # a work directory that is not empty

@@ -1,7 +1,7 @@
 """Which processes live below the runner, and how they are proven gone.
 
 The runner is a child subreaper: whatever its occupant forks, detaches or double-forks becomes its
-child at the latest when the parent dies. So `waitpid(-1)` saying ECHILD proves that the tree is gone.
+child at the latest when the parent dies. So ECHILD from `waitpid(-1)` proves that the tree is gone.
 """
 
 from __future__ import annotations

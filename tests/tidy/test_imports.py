@@ -11,6 +11,12 @@ CALLS_FORBIDDEN = {"eval", "exec", "yaml.load", "yaml.unsafe_load", "os.system"}
 METHODS_FORBIDDEN = {"recv_pyobj", "send_pyobj"}
 ARGUMENTS_FORBIDDEN = {"allow_pickle", "shell"}
 
+# Files that an interpreter is given by path: outside a package there is no relative import.
+STARTED_BY_PATH = {Path("node/runner/start.py"), Path("worker/start.py")}
+
+# A function of a script's `__main__` travels as its source file, and is executed as Python would.
+EXECUTES_SCRIPTS = {Path("worker/targets.py"): "exec"}
+
 
 def imported(node: ast.AST) -> list[str]:
     """Return the absolute names an import statement names."""
@@ -34,7 +40,9 @@ def dangers(path: Path, tree: ast.Module) -> Iterator[str]:
             if name.split(".")[0] in MODULES_FORBIDDEN:
                 yield f"{house.place(path, node)} imports {name}"
         if isinstance(node, ast.Call):
-            yield from (f"{house.place(path, node)} {text}" for text in dangerous_call(node))
+            allowed = EXECUTES_SCRIPTS.get(path)
+            found = (text for text in dangerous_call(node) if text != f"calls {allowed}")
+            yield from (f"{house.place(path, node)} {text}" for text in found)
 
 
 def dangerous_call(node: ast.Call) -> Iterator[str]:
@@ -48,7 +56,7 @@ def dangerous_call(node: ast.Call) -> Iterator[str]:
 
 
 def test_the_package_imports_itself_relatively() -> None:
-    files = house.package_files()
+    files = [path for path in house.package_files() if path not in STARTED_BY_PATH]
     found = [text for path in files for text in absolute_self_imports(path, house.tree_of(path))]
     assert [] == found
 

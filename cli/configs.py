@@ -1,0 +1,76 @@
+"""What is shown of the scheduler's configuration: each value with where it was set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from . import screen
+from .commands import Session, command
+from .screen import Column
+
+
+@command("config show", example="remuda config show scheduler")
+def config_show(
+    session: Session,
+    key: Annotated[str, typer.Argument(metavar="[KEY]", help="A key, or a table.")] = "",
+) -> None:
+    """Show the configuration that holds in the scheduler, and where each value was set."""
+    entries = _entries(session, key)
+    if session.json:
+        screen.document([_row(each) for each in entries])
+        return
+    rows = [[str(each["key"]), text(each.get("value")), _origin(each)] for each in entries]
+    screen.table((Column("KEY"), Column("VALUE"), Column("SET IN")), rows)
+
+
+@command("config get", example="remuda config get scheduler.lease")
+def config_get(
+    session: Session,
+    key: Annotated[str, typer.Argument(metavar="KEY", help="Like scheduler.lease.")],
+) -> None:
+    """Print one value of the configuration."""
+    entries = _entries(session, key)
+    values = {str(each["key"]): each.get("value") for each in entries}
+    if session.json:
+        screen.document(values if len(values) != 1 else next(iter(values.values())))
+    elif len(values) == 1:
+        screen.line(text(next(iter(values.values()))))
+    else:
+        for name, value in values.items():
+            screen.line(f"{name} = {text(value)}")
+
+
+def text(value: Any) -> str:
+    """Write a value on one line."""
+    import json
+
+    if value is None:
+        return "(unset)"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _entries(session: Session, key: str) -> list[Mapping[str, Any]]:
+    from ..client import control
+
+    with session.connect() as link:
+        return list(control.show_config(link, key)["entries"])
+
+
+def _row(each: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "key": each["key"],
+        "value": each.get("value"),
+        "layer": each.get("layer") or None,
+        "file": each.get("file") or None,
+        "line": each.get("line") or None,
+    }
+
+
+def _origin(each: Mapping[str, Any]) -> Any:
+    where = str(each.get("layer") or "")
+    if each.get("file") and where != "defaults":
+        where = f"{each['file']}:{each['line']}" if each.get("line") else str(each["file"])
+    return screen.styled(where, "dim" if where == "defaults" else "")

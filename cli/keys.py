@@ -1,0 +1,172 @@
+"""Who may do what: make key pairs, and say which the cluster admits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..protocol.errors import Invalid, Refused, RemudaError
+from . import screen
+from .commands import Session, command
+from .screen import Column
+from .writing import rfc3339
+
+ROLES = ("node", "viewer", "submit", "operator", "admin")
+Role = Annotated[str, typer.Option(metavar="|".join(ROLES), help="What the key may do.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Whose key it is.")]
+
+
+@command(
+    "key new",
+    example="remuda key new anna --role submit --out anna.key",
+)
+def key_new(
+    session: Session,
+    name: Name,
+    role: Role = "submit",
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where to write it (default: NAME.key).")
+    ] = None,
+) -> None:
+    """Make a key pair in a file that only you can read, and say how it is admitted."""
+    from ..config import keys
+    from ..config.cluster import connection, find_cluster
+
+    _check(role)
+    path = out or Path(f"{name}.key")
+    if path.exists():
+        raise Refused(f"{path} exists: choose another --out, or remove it")
+    pair = keys.generate()
+    try:
+        known = connection(
+            find_cluster(home=session.home, cluster=session.cluster, endpoint=session.endpoint)
+        )
+    except RemudaError:
+        keys.save_key_pair(path, pair)  # no cluster is known here: the pair alone
+    else:
+        keys.save_identity(
+            path,
+            keys.Identity(
+                name, role, pair, known.scheduler_public, known.endpoint, known.cluster
+            ),
+        )
+    admit = f"remuda key allow {name} '{pair.public}' --role {role}"
+    if session.json:
+        screen.document(
+            {
+                "name": name,
+                "role": role,
+                "public_key": pair.public,
+                "fingerprint": keys.fingerprint(pair.public),
+                "file": str(path),
+                "allow": admit,
+            }
+        )
+        return
+    screen.line(pair.public if session.quiet else f"wrote {path} ({keys.fingerprint(pair.public)})")
+    if not session.quiet:
+        screen.line(f"an admin lets it in with:\n  {admit}")
+
+
+@command("key list", example="remuda key list")
+def key_list(
+    session: Session,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, max=10_000, help="Rows to show.")] = 100,
+    cursor: Annotated[str, typer.Option(metavar="NAME", help="Go on after this name.")] = "",
+) -> None:
+    """List the keys that the cluster knows."""
+    from ..client import control
+    from ..config.keys import fingerprint
+
+    with session.connect() as link:
+        found = sorted(control.list_keys(link), key=lambda row: str(row["name"]))
+    total = len(found)
+    found = [row for row in found if row["name"] > cursor][:limit]
+    rows = [
+        {
+            "name": row["name"],
+            "role": row["role"],
+            "state": "revoked" if row.get("revoked_ms") else "allowed",
+            "fingerprint": row.get("fingerprint") or fingerprint(row["public_key"]),
+            "public_key": row["public_key"],
+            "created_at": rfc3339(row.get("created_ms")),
+            "revoked_at": rfc3339(row.get("revoked_ms")),
+        }
+        for row in found
+    ]
+    if session.json:
+        screen.document(rows)
+    elif session.quiet:
+        for row in rows:
+            screen.line(str(row["name"]))
+    else:
+        columns = tuple(Column(c) for c in ("NAME", "ROLE", "STATE", "FINGERPRINT", "SINCE"))
+        cells = [
+            [
+                str(row["name"]),
+                str(row["role"]),
+                screen.styled(str(row["state"]), "red" if row["revoked_at"] else "green"),
+                str(row["fingerprint"]),
+                str(row["revoked_at"] or row["created_at"] or "-"),
+            ]
+            for row in rows
+        ]
+        screen.table(columns, cells)
+    if len(rows) < total and not session.quiet:
+        screen.remark(f"{len(rows):,} of {total:,} shown; more: --cursor {rows[-1]['name']}")
+
+
+@command("key allow", example="remuda key allow anna 'Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID' --role submit")
+def key_allow(
+    session: Session,
+    name: Name,
+    public_key: Annotated[
+        str, typer.Argument(metavar="PUBLIC-KEY", help="40 characters, or the file of a key pair.")
+    ],
+    role: Role = "submit",
+) -> None:
+    """Admit a public key under a name and a role."""
+    from ..client import control
+    from ..config.keys import check_public, fingerprint
+
+    _check(role)
+    public = check_public(_public(public_key))
+    with session.connect() as link:
+        said = control.allow_key(link, name, role, public)
+        cluster = link.cluster
+    if session.json:
+        screen.document({"name": name, "role": role, "fingerprint": fingerprint(public)})
+    elif not session.quiet:
+        screen.line(said or f"{cluster} admits {name} as {role} ({fingerprint(public)})")
+
+
+@command("key revoke", example="remuda key revoke anna")
+def key_revoke(session: Session, name: Name) -> None:
+    """Withdraw a key: its next message is refused."""
+    from ..client import control
+
+    with session.connect() as link:
+        said = control.revoke_key(link, name)
+        cluster = link.cluster
+    if session.json:
+        screen.document({"name": name, "state": "revoked"})
+    elif not session.quiet:
+        screen.line(said or f"{cluster} refuses {name} from now on")
+
+
+def _check(role: str) -> None:
+    if role not in ROLES:
+        raise Invalid(f"{role!r} is not a role: {', '.join(ROLES)}", field="role")
+
+
+def _public(text: str) -> str:
+    """Read a public key given as it is, or as the file of a pair."""
+    import tomllib
+
+    path = Path(text)
+    if len(text) == 40 or not path.is_file():
+        return text
+    found = tomllib.loads(path.read_text(encoding="utf-8")).get("public", "")
+    return str(found)

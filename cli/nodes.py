@@ -1,0 +1,178 @@
+"""What is shown of nodes: a table, and one node in full."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from ..protocol.resources import MILLI, format_bytes
+from . import screen, views
+from .commands import Session, command
+from .screen import Column
+from .writing import age, bar, counted
+
+Row = Mapping[str, Any]
+BAR_CELLS = 6
+COLUMNS = (
+    Column("NODE"),
+    Column("STATE"),
+    Column("CPUS"),
+    Column("MEMORY"),
+    Column("GPUS", wide=True),
+    Column("TASKS", right=True),
+    Column("HEARD", right=True),
+)
+
+
+@command("node list", example="remuda node list\nremuda node list --json")
+def node_list(
+    session: Session,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, max=10_000, help="Rows to show.")] = 100,
+    cursor: Annotated[
+        str, typer.Option(metavar="NAME", help="Go on after this node.")
+    ] = "",
+) -> None:
+    """List the nodes, with what of them is in use."""
+    from ..client import control
+
+    with session.connect() as link:
+        rows = sorted(control.list_nodes(link), key=lambda row: str(row["name"]))
+    total = len(rows)
+    rows = [row for row in rows if row["name"] > cursor][:limit]
+    if session.json:
+        screen.document([node(row) for row in rows])
+    elif session.quiet:
+        for row in rows:
+            screen.line(row["name"])
+    elif rows:
+        table(rows)
+    else:
+        screen.remark("no nodes: start one with `remuda-node`")
+    if len(rows) < total and not session.quiet:
+        screen.remark(f"{len(rows):,} of {total:,} shown; more: --cursor {rows[-1]['name']}")
+
+
+@command("node show", example="remuda node show node-1")
+def node_show(
+    session: Session,
+    name: Annotated[str, typer.Argument(metavar="NODE", help="The name of a node.")],
+) -> None:
+    """Show one node: its resources, GPUs and handlers."""
+    from ..client import control
+
+    with session.connect() as link:
+        row = control.list_nodes(link, name)[0]
+    if session.json:
+        screen.document(node(row))
+    elif session.quiet:
+        screen.line(row["name"])
+    else:
+        _page(row)
+
+
+def node(row: Row) -> dict[str, Any]:
+    """Return the row of a node for programs."""
+    return {**views.plain(row), "state": state_of(row)}
+
+
+def state_of(row: Row) -> str:
+    """Return the state of a node in a word."""
+    return str(row.get("state", "unknown"))
+
+
+def table(rows: list[dict[str, Any]]) -> None:
+    """Print nodes as a table."""
+    screen.table(COLUMNS, [_cells(row) for row in rows])
+
+
+def _cells(row: Row) -> list[Any]:
+    return [
+        str(row["name"]),
+        screen.state(state_of(row)),
+        usage(row.get("cpus_used_milli", 0) / MILLI, row.get("cpus_milli", 0) / MILLI),
+        _memory(row),
+        gpus_in_short(row),
+        str(row.get("running", 0)),
+        heard(row),
+    ]
+
+
+def usage(used: float, whole: float) -> str:
+    """Draw what is lent of a quantity: bar and figures."""
+    return f"{bar(used, whole, BAR_CELLS)} {used:g}/{whole:g}"
+
+
+def _memory(row: Row) -> str:
+    used, whole = row.get("memory_used_bytes", 0), row.get("memory_bytes", 0)
+    return f"{bar(used, whole, BAR_CELLS)} {format_bytes(used)}/{format_bytes(whole)}"
+
+
+def gpus_in_short(row: Row) -> str:
+    """Say which GPUs a node has and how many are in use: `2 x L4, 1 in use`."""
+    gpus = list(row.get("gpus") or [])
+    if not gpus:
+        return "-"
+    names = dict.fromkeys(str(gpu.get("name", "GPU")) for gpu in gpus)
+    kinds = [f"{sum(g.get('name') == n for g in gpus)} x {n}" for n in names]
+    busy = sum(bool(gpu.get("used_bytes") or gpu.get("share_milli_used")) for gpu in gpus)
+    return ", ".join(kinds) + (f", {busy} in use" if busy else "")
+
+
+def heard(row: Row) -> str:
+    """Say how long ago a node was heard."""
+    if row.get("seen_s_ago") is not None:
+        return age(float(row["seen_s_ago"]))
+    seen_ms = row.get("seen_ms") or 0
+    return age(time.time() - seen_ms / 1000) if seen_ms else "-"
+
+
+def _page(row: Row) -> None:
+    from rich.text import Text
+
+    line = Text(f"node {row['name']} ", "bold")
+    screen.trimmed(line.append_text(screen.state(state_of(row))))
+    labels = " ".join(f"{key}={value}" for key, value in (row.get("labels") or {}).items())
+    screen.facts(
+        [
+            ("host", str(row.get("hostname") or "")),
+            ("version", str(row.get("version") or "")),
+            ("heard", f"{heard(row)} ago"),
+            ("cpus", usage(row.get("cpus_used_milli", 0) / MILLI, row.get("cpus_milli", 0) / MILLI)),
+            ("memory", _memory(row)),
+            ("labels", labels),
+            ("tasks", counted(int(row.get("running", 0)), "task")),
+            *(("note", str(note)) for note in row.get("notes") or []),
+        ]
+    )
+    if row.get("gpus"):
+        screen.line()
+        columns = (Column("GPU"), Column("NAME"), Column("LENT"), Column("FREE"), Column("UUID"))
+        screen.table(columns, [_gpu(gpu) for gpu in row["gpus"]])
+    if row.get("handlers"):
+        screen.line()
+        columns = (Column("HANDLER"), Column("STATE"), Column("WORKERS", right=True), Column("MODELS"))
+        screen.table(columns, [_handler(each) for each in row["handlers"]])
+
+
+def _gpu(gpu: Row) -> list[Any]:
+    whole, used = int(gpu.get("memory_bytes", 0)), int(gpu.get("used_bytes", 0))
+    return [
+        str(gpu.get("index", "")),
+        str(gpu.get("name", "")),
+        f"{bar(used, whole, BAR_CELLS)} {format_bytes(used)}/{format_bytes(whole)}",
+        format_bytes(int(gpu.get("free_bytes", 0))),
+        str(gpu.get("uuid", "")),
+    ]
+
+
+def _handler(each: Row) -> list[Any]:
+    error = f": {each['error']}" if each.get("error") else ""
+    return [
+        str(each.get("name", "")),
+        screen.styled(f"{each.get('state', '')}{error}", "red" if error else "green"),
+        str(each.get("workers", "")),
+        ", ".join(each.get("models") or []) or "-",
+    ]

@@ -1,0 +1,126 @@
+"""How is the cluster? One screen, problems first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from ..protocol.errors import RemudaError
+from . import nodes, screen, views
+from .commands import Session, command
+from .refs import STATES, TERMINAL
+from .writing import counted, span
+
+OK, WARNING, CRITICAL = 0, 1, 2
+NODES_SHOWN_MAX = 20
+Document = Mapping[str, Any]
+
+
+@command("status", example="remuda status\nremuda status --check || page-somebody")
+def status(
+    session: Session,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="For monitoring: one line, exit code 0 fine, 1 warning, 2 bad."),
+    ] = False,
+) -> int:
+    """Show the cluster on one screen: problems, tasks by state, nodes."""
+    from ..client import control
+
+    try:
+        with session.connect() as link:
+            body, rows = control.status(link), control.list_nodes(link)
+            endpoint = link.endpoint
+    except RemudaError as error:
+        if not check:
+            raise
+        screen.line(f"CRITICAL: {error}")
+        return CRITICAL
+    rows.sort(key=lambda row: str(row["name"]))
+    grade, found = problems(body, rows)
+    if session.json:
+        screen.document(_json(body, rows, endpoint, found))
+    elif check:
+        word = ("OK", "WARNING", "CRITICAL")[grade]
+        screen.line(f"{word}: {'; '.join(found) or _nodes_line(rows)}")
+    elif session.quiet:
+        screen.line(str(body["cluster"]))
+    else:
+        _page(body, rows, endpoint, found)
+    return grade if check else OK
+
+
+def problems(body: Document, rows: list[dict[str, Any]]) -> tuple[int, list[str]]:
+    """Grade a cluster and say what is wrong with it."""
+    found = [str(each) for each in body.get("problems", [])]
+    bad = [row for row in rows if nodes.state_of(row) != "ready"]
+    found += [f"node {row['name']} is {nodes.state_of(row)}" for row in bad]
+    found += [
+        f"handler {each.get('name')} on {row['name']} failed: {each.get('error')}"
+        for row in rows
+        for each in row.get("handlers") or []
+        if each.get("state") == "failed"
+    ]
+    if len(bad) == len(rows):
+        waiting = _counts(body).get("queued", 0)
+        found.insert(0, f"no node is ready and {counted(waiting, 'task')} wait")
+        return CRITICAL, found
+    return (WARNING if found else OK), found
+
+
+def _page(body: Document, rows: list[dict[str, Any]], endpoint: str, found: list[str]) -> None:
+    from rich.text import Text
+
+    head = Text(str(body["cluster"]), "bold")
+    head.append(f"  {endpoint}  remuda {body.get('version', '?')}  epoch {body.get('epoch', '?')}", "dim")
+    if body.get("uptime_s") is not None:
+        head.append(f"  up {span(float(body['uptime_s']))}", "dim")
+    screen.trimmed(head)
+    screen.line()
+    for text in found:
+        screen.trimmed(screen.styled(f"! {text}", "bold red"))
+    if found:
+        screen.line()
+    _tasks(_counts(body))
+    screen.line()
+    if rows:
+        nodes.table(rows[:NODES_SHOWN_MAX])
+    if len(rows) > NODES_SHOWN_MAX:
+        screen.line(f"and {len(rows) - NODES_SHOWN_MAX} more: remuda node list")
+
+
+def _tasks(counts: Mapping[str, int]) -> None:
+    """Print the counts by state on two lines: what goes on, and what has ended."""
+    from rich.text import Text
+
+    for title, ended in (("active", False), ("ended", True)):
+        words = [word for word in STATES if (word in TERMINAL) == ended]
+        line = Text(f"{title:8}", "dim")
+        line.append(f"{sum(counts.get(word, 0) for word in words):,}", "bold")
+        for word in words:
+            number = counts.get(word, 0)
+            style = screen.STATE_STYLES[word] if number else "dim"
+            line.append(f"   {word} {number:,}", style)
+        screen.trimmed(line)
+
+
+def _counts(body: Document) -> dict[str, int]:
+    return dict(body.get("tasks") or {})
+
+
+def _nodes_line(rows: list[dict[str, Any]]) -> str:
+    return f"{counted(len(rows), 'node')} ready"
+
+
+def _json(
+    body: Document, rows: list[dict[str, Any]], endpoint: str, found: list[str]
+) -> dict[str, Any]:
+    plain = views.plain(body)
+    return {
+        **plain,
+        "endpoint": endpoint,
+        "problems": found,
+        "nodes": [nodes.node(row) for row in rows],
+    }

@@ -1,0 +1,146 @@
+"""The verbs that change tasks: cancel and retry."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..protocol import ids
+from . import screen
+from .commands import Session, command
+from .refs import Filters, Selection, confirm, select
+from .writing import counted, id_text
+
+if TYPE_CHECKING:
+    from ..client.connection import Connection
+
+NAMED_MAX = 10
+VERDICTS = {
+    "cancelled": "cancelled before it ran",
+    "stopping": "stopping",
+    "ended": "had ended already",
+    "not_found": "not found",
+}
+Refs = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[TASK]...", help="Ids, numbers, ranges (3-9), batches or `last`."),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+@command(
+    "task cancel",
+    example="remuda task cancel last\nremuda task cancel 3-9\nremuda task cancel --active --tag team=a",
+)
+def task_cancel(
+    session: Session,
+    filters: Filters,
+    tasks: Refs = None,
+    grace: Annotated[
+        str, typer.Option(metavar="TIME", help="Time between TERM and KILL (default: the task's).")
+    ] = "",
+    yes: Yes = False,
+) -> None:
+    """Cancel tasks: those that run are killed with all their processes."""
+    from ..client import control
+
+    grace_s = _seconds(grace)
+    with session.connect() as link:
+        chosen = select(link, tasks or [], filters)
+        confirm(chosen.count, "cancel", yes=yes)
+        verdicts = control.cancel(
+            link, chosen.tasks, [batch for batch, _ in chosen.batches], grace_s=grace_s
+        )
+        _report_cancelled(session, link, chosen, verdicts)
+
+
+@command("cancel", example="remuda cancel 12 13")
+def cancel(
+    session: Session,
+    filters: Filters,
+    tasks: Refs = None,
+    yes: Yes = False,
+) -> None:
+    """Cancel tasks (short for `task cancel`)."""
+    task_cancel(session, filters, tasks, yes=yes)
+
+
+@command("task retry", example="remuda task retry 12\nremuda task retry BATCH --failed")
+def task_retry(
+    session: Session,
+    filters: Filters,
+    tasks: Refs = None,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Leave out those that succeeded.")
+    ] = False,
+    yes: Yes = False,
+) -> None:
+    """Submit copies of tasks that have ended, under new ids."""
+    from ..client import control
+
+    with session.connect() as link:
+        chosen = select(link, tasks or [], filters)
+        confirm(chosen.count, "retry", yes=yes)
+        made = control.retry(
+            link, chosen.tasks, [batch for batch, _ in chosen.batches], failed_only=failed
+        )
+        new = made.tasks or [
+            ids.to_bytes(ids.member(ids.from_bytes(made.batch), made.offset + index))
+            for index in range(made.count)
+        ]
+        texts = [id_text(task, made.batch) for task in new]
+        if session.json:
+            screen.document([{"id": text} for text in texts])
+            return
+        if not session.quiet:
+            screen.remark(f"submitted {counted(len(texts), 'copy', 'copies')} to {link.cluster}")
+        for text in texts:
+            screen.line(text)
+
+
+def _report_cancelled(
+    session: Session, link: Connection, chosen: Selection, verdicts: list[tuple[bytes, str]]
+) -> None:
+    names = _names(chosen)
+    if session.json:
+        rows = [{"id": names.get(task, id_text(task)), "verdict": v} for task, v in verdicts]
+        screen.document(rows)
+    elif session.quiet or len(verdicts) <= NAMED_MAX:
+        for task, verdict in verdicts:
+            text = names.get(task, id_text(task))
+            screen.line(text if session.quiet else f"{text} {VERDICTS.get(verdict, verdict)}")
+    if session.json or session.quiet:
+        return
+    counts = Counter(verdict for _, verdict in verdicts)
+    said = ", ".join(f"{number:,} {VERDICTS.get(word, word)}" for word, number in counts.items())
+    screen.remark(f"{counted(len(verdicts), 'task')} on {link.cluster}: {said or 'nothing to do'}")
+
+
+def _names(chosen: Selection) -> dict[bytes, str]:
+    """Name members of batches as `ID.7`."""
+    names: dict[bytes, str] = {}
+    for batch, count in chosen.batches:
+        first = ids.from_bytes(batch)
+        for index in range(count):
+            task = ids.member(first, index)
+            names[ids.to_bytes(task)] = ids.format_id(task, first)
+    return names
+
+
+def _seconds(text: str) -> float | None:
+    from ..protocol.errors import Invalid
+    from ..protocol.resources import parse_duration_s
+
+    if not text:
+        return None
+    try:
+        return parse_duration_s(text)
+    except ValueError as error:
+        raise Invalid(f"--grace: {error}", field="grace") from error
+
+
+def outcome_counts(states: Any) -> str:
+    """Write `3 succeeded, 1 failed`."""
+    return ", ".join(f"{number:,} {word}" for word, number in Counter(states).items())

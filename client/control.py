@@ -1,0 +1,170 @@
+"""What can be asked of a scheduler: one plain function for each request, without futures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..protocol.messages import (
+    AllowKey,
+    Cancel,
+    Cancelled,
+    Document,
+    Done,
+    Explain,
+    ListKeys,
+    ListNodes,
+    ListTasks,
+    Logs,
+    Output,
+    Page,
+    Resolve,
+    Resolved,
+    Retry,
+    RevokeKey,
+    ShowBatch,
+    ShowConfig,
+    ShowTask,
+    Status,
+    Submitted,
+)
+from .connection import Connection
+from .watching import states as states
+from .watching import wait_ended as wait_ended
+
+CANCEL_SLICE = 10_000
+OUTPUT_BYTES = 256 * 1024
+GRACE_OF_TASK = -1
+
+
+def resolve(link: Connection, refs: Sequence[str]) -> Resolved:
+    """Turn what a user typed into ids; raises NotFound for what means nothing.
+
+    `tasks` are the single tasks meant; `batches` has an id for each ref that named a whole batch,
+    and nothing for the others.
+    """
+    return link.request(Resolve(list(refs)), Resolved)
+
+
+def list_tasks(
+    link: Connection,
+    *,
+    active: bool = False,
+    states: Sequence[str] = (),
+    owner: str = "",
+    node: str = "",
+    name: str = "",
+    batch: bytes = b"",
+    tags: Mapping[str, str] | None = None,
+    limit: int = 100,
+    cursor: str = "",
+) -> Page:
+    """List tasks, newest first; `cursor` is that of the page before."""
+    wanted: dict[str, Any] = {
+        "active": active,
+        "states": list(states),
+        "owner": owner,
+        "node": node,
+        "name": name,
+        "batch": batch,
+        "tags": dict(tags or {}),
+    }
+    filters = {key: value for key, value in wanted.items() if value}
+    return link.request(ListTasks(filters, limit, cursor), Page)
+
+
+def show_task(link: Connection, task: bytes) -> dict[str, Any]:
+    """Return all that is known of a task, with every attempt."""
+    return link.request(ShowTask(task), Document).body
+
+
+def explain(link: Connection, task: bytes) -> dict[str, Any]:
+    """Return why a task is where it is."""
+    return link.request(Explain(task), Document).body
+
+
+def show_batch(link: Connection, batch: bytes) -> dict[str, Any]:
+    """Return counts and first failures of a batch."""
+    return link.request(ShowBatch(batch), Document).body
+
+
+def list_nodes(link: Connection, name: str = "") -> list[dict[str, Any]]:
+    """List the nodes, or the one of that name."""
+    return link.request(ListNodes(name), Page).rows
+
+
+def status(link: Connection, *, timeout_s: float | None = None) -> dict[str, Any]:
+    """Return the cluster's name, version, epoch and counts."""
+    return link.request(Status(), Document, timeout_s=timeout_s).body
+
+
+def show_config(link: Connection, key: str = "") -> dict[str, Any]:
+    """Return the scheduler's settings and where each comes from."""
+    return link.request(ShowConfig(key), Document).body
+
+
+def list_keys(link: Connection) -> list[dict[str, Any]]:
+    """List the keys that were admitted or withdrawn."""
+    return link.request(ListKeys(), Page).rows
+
+
+def allow_key(link: Connection, name: str, role: str, public_key: str) -> str:
+    """Admit a public key; return what was done."""
+    return link.request(AllowKey(name, role, public_key), Done).message
+
+
+def revoke_key(link: Connection, name: str) -> str:
+    """Withdraw a key; return what was done."""
+    return link.request(RevokeKey(name), Done).message
+
+
+def cancel(
+    link: Connection,
+    tasks: Sequence[bytes] = (),
+    batches: Sequence[bytes] = (),
+    *,
+    grace_s: float | None = None,
+) -> list[tuple[bytes, str]]:
+    """Cancel tasks and whole batches; return each task with its verdict (see `Cancelled`)."""
+    grace_ms = GRACE_OF_TASK if grace_s is None else round(grace_s * 1000)
+    verdicts: list[tuple[bytes, str]] = []
+    for start in range(0, max(len(tasks), 1), CANCEL_SLICE):
+        named = list(tasks[start : start + CANCEL_SLICE])
+        message = Cancel(named, [] if start else list(batches), grace_ms)
+        answer = link.request(message, Cancelled)
+        verdicts += zip(answer.tasks, answer.verdicts, strict=True)
+    return verdicts
+
+
+def retry(
+    link: Connection,
+    tasks: Sequence[bytes] = (),
+    batches: Sequence[bytes] = (),
+    *,
+    failed_only: bool = False,
+    changes: Mapping[str, Any] | None = None,
+) -> Submitted:
+    """Submit copies of ended tasks; `changes` are fields of a TaskSpec."""
+    message = Retry(
+        submit_key=os.urandom(16),
+        session=os.urandom(16),
+        tasks=list(tasks),
+        batches=list(batches),
+        failed_only=failed_only,
+        changes=dict(changes or {}),
+    )
+    return link.request(message, Submitted)
+
+
+def read_output(
+    link: Connection,
+    task: bytes,
+    *,
+    stream: str = "out",
+    offset: int = 0,
+    attempt: int = 0,
+    bytes_max: int = OUTPUT_BYTES,
+) -> Output:
+    """Read a piece of what an attempt (0: the newest) printed, from `offset` on."""
+    return link.request(Logs(task, attempt, stream, offset, bytes_max), Output)

@@ -1,0 +1,130 @@
+"""How is a command run: its argv in a runner of its own, in a clean environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...protocol import codec, ids
+from ...protocol.messages import Outcome as Result
+from ...worker import frames
+from ...worker.frames import Finished, Host, Run
+from .. import outputs
+from ..task import Attempt, Ending
+from .surroundings import Surroundings
+
+NOT_FOUND_CODE = 127
+NOT_STARTED_CODE = 126
+_NOT_STARTED = {
+    "executable_not_found": NOT_FOUND_CODE,
+    "cwd_missing": NOT_STARTED_CODE,
+    "stdin_missing": NOT_STARTED_CODE,
+    "spawn_failed": NOT_STARTED_CODE,
+}
+
+
+class CommandExecutor:
+    """Run commands."""
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        self._surroundings = surroundings
+
+    def host(self, worker: str, attempt: Attempt | None, gpus: tuple[str, ...]) -> Host:
+        raise NotImplementedError("a command runs in no worker")
+
+    def order(self, attempt: Attempt) -> Run:
+        """Describe the command to its runner, which adds what only it knows."""
+        spec = attempt.plan.spec
+        settings = self._surroundings.settings.tasks
+        own = {**spec.env, **_names(attempt)}
+        return Run(
+            attempt.task,
+            attempt.number,
+            argv=spec.argv,
+            env=self._surroundings.env(own, attempt.gpus),
+            cwd=spec.cwd or None,
+            stdin_blob=spec.stdin or None,
+            timeout_s=spec.timeout_ms / 1000,
+            grace_s=spec.grace_ms / 1000,
+            output_bytes_max=settings.output_bytes_max,
+        )
+
+    def ending(self, answer: Finished | frames.Outcome, directory: Path) -> Ending:
+        """Read how a command ended: its exit code decides."""
+        assert isinstance(answer, Finished)
+        outcome, code, message, exit_code = _judge(answer)
+        details: dict[str, object] = {}
+        if code:
+            details |= {"code": code, "message": message}
+        if exit_code is not None:
+            details["exit_code"] = exit_code
+        if answer.returncode is not None and answer.returncode < 0:
+            details["signal"] = -answer.returncode
+        if answer.leftovers:
+            details["leftovers"] = answer.leftovers
+        edge = self._surroundings.settings.tasks.output_edge_bytes
+        details |= _printed(answer, directory, edge)
+        return Ending(
+            answer.task,
+            answer.attempt,
+            outcome,
+            details=codec.pack_document(details),
+            run_us=answer.run_ns // 1000,
+            code=code,
+        )
+
+
+def _names(attempt: Attempt) -> dict[str, str]:
+    """Name the task to itself."""
+    batch = int.from_bytes(attempt.batch, "big")
+    task_id = ids.format_id(ids.from_bytes(attempt.task), batch)
+    names = {"REMUDA_TASK_ID": task_id}
+    if batch:
+        names["REMUDA_BATCH"] = ids.format_id(batch)
+    if attempt.plan.spec.array:
+        names["REMUDA_ARRAY_INDEX"] = attempt.args.decode("ascii", "replace")
+    return names
+
+
+def _judge(answer: Finished) -> tuple[Result, str, str, int | None]:
+    """Return outcome, code, message and exit code."""
+    code = answer.returncode
+    if answer.how == "exit" and code is not None:
+        if code == 0:
+            return Result.SUCCEEDED, "", "", 0
+        if code < 0:
+            return Result.FAILED, "exit_code", f"killed by signal {-code}", 128 - code
+        return Result.FAILED, "exit_code", f"exit code {code}", code
+    if answer.how in _NOT_STARTED:
+        return Result.FAILED, "exit_code", answer.message, _NOT_STARTED[answer.how]
+    if answer.how == "timeout":
+        return Result.FAILED, "timeout", answer.message or "it ran into its timeout", None
+    if answer.how in ("cancelled", "stopped"):
+        return Result.KILLED, "cancelled", answer.message or "it was stopped", None
+    return Result.FAILED, "node_lost", answer.message or "its runner was killed", None
+
+
+def _printed(answer: Finished, directory: Path, edge_bytes: int) -> dict[str, object]:
+    """Return first and last of what was printed."""
+    found: dict[str, object] = {}
+    streams = (
+        ("out", answer.out_bytes, answer.out_inline),
+        ("err", answer.err_bytes, answer.err_inline),
+    )
+    for stream, total, inline in streams:
+        if total and len(inline) == total <= edge_bytes:
+            found |= {stream: inline, f"{stream}_tail": b"", f"{stream}_bytes": total}
+        elif total:
+            found |= printed(directory, answer.task, answer.attempt, stream, edge_bytes)
+    return found
+
+
+def printed(
+    directory: Path, task: bytes, number: int, stream: str, edge_bytes: int
+) -> dict[str, object]:
+    """Read first and last of one stream from the runner's files."""
+    summary = outputs.summary(directory, task, number, stream, edge_bytes)
+    return {
+        stream: summary.head,
+        f"{stream}_tail": summary.tail,
+        f"{stream}_bytes": summary.total,
+    }

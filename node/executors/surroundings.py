@@ -1,0 +1,46 @@
+"""What does every task of this node find around it: environment, directories, cards?"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ...config.settings import Settings
+from ..gpu import Gpu, pinning_env
+
+INHERITED = ("PATH", "HOME", "LANG")
+PATH_DEFAULT = "/usr/local/bin:/usr/bin:/bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the host and the settings give to each task; `known_gpus` tells the last reading."""
+
+    node: str
+    settings: Settings
+    work_dir: Path
+    known_gpus: Callable[[], Sequence[Gpu]] = tuple
+    inherited: Mapping[str, str] = field(default_factory=lambda: inherited_env(os.environ))
+    python: str = sys.executable
+
+    def env(self, own: Mapping[str, str], gpus: tuple[str, ...]) -> dict[str, str]:
+        """Build a clean environment; raises PinningError when the cards cannot be shown."""
+        return {
+            **self.inherited,
+            **self.settings.tasks.env,
+            **own,
+            **pinning_env(gpus, self.settings.node.gpu_ids, self.known_gpus()),
+            "REMUDA_NODE": self.node,
+        }
+
+    @property
+    def python_path(self) -> list[str]:
+        return [str(path) for path in self.settings.node.python_path]
+
+
+def inherited_env(env: Mapping[str, str]) -> dict[str, str]:
+    """Keep of an agent's environment what tasks may see."""
+    return {"PATH": PATH_DEFAULT} | {name: env[name] for name in INHERITED if name in env}

@@ -1,0 +1,71 @@
+"""How a node is shown: what it has, what of it is lent, and when it was last heard."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .events import Now
+from .fleet import Card, Node
+
+_NS_PER_MS = 1_000_000
+
+
+def node_row(node: Node, now: Now, suspect_after_s: float) -> dict[str, Any]:
+    """Write a node as a document; `state` is ready, suspect, lost or unheard (since our start)."""
+    silent_ms = max(now.mono_ns - node.heard_ns, 0) // _NS_PER_MS
+    known = node.capabilities
+    return {
+        "name": node.name,
+        "state": _state(node, silent_ms, suspect_after_s),
+        "cpus_milli": known.cpus_milli,
+        "cpus_used_milli": node.cpus_used_milli,
+        "memory_bytes": known.memory_bytes,
+        "memory_used_bytes": node.memory_used_bytes,
+        "gpus": [_card_row(card, node) for card in node.cards.values()],
+        "handlers": [
+            {
+                "name": handler.name,
+                "state": handler.state,
+                "error": handler.error,
+                "models": list(handler.models),
+                "workers": handler.workers,
+                "calls": node.handler_calls[handler.name],
+            }
+            for handler in known.handlers
+        ],
+        "labels": dict(known.labels),
+        "running": len(node.held) - len(node.backlog),
+        "backlog": len(node.backlog),
+        "boot_id": node.boot_id,
+        "seen_ms": now.wall_ms - silent_ms,
+        "hostname": known.hostname,
+        "version": known.version,
+        "notes": list(known.notes),
+        "probe_age_ms": node.probe_age_ms,
+        "loop_lag_ms": node.loop_lag_ms,
+    }
+
+
+def _state(node: Node, silent_ms: int, suspect_after_s: float) -> str:
+    if node.lost:
+        return "lost"
+    if not node.connected:
+        return "unheard"
+    return "suspect" if silent_ms > suspect_after_s * 1000 else "ready"
+
+
+def _card_row(card: Card, node: Node) -> dict[str, Any]:
+    gpu = card.gpu
+    share_bytes = gpu.memory_bytes * min(card.share_milli, 1000) // 1000
+    return {
+        "uuid": gpu.uuid,
+        "name": gpu.name,
+        "memory_bytes": gpu.memory_bytes,
+        "used_bytes": max(card.vram_bytes, share_bytes) + card.resident_bytes,
+        "free_bytes": node.gpu_free_bytes.get(gpu.uuid, gpu.free_bytes),
+        "share_milli_used": card.share_milli,
+        "cc": gpu.cc,
+        "index": gpu.index,
+        "mig": gpu.mig,
+        "driver": gpu.driver,
+    }

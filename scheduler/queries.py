@@ -1,0 +1,205 @@
+"""What clients ask and are told at once: tasks, batches, nodes, status, settings, keys."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..config.keys import fingerprint
+from ..protocol import ids
+from ..protocol import messages as m
+from ..protocol.codec import unpack_document
+from ..protocol.errors import MalformedFrame, NotFound
+from .access import Principal
+from .events import Now
+from .explain import explain
+from .listing import list_tasks, task_row
+from .node_rows import node_row
+from .resolve import resolve
+from .states import states
+from .task import Task
+from .view import View, may_see, read_id
+from .watch import WORDS
+
+STATUS_NODES_MAX = 200
+FAILURES_SHOWN = 10
+BATCH_SCAN_MAX = 200_000
+_PRIVATE_SPEC = ("env", "stdin", "source")
+_PRIVATE_KEYS = ("tasks.env",)
+
+
+def show_task(view: View, message: m.ShowTask, principal: Principal, _now: Now) -> m.Document:
+    task_id, _ = view.task(message.task, principal)
+    known = view.history.show_task(task_id)
+    if known is None:
+        raise NotFound(f"task {ids.format_id(task_id)} was pruned", field="task")
+    spec = unpack_document(known["body"])
+    result = known["result"]
+    body = task_row(view, known, spec.get("tags"))
+    body["attempts"] = known["attempts"]
+    body["once"] = known["once"]
+    body["kind"] = spec["kind"]
+    if principal.sees_payloads:
+        body["value"] = result.get("value", b"")
+        body["detail"] = _details(result.get("details", b""))
+        body["args"] = known["args"]
+    else:
+        spec = {key: value for key, value in spec.items() if key not in _PRIVATE_SPEC}
+    body["spec"] = spec
+    return m.Document(body)
+
+
+def _details(blob: bytes) -> dict[str, Any]:
+    """Read what a node wrote about an end; it passed no check when it was stored."""
+    try:
+        return unpack_document(blob) if blob else {}
+    except MalformedFrame as error:
+        return {"message": f"the node's details cannot be read: {error}"}
+
+
+def show_explain(view: View, message: m.Explain, principal: Principal, now: Now) -> m.Document:
+    task_id, found = view.task(message.task, principal)
+    body = {"id": ids.to_bytes(task_id), "number": found.number}
+    if isinstance(found, Task):
+        return m.Document(body | explain(view.core, task_id, now))
+    where = f" on {found.node}" if found.node else ""
+    reason = f"it ended{where}, try {found.attempt}" + (f": {found.code}" if found.code else "")
+    return m.Document(
+        body
+        | {"state": WORDS[found.state], "reason": reason, "node": found.node, "waits_for": ""}
+        | {"attempt": found.attempt, "nodes": [], "position": -1}
+    )
+
+
+def show_batch(view: View, message: m.ShowBatch, principal: Principal, _now: Now) -> m.Document:
+    batch = read_id(message.batch, "batch")
+    rows = view.history.batch_rows(batch)
+    if not rows or not may_see(rows[0].principal, principal):
+        raise NotFound(f"there is no batch {ids.format_id(batch)}", field="batch")
+    counts: Counter[str] = Counter()
+    for state, n in view.history.batch_counts(batch).items():
+        counts[WORDS[state]] += n
+    total = sum(row.members for row in rows)
+    if counts.total() < total and total <= BATCH_SCAN_MAX:
+        live = view.core.tasks
+        for row in rows:
+            first = ids.member(batch, row.offset)
+            for task_id in range(first, first + row.members):
+                if (task := live.get(task_id)) is not None:
+                    counts[task.state.word] += 1
+    failed = {"batch": message.batch, "states": ["failed"]}
+    failures = view.history.list_tasks(failed, FAILURES_SHOWN, "")[0]
+    first_id = ids.member(batch, rows[0].offset)
+    brief = view.history.task_rows([first_id]).get(first_id, {})
+    return m.Document(
+        {
+            "id": message.batch,
+            "name": brief.get("name", ""),
+            "owner": rows[0].principal,
+            "created_ms": min(row.created_ms for row in rows),
+            "total": total,
+            "counts": dict(counts),
+            "failures": [task_row(view, row) for row in failures],
+        }
+    )
+
+
+def list_nodes(view: View, message: m.ListNodes, _principal: Principal, now: Now) -> m.Page:
+    nodes = view.core.fleet.nodes
+    if message.name and message.name not in nodes:
+        raise NotFound(f"there is no node {message.name}", field="name")
+    chosen = [nodes[message.name]] if message.name else list(nodes.values())
+    suspect_s = view.loaded.settings.scheduler.suspect_after_s
+    rows = [node_row(node, now, suspect_s) for node in sorted(chosen, key=lambda each: each.name)]
+    return m.Page(rows, len(rows))
+
+
+def show_status(view: View, _message: m.Status, principal: Principal, now: Now) -> m.Document:
+    suspect_s = view.loaded.settings.scheduler.suspect_after_s
+    nodes = sorted(view.core.fleet.nodes.values(), key=lambda node: node.name)
+    counts = {WORDS[state]: n for state, n in sorted(view.ended.items()) if n}
+    counts |= {state.word: n for state, n in sorted(view.core.counts.items()) if n > 0}
+    return m.Document(
+        {
+            "cluster": view.cluster,
+            "version": view.version,
+            "epoch": view.core.epoch,
+            "started_ms": view.started_ms,
+            "listen": view.listen,
+            "counts": counts,
+            "nodes": [node_row(node, now, suspect_s) for node in nodes[:STATUS_NODES_MAX]],
+            "nodes_total": len(nodes),
+            "you": {"name": principal.name, "role": principal.role.value},
+            "problems": [],
+        }
+    )
+
+
+def show_config(view: View, message: m.ShowConfig, principal: Principal, _now: Now) -> m.Document:
+    if message.key:
+        view.loaded.get(message.key)  # raises NotFound with the keys there are
+    entries = []
+    for entry in view.loaded.entries():
+        inside = entry.key == message.key or entry.key.startswith(message.key + ".")
+        if message.key and not inside:
+            continue
+        private = any(entry.key.startswith(key) for key in _PRIVATE_KEYS)
+        hidden = private and not principal.sees_payloads
+        entries.append(
+            {
+                "key": entry.key,
+                "value": "[not shown to viewers]" if hidden else _plain(entry.value),
+                "origin": str(entry.origin),
+                "layer": str(entry.origin.layer.name).lower(),
+            }
+        )
+    return m.Document({"entries": entries})
+
+
+def _plain(value: object) -> Any:
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return str(value) if isinstance(value, Path) else repr(value)
+
+
+def list_keys(view: View, _message: m.ListKeys, _principal: Principal, _now: Now) -> m.Page:
+    rows = [
+        {
+            "name": key.name,
+            "role": key.role,
+            "public_key": key.public_key,
+            "fingerprint": fingerprint(key.public_key),
+            "state": "revoked" if key.revoked_ms else "allowed",
+            "created_ms": key.created_ms,
+            "revoked_ms": key.revoked_ms,
+        }
+        for key in view.registry.keys()
+    ]
+    return m.Page(rows, len(rows))
+
+
+_Query = Callable[[View, Any, Principal, Now], m.Message]
+_QUERIES: dict[type[m.Message], _Query] = {
+    m.States: states,
+    m.Resolve: lambda view, message, principal, _: resolve(view, message, principal),
+    m.ListTasks: lambda view, message, principal, _: list_tasks(view, message, principal),
+    m.ShowTask: show_task,
+    m.Explain: show_explain,
+    m.ShowBatch: show_batch,
+    m.ListNodes: list_nodes,
+    m.Status: show_status,
+    m.ShowConfig: show_config,
+    m.ListKeys: list_keys,
+}
+
+
+def answer(view: View, message: m.Message, principal: Principal, now: Now) -> m.Message | None:
+    """Answer a query; None when the message is none. Raises RemudaError."""
+    query = _QUERIES.get(type(message))
+    return None if query is None else query(view, message, principal, now)

@@ -1,0 +1,63 @@
+"""What a query looks at: the core, the journal and the daemon's own facts, in one place."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from ..config.load import Loaded
+from ..protocol import ids
+from ..protocol.errors import Invalid, NotFound
+from .access import Principal
+from .core import Core
+from .history import History, TaskBrief
+from .registry import Registry
+from .task import Task
+from .watch import Watches
+
+
+@dataclass(slots=True)
+class View:
+    """Everything is read as it stood at the end of the last committed turn."""
+
+    core: Core
+    history: History
+    registry: Registry
+    watches: Watches
+    loaded: Loaded
+    cluster: str
+    version: str
+    started_ms: int
+    listen: str
+    ended: Counter[int] = field(default_factory=Counter)
+
+    def task(self, blob: bytes, principal: Principal) -> tuple[int, Task | TaskBrief]:
+        """Find a task that this principal may see; raises NotFound."""
+        task_id = read_id(blob, "task")
+        found: Task | TaskBrief | None = self.core.tasks.get(task_id)
+        if found is None:
+            found = self.history.briefs([task_id]).get(task_id)
+        if found is None or not may_see(owner_of(found), principal):
+            raise NotFound(f"there is no task {ids.format_id(task_id)}", field="task")
+        return task_id, found
+
+
+def owner_of(found: Task | TaskBrief) -> str:
+    return found.spec.owner if isinstance(found, Task) else found.owner
+
+
+def may_see(owner: str, principal: Principal) -> bool:
+    return principal.owner_filter in ("", owner)
+
+
+def read_id(blob: bytes, field_name: str) -> int:
+    """Read an id of a request; raises Invalid."""
+    try:
+        return ids.from_bytes(blob)
+    except ValueError as error:
+        raise Invalid(f"{field_name}: {error}", field=field_name) from error
+
+
+def id_bytes(task_id: int) -> bytes:
+    """Write an id for a document: empty for none."""
+    return ids.to_bytes(task_id) if task_id else b""

@@ -1,0 +1,299 @@
+"""A scheduler core with its real journal, a clock set by hand, and nodes that do as they are told."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+from remuda.protocol import capabilities as wire
+from remuda.protocol import codec, ids
+from remuda.protocol import messages as m
+from remuda.protocol.spec import TaskSpec, to_document
+from remuda.scheduler import invariants
+from remuda.scheduler.core import Core, CoreSettings
+from remuda.scheduler.events import (
+    CancelTasks,
+    Event,
+    JoinNode,
+    NewSpec,
+    NewTask,
+    NodeSays,
+    Now,
+    SubmitTasks,
+)
+from remuda.scheduler.journal import Journal
+from remuda.scheduler.records import Change, Effects, Offering
+from remuda.scheduler.task import State, kind_of, policy_of
+
+SECOND_NS = 1_000_000_000
+GIB = 1 << 30
+
+
+class SimNode:
+    """A node's side of the wire: it takes offers in and reports what the test says happened."""
+
+    def __init__(self, name: str, capabilities: wire.Capabilities) -> None:
+        self.name = name
+        self.capabilities = capabilities
+        self.incarnation = name.encode().ljust(16, b"-")
+        self.rev = 0
+        self.seq = 0
+        self.held: dict[tuple[int, int], tuple[bytes, m.Phase]] = {}
+        self.gpus: dict[int, tuple[str, ...]] = {}
+        self.killed: list[int] = []
+        self.acked: list[tuple[int, int]] = []
+        self.deaf = False
+
+    def take(self, message: m.Message) -> None:
+        """Take in a message from the scheduler as the real agent would."""
+        if self.deaf or getattr(message, "incarnation", self.incarnation) != self.incarnation:
+            return
+        pairs = list(zip(getattr(message, "tasks", []), getattr(message, "attempts", []), strict=True))
+        keys = [(ids.from_bytes(task), attempt) for task, attempt in pairs]
+        if isinstance(message, m.Offer):
+            self.rev = message.rev
+            for key, token, gpus in zip(keys, message.tokens, message.gpus, strict=True):
+                self.held.setdefault(key, (token, m.Phase.QUEUED))
+                self.gpus[key[0]] = tuple(gpus)
+        elif isinstance(message, m.Desired):
+            self.rev = message.rev
+            for key in [key for key in self.held if key not in keys]:
+                del self.held[key]
+                self.killed.append(key[0])
+        elif isinstance(message, m.Kill):
+            self.killed += [task for task, _ in keys]
+        elif isinstance(message, m.ResultAck):
+            self.acked += keys
+            for key in keys:
+                self.held.pop(key, None)
+
+    def heartbeat(self) -> m.Heartbeat:
+        self.seq += 1
+        return m.Heartbeat(
+            self.incarnation, self.seq, self.rev, *self._columns(), {}, 0, 0, {}
+        )
+
+    def register(self) -> m.Register:
+        tokens = [token for token, _ in self.held.values()]
+        tasks, attempts, phases = self._columns()
+        return m.Register(
+            self.name, self.incarnation, "boot", 1, 1, wire.to_document(self.capabilities), tasks,
+            attempts, tokens, phases,
+        )  # fmt: skip
+
+    def _columns(self) -> tuple[list[bytes], list[int], list[int]]:
+        keys = list(self.held)
+        return (
+            [ids.to_bytes(task) for task, _ in keys],
+            [attempt for _, attempt in keys],
+            [int(phase) for _, phase in self.held.values()],
+        )
+
+    def attempt_of(self, task: int) -> int:
+        return max(attempt for held, attempt in self.held if held == task)
+
+
+class World:
+    """The core under test; every step is committed for real and checked against the invariants."""
+
+    def __init__(self, folder: Path, settings: CoreSettings | None = None, seed: int = 7) -> None:
+        self.folder = folder
+        self.settings = settings or CoreSettings()
+        self.seed = seed
+        self.mono_ns = 1_000 * SECOND_NS
+        self.nodes: dict[str, SimNode] = {}
+        self.changes: list[Change] = []
+        self.replies: list[m.Message] = []
+        self.trace: list[str] = []
+        self._handles = itertools.count(1)
+        self._names = itertools.count(1)
+        self.epochs = 0
+        self._open()
+
+    def _open(self) -> None:
+        self.journal = Journal.open(self.folder)
+        self.epochs = self.journal.next_epoch()
+        self.core = Core(
+            self.journal.recover(),
+            epoch=self.epochs,
+            secret=self.journal.secret(),
+            seed=self.seed,
+            settings=self.settings,
+            now=self.now,
+        )
+        assert invariants.violations(self.core) == []
+
+    @property
+    def now(self) -> Now:
+        return Now(self.mono_ns, 1_700_000_000 * SECOND_NS + self.mono_ns)
+
+    def close(self) -> None:
+        self.journal.close()
+
+    def restart(self) -> None:
+        """Lose all memory and every message under way, as a SIGKILL does, and start again."""
+        self.close()
+        self._open()
+
+    # --- what happens -----------------------------------------------------------------------
+
+    def step(self, *events: Event) -> Effects:
+        """Run one turn: step, commit, then deliver every effect through the codec."""
+        effects = self.core.step(list(events), self.now)
+        assert invariants.violations(self.core) == []
+        if effects.commit:
+            self.journal.commit(effects.commit)
+        self.replies += [message for _, message in effects.replies]
+        self.changes += effects.changes
+        for item in effects.to_nodes:
+            message = self._offer(item) if isinstance(item, Offering) else item.message
+            again = codec.decode(codec.encode(message, self.epochs)).message
+            assert again == message
+            if item.node in self.nodes:
+                self.nodes[item.node].take(again)
+        return effects
+
+    def _offer(self, offering: Offering) -> m.Offer:
+        grants = offering.grants
+        return m.Offer(
+            offering.incarnation, offering.rev, [b"spec"], ["owner"], [0] * len(grants),
+            [ids.to_bytes(grant.task) for grant in grants], [grant.attempt for grant in grants],
+            [grant.token for grant in grants], [b""] * len(grants),
+            [list(grant.gpus) for grant in grants], [b""] * len(grants),
+            [grant.prefetched for grant in grants],
+        )  # fmt: skip
+
+    def later(self, seconds: float) -> Effects:
+        """Let time pass and give the core a turn."""
+        self.mono_ns += round(seconds * SECOND_NS)
+        return self.step()
+
+    def node(
+        self,
+        name: str,
+        *,
+        cpus: float = 2,
+        gpus: list[wire.Gpu] | None = None,
+        memory_gib: int = 64,
+        labels: dict[str, str] | None = None,
+        handlers: list[wire.Handler] | None = None,
+    ) -> SimNode:
+        """Register a new node."""
+        known = wire.Capabilities(
+            round(cpus * 1000), memory_gib * GIB, gpus or [], handlers or [], labels or {}
+        )
+        node = self.nodes[name] = SimNode(name, known)
+        self.join(node)
+        return node
+
+    def join(self, node: SimNode) -> m.Message:
+        """Register a node with what it holds, and have it end what the answer does not list."""
+        stated = list(node.held)
+        self.step(JoinNode(next(self._handles), node.name, node.register()))
+        reply = self.replies[-1]
+        if isinstance(reply, m.Registered):
+            node.rev = max(node.rev, reply.rev)
+            kept = set(zip(map(ids.from_bytes, reply.tasks), reply.attempts, strict=True))
+            for key in [key for key in stated if key not in kept]:
+                del node.held[key]
+                node.killed.append(key[0])
+        return reply
+
+    def submit(
+        self,
+        count: int = 1,
+        *,
+        owner: str = "ana",
+        session: bytes = b"s" * 16,
+        allow_infeasible: bool = False,
+        **fields: object,
+    ) -> list[int]:
+        """Submit `count` equal tasks and return their ids; refusals are the last reply."""
+        spec = TaskSpec(**{"kind": "command", "argv": ["true"], **fields})  # type: ignore[arg-type]
+        new = NewSpec(
+            codec.pack_document(to_document(spec)), spec.request, policy_of(spec), kind_of(spec),
+            spec.label,
+        )  # fmt: skip
+        tasks = [NewTask(next(self._names), 0, b"") for _ in range(count)]
+        key = tasks[0].id.to_bytes(16, "big")
+        self.step(
+            SubmitTasks(
+                next(self._handles), owner, session, key, [new], tasks,
+                allow_infeasible=allow_infeasible,
+            )
+        )  # fmt: skip
+        return [task.id for task in tasks]
+
+    def cancel(self, *tasks: int, owner: str = "", grace_ms: int = -1) -> list[str]:
+        """Cancel tasks and return the verdicts."""
+        self.step(CancelTasks(next(self._handles), owner or "admin", owner, list(tasks), grace_ms))
+        reply = self.replies[-1]
+        assert isinstance(reply, m.Cancelled)
+        return reply.verdicts
+
+    def heartbeat(self, node: SimNode) -> Effects:
+        return self.says(node, node.heartbeat())
+
+    def says(self, node: SimNode, message: m.Message) -> Effects:
+        """Deliver a node's message through the codec."""
+        return self.step(NodeSays(node.name, codec.decode(codec.encode(message, 1)).message))
+
+    def start(self, node: SimNode, task: int) -> None:
+        attempt = node.attempt_of(task)
+        node.held[task, attempt] = (node.held[task, attempt][0], m.Phase.RUNNING)
+        self.says(node, m.Started([ids.to_bytes(task)], [attempt]))
+
+    def end(
+        self,
+        node: SimNode,
+        task: int,
+        outcome: m.Outcome = m.Outcome.SUCCEEDED,
+        *,
+        code: str = "exit_code",
+        value: bytes = b"",
+        token: bytes = b"",
+        run_us: int = 1_000_000,
+    ) -> m.Results:
+        """Have a node report the end of the attempt that it holds; returns what it said."""
+        attempt = node.attempt_of(task)
+        known, _ = node.held[task, attempt]
+        details = codec.pack_document({"code": code, "message": "it broke"})
+        message = m.Results(
+            [ids.to_bytes(task)], [attempt], [token or known], [int(outcome)], [value],
+            [details if outcome is m.Outcome.FAILED else b""], [run_us],
+        )  # fmt: skip
+        node.held[task, attempt] = (known, m.Phase.ENDED)
+        self.says(node, message)
+        return message
+
+    # --- what stands -------------------------------------------------------------------------
+
+    def state(self, task: int) -> str:
+        """Return a task's state from memory, or from the journal when it has ended."""
+        if task in self.core.tasks:
+            return self.core.tasks[task].state.word
+        ended = self.journal.history.ended([task])
+        return State(ended[task].state).word if task in ended else "unknown"
+
+    def states(self, tasks: list[int]) -> list[str]:
+        return [self.state(task) for task in tasks]
+
+    def attempts(self, task: int) -> list[str]:
+        """Return the outcome of each attempt that the journal knows."""
+        shown = self.journal.history.show_task(task)
+        assert shown is not None
+        return [attempt["outcome"] for attempt in shown["attempts"]]
+
+
+def gpu(number: int, gib: int = 24, name: str = "NVIDIA L4") -> wire.Gpu:
+    """Describe a card `GPU-<number>`."""
+    return wire.Gpu(f"GPU-{number}", name, gib * GIB, gib * GIB, 89, number)
+
+
+def worlds(folder: Path, settings: CoreSettings | None = None) -> Iterator[World]:
+    """Yield a world for a fixture, checked and closed at the end."""
+    world = World(folder, settings)
+    yield world
+    assert invariants.violations(world.core) == []
+    world.close()
