@@ -9,7 +9,7 @@ import typer
 from . import screen, views
 from .commands import Session, command
 from .refs import STATES, one_batch
-from .writing import bar, counted, one_line, rfc3339
+from .writing import bar, counted, one_line, rfc3339, row_id
 
 
 @command("batch show", example="remuda batch show last")
@@ -24,19 +24,19 @@ def batch_show(
         body = control.show_batch(link, one_batch(link, batch))
     if session.json:
         rows = [views.task(row) for row in body.get("failures", [])]
-        screen.document({**views.plain(body), "failures": rows})
+        screen.document({**views.plain(body), "id": row_id(body), "failures": rows})
         return
     if session.quiet:
-        screen.line(str(body["id"]))
+        screen.line(row_id(body))
         return
     _page(body)
 
 
 def _page(body: dict[str, Any]) -> None:
-    counts, total = body.get("states", {}), int(body["count"])
+    counts, total = body.get("counts", {}), int(body["total"])
     ended = sum(counts.get(word, 0) for word in STATES[-3:])
     name = f"  {one_line(body.get('name', ''), 80)}" if body.get("name") else ""
-    screen.trimmed(screen.styled(f"batch {body['id']}{name}", "bold"))
+    screen.trimmed(screen.styled(f"batch {row_id(body)}{name}", "bold"))
     screen.line(f"{bar(ended, total, 24)} {ended:,} of {counted(total, 'task')} ended")
     screen.facts([("owner", body.get("owner", "")), ("created", rfc3339(body.get("created_ms")))])
     screen.facts((word, f"{counts[word]:,}") for word in STATES if counts.get(word))
@@ -45,5 +45,5 @@ def _page(body: dict[str, Any]) -> None:
         screen.line()
         columns = (screen.Column("FAILED"), screen.Column("WHY"), screen.Column("NODE"))
         screen.table(
-            columns, [[row["id"], row.get("code", ""), row.get("node", "")] for row in failures]
+            columns, [[row_id(row), row.get("code", ""), row.get("node", "")] for row in failures]
         )

@@ -64,13 +64,11 @@ def _row(each: Mapping[str, Any]) -> dict[str, Any]:
         "key": each["key"],
         "value": each.get("value"),
         "layer": each.get("layer") or None,
-        "file": each.get("file") or None,
-        "line": each.get("line") or None,
+        "origin": each.get("origin") or None,
     }
 
 
 def _origin(each: Mapping[str, Any]) -> Any:
-    where = str(each.get("layer") or "")
-    if each.get("file") and where != "defaults":
-        where = f"{each['file']}:{each['line']}" if each.get("line") else str(each["file"])
+    is_default = each.get("layer") == "defaults"
+    where = "defaults" if is_default else str(each.get("origin") or each.get("layer") or "")
     return screen.styled(where, "dim" if where == "defaults" else "")

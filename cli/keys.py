@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from . import screen
 from .commands import Session, command
 from .screen import Column
 from .writing import rfc3339
+
+if TYPE_CHECKING:
+    from ..config.keys import KeyPair
 
 ROLES = ("node", "viewer", "submit", "operator", "admin")
 Role = Annotated[str, typer.Option(metavar="|".join(ROLES), help="What the key may do.")]
@@ -38,7 +41,7 @@ def key_new(
     path = out or Path(f"{name}.key")
     if path.exists():
         raise Refused(f"{path} exists: choose another --out, or remove it")
-    pair = keys.generate()
+    pair = _new_pair()
     try:
         known = connection(
             find_cluster(home=session.home, cluster=session.cluster, endpoint=session.endpoint)
@@ -154,6 +157,15 @@ def key_revoke(session: Session, name: Name) -> None:
         screen.document({"name": name, "state": "revoked"})
     elif not session.quiet:
         screen.line(said or f"{cluster} refuses {name} from now on")
+
+
+def _new_pair() -> KeyPair:
+    """Make a key pair whose public half does not look like an option."""
+    from ..config.keys import generate
+
+    while (pair := generate()).public.startswith("-"):
+        continue
+    return pair
 
 
 def _check(role: str) -> None:

@@ -102,7 +102,7 @@ def select(link: Connection, refs: Sequence[str], filters: Filters | None = None
         raise Invalid("name tasks or give filters, not both")
     resolved = control.resolve(link, refs)
     named = dict.fromkeys(batch for batch in resolved.batches if batch)
-    batches = tuple((batch, int(control.show_batch(link, batch)["count"])) for batch in named)
+    batches = tuple((batch, int(control.show_batch(link, batch)["total"])) for batch in named)
     return Selection(tuple(dict.fromkeys(resolved.tasks)), batches)
 
 
@@ -165,7 +165,7 @@ def _pages(link: Connection, filters: Filters) -> list[bytes]:
     cursor = ""
     while True:
         page = listing(link, filters, PAGE_ROWS, cursor)
-        found += [ids.to_bytes(ids.parse_id(row["id"])) for row in page.rows]
+        found += [bytes(row["id"]) for row in page.rows]
         cursor = page.cursor
         if not cursor:
             return found

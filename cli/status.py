@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -31,14 +32,14 @@ def status(
 
     try:
         with session.connect() as link:
-            body, rows = control.status(link), control.list_nodes(link)
+            body = control.status(link)
             endpoint = link.endpoint
     except RemudaError as error:
         if not check:
             raise
         screen.line(f"CRITICAL: {error}")
         return CRITICAL
-    rows.sort(key=lambda row: str(row["name"]))
+    rows = list(body.get("nodes", []))
     grade, found = problems(body, rows)
     if session.json:
         screen.document(_json(body, rows, endpoint, found))
@@ -75,8 +76,8 @@ def _page(body: Document, rows: list[dict[str, Any]], endpoint: str, found: list
 
     head = Text(str(body["cluster"]), "bold")
     head.append(f"  {endpoint}  remuda {body.get('version', '?')}  epoch {body.get('epoch', '?')}", "dim")
-    if body.get("uptime_s") is not None:
-        head.append(f"  up {span(float(body['uptime_s']))}", "dim")
+    if body.get("started_ms"):
+        head.append(f"  up {span(time.time() - body['started_ms'] / 1000)}", "dim")
     screen.trimmed(head)
     screen.line()
     for text in found:
@@ -87,8 +88,9 @@ def _page(body: Document, rows: list[dict[str, Any]], endpoint: str, found: list
     screen.line()
     if rows:
         nodes.table(rows[:NODES_SHOWN_MAX])
-    if len(rows) > NODES_SHOWN_MAX:
-        screen.line(f"and {len(rows) - NODES_SHOWN_MAX} more: remuda node list")
+    more = int(body.get("nodes_total", len(rows))) - NODES_SHOWN_MAX
+    if more > 0:
+        screen.line(f"and {counted(more, 'node')} more: remuda node list")
 
 
 def _tasks(counts: Mapping[str, int]) -> None:
@@ -107,7 +109,7 @@ def _tasks(counts: Mapping[str, int]) -> None:
 
 
 def _counts(body: Document) -> dict[str, int]:
-    return dict(body.get("tasks") or {})
+    return dict(body.get("counts") or {})
 
 
 def _nodes_line(rows: list[dict[str, Any]]) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 from ..protocol import spec as specs
 from ..protocol.resources import describe_request
 from . import screen
-from .writing import counted, one_line, rfc3339, span
+from .views import last_start_ms
+from .writing import counted, one_line, rfc3339, row_id, span
 
 Document = Mapping[str, Any]
 TAIL_LINES = 12
@@ -27,7 +28,7 @@ ATTEMPT_COLUMNS = (
 def show_task(body: Document) -> None:
     """Print the page of a task."""
     screen.trimmed(_headline(body))
-    details = (body.get("result") or {}).get("details") or {}
+    details = body.get("detail") or {}
     screen.facts(_facts(body, details))
     if body.get("attempts"):
         screen.line()
@@ -81,17 +82,17 @@ def _facts(body: Document, details: Document) -> list[tuple[str, str]]:
     spec = specs.from_document({"kind": "command", **(body.get("spec") or {})})
     command = " ".join(spec.argv) if spec.argv else spec.target
     return [
-        ("id", str(body["id"])),
+        ("id", row_id(body)),
         ("runs", command if command != body.get("name") else ""),
         ("asks for", describe_request(spec.request)),
         ("owner", str(body.get("owner", ""))),
         ("node", str(body.get("node") or "")),
         ("priority", str(body.get("priority", "")) if body.get("priority") != 50 else ""),
         ("tags", " ".join(f"{k}={v}" for k, v in (body.get("tags") or {}).items())),
-        ("retry of", str(body.get("retry_of") or "")),
+        ("retry of", row_id(body, "retry_of")),
         ("once", str(body.get("once") or "")),
         ("created", _moment(body.get("created_ms"))),
-        ("started", _moment(body.get("started_ms"))),
+        ("started", _moment(last_start_ms(body))),
         ("ended", _moment(body.get("ended_ms"))),
         ("progress", _progress(body)),
         ("exit code", str(details["exit_code"]) if details.get("exit_code") is not None else ""),

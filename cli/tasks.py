@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import Annotated, Any
 
 import typer
 
-from ..protocol import ids
 from . import screen, task_changes, task_output, views
 from .commands import Session, command
 from .refs import TERMINAL, Filters, listing, select_one
 from .screen import Column
 from .task_page import show_explanation, show_task
-from .writing import age, counted, one_line, span
+from .writing import age, one_line, row_id, span
 
 __all__ = ["task_changes", "task_output"]  # they register their commands when they are loaded
 
@@ -54,7 +52,7 @@ def task_list(
         screen.document([views.task(row) for row in page.rows])
     elif session.quiet:
         for row in page.rows:
-            screen.line(row["id"])
+            screen.line(row_id(row))
         return
     else:
         _table(page.rows)
@@ -81,7 +79,7 @@ def task_show(
     if session.json:
         screen.document(views.task_in_full(body))
     elif session.quiet:
-        screen.line(body["id"])
+        screen.line(row_id(body))
     else:
         show_task(body)
 
@@ -120,7 +118,7 @@ def _cells(row: dict[str, Any], now_ms: int) -> list[Any]:
         age((now_ms - row["created_ms"]) / 1000),
         took(row, now_ms),
         row.get("owner", ""),
-        screen.styled(row["id"], "dim"),
+        screen.styled(row_id(row), "dim"),
     ]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .writing import rfc3339
+from .writing import row_id, rfc3339
 
 Row = Mapping[str, Any]
 _TIMES = {
@@ -25,9 +25,9 @@ _TIMES = {
 def task(row: Row) -> dict[str, Any]:
     """Return a task of a listing."""
     return {
-        "id": row["id"],
+        "id": row_id(row),
         "number": row["number"],
-        "batch": row.get("batch") or None,
+        "batch": row_id(row, "batch") or None,
         "name": row.get("name", ""),
         "kind": row.get("kind", ""),
         "state": row["state"],
@@ -39,7 +39,7 @@ def task(row: Row) -> dict[str, Any]:
         "progress": progress(row),
         "progress_text": row.get("progress_text") or None,
         "tags": row.get("tags", {}),
-        "retry_of": row.get("retry_of") or None,
+        "retry_of": row_id(row, "retry_of") or None,
         "created_at": rfc3339(row.get("created_ms")),
         "started_at": rfc3339(row.get("started_ms")),
         "ended_at": rfc3339(row.get("ended_ms")),
@@ -48,18 +48,25 @@ def task(row: Row) -> dict[str, Any]:
 
 def task_in_full(document: Row) -> dict[str, Any]:
     """Return all that is known of one task, its attempts and its end included."""
-    result = dict(document.get("result") or {})
-    details = plain(result.get("details") or {})
+    details = plain(document.get("detail") or {})
+    started_ms = last_start_ms(document)
     return {
         **task(document),
+        "started_at": rfc3339(started_ms),
         "once": document.get("once") or None,
         "request": plain(document.get("spec") or {}),
         "attempts": [plain(each) for each in document.get("attempts", [])],
         "exit_code": details.get("exit_code"),
         "signal": details.get("signal"),
         "message": details.get("message"),
-        "result": details,
+        "detail": details,
     }
+
+
+def last_start_ms(document: Row) -> int:
+    """Return when the newest try was given to its node; 0 before any."""
+    attempts = document.get("attempts") or [{}]
+    return int(document.get("started_ms") or attempts[-1].get("granted_ms") or 0)
 
 
 def progress(row: Row) -> float | None:

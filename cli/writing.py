@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
+from typing import Any
 
 from ..protocol import ids
 
@@ -64,6 +66,12 @@ def bar(part: float, whole: float, cells: int = BAR_CELLS) -> str:
 def id_text(task: bytes, batch: bytes = b"") -> str:
     """Write an id as users know it, a member of a batch as `ID.7`."""
     return ids.format_id(ids.from_bytes(task), ids.from_bytes(batch) if batch else 0)
+
+
+def row_id(row: Mapping[str, Any], key: str = "id") -> str:
+    """Return an id of a row as users know it; empty when the row has none."""
+    found, batch = row.get(key) or b"", row.get("batch") or b""
+    return id_text(found, batch if key == "id" else b"") if found else ""
 
 
 def one_line(text: str, chars_max: int = 200) -> str:

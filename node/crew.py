@@ -51,6 +51,7 @@ class Seat:
     acked_records: list[int] = field(default_factory=list)
     acked_commands: list[list[object]] = field(default_factory=list)
     attach_at: int = 0
+    descriptor: int = -1
     writes: bool = False
 
     @property
@@ -138,8 +139,9 @@ class Crew:
                 seat.grants.close()
                 self.gone.append(seat)
                 continue
-            self._by_fd[seat.link.fileno()] = seat
-            self._epoll.register(seat.link.fileno(), select.EPOLLIN)
+            seat.descriptor = seat.link.fileno()
+            self._by_fd[seat.descriptor] = seat
+            self._epoll.register(seat.descriptor, select.EPOLLIN)
             seat.writes = False
 
     def deadline(self) -> int | None:
@@ -158,8 +160,7 @@ class Crew:
             messages = seat.link.on_readable() if events & ~select.EPOLLOUT else []
             if messages:
                 yield seat, messages
-            if seat.link is not None and seat.link.closed:
-                self._unlink(seat, descriptor)
+            self._look_if_closed(seat)
 
     def acknowledge(self, seat: Seat, key: Key) -> None:
         """Let a runner forget an answer, at the end of the turn."""
@@ -194,16 +195,19 @@ class Crew:
             seat.grants.close()
         self._epoll.close()
 
-    def _unlink(self, seat: Seat, descriptor: int) -> None:
-        # Closing a descriptor takes it out of the epoll set.
-        del self._by_fd[descriptor]
+    def _look_if_closed(self, seat: Seat) -> bool:
+        if seat.link is None or not seat.link.closed:
+            return False
+        # Closing a descriptor took it out of the epoll set.
+        del self._by_fd[seat.descriptor]
         seat.link = None
         seat.is_ready = False
         seat.attach_at = 0
+        return True
 
     def _watch_writes(self, seat: Seat) -> None:
         link = seat.link
-        if link is None or link.closed or link.want_write == seat.writes:
+        if self._look_if_closed(seat) or link is None or link.want_write == seat.writes:
             return
         seat.writes = link.want_write
         self._epoll.modify(

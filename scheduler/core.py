@@ -11,7 +11,7 @@ from typing import Any
 
 from ..protocol import capabilities as wire_capabilities
 from ..protocol.codec import unpack_document
-from . import dispatch, on_client, on_node
+from . import dispatch, on_client, on_node, recall
 from .buckets import Buckets
 from .events import (
     CancelTasks,
@@ -82,6 +82,7 @@ class Core:
         self.open_by_owner: Counter[str] = Counter()
         self.counts: Counter[State] = Counter()
         self.unplaced = False
+        self.recall_due_ns = 0
         self.next_number = recovered.next_number
         self.next_spec_id = recovered.next_spec_id
         _recover(self, recovered, now)
@@ -94,6 +95,7 @@ class Core:
         on_node.declare_lost(self, now, effects)
         dispatch.end_waits(self, now, effects)
         dispatch.place(self, now, effects)
+        recall.take_back(self, now, effects)
         return effects
 
     def deadline(self) -> int | None:
@@ -105,6 +107,8 @@ class Core:
             if node.held and not node.lost:
                 due.append(node.heard_ns + self.settings.lost_after_ns)
             due += node.shunned.values()
+            if node.backlog and len(self.fleet.nodes) > 1:
+                due.append(self.recall_due_ns)
         return min(due, default=None)
 
     def wait_until(self, task: Task, due_ns: int) -> None:

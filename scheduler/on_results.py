@@ -94,8 +94,9 @@ def _settle(
         )
     else:
         assert task.live is not None
-        holder = core.fleet.nodes[task.live.node]
-        holder.shunned[task.spec.request] = now.mono_ns + core.settings.shun_ns
+        if not task.live.recalled:
+            holder = core.fleet.nodes[task.live.node]
+            holder.shunned[task.spec.request] = now.mono_ns + core.settings.shun_ns
         life.requeue(core, task, now, effects, "returned", "the node handed it back")
 
 

@@ -122,7 +122,7 @@ class Attempt:
 
     `rev` is the revision of the Offer that carried it last. `prefetched` says that it waits in
     the node's own queue and is not charged to the ledger; else `charges` holds what it takes of
-    each card: (UUID, share in 1/1000, bytes).
+    each card: (UUID, share in 1/1000, bytes). `recalled`: its node was asked to hand it back.
     """
 
     number: int
@@ -135,6 +135,7 @@ class Attempt:
     offered_ns: int
     offers: int = 1
     accepted: bool = False
+    recalled: bool = False
     charges: tuple[tuple[str, int, int], ...] = ()
     progress_milli: int = -1
     progress_text: str = ""

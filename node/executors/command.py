@@ -122,7 +122,7 @@ def printed(
     directory: Path, task: bytes, number: int, stream: str, edge_bytes: int
 ) -> dict[str, object]:
     """Read first and last of one stream from the runner's files."""
-    summary = outputs.summary(directory, task, number, stream, edge_bytes)
+    summary = outputs.summary(directory, task, number, stream, side_bytes_max=edge_bytes)
     return {
         stream: summary.head,
         f"{stream}_tail": summary.tail,

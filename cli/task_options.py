@@ -1,0 +1,171 @@
+"""Which options of a task does the command line take, and how do they reach the client?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..protocol.errors import Invalid
+
+ARRAY_MAX = 1_000_000
+_ARRAY_PART = re.compile(r"(\d+)(?:-(\d+)(?::(\d+))?)?")
+
+
+@dataclass(frozen=True, slots=True)
+class TaskOptions:
+    """The options that `run`, `submit` and `call` share; empty: not given."""
+
+    gpus: Annotated[
+        str, typer.Option(metavar="N", help="Whole GPUs (1, 2, ...) or a share of one (0.5).")
+    ] = ""
+    vram: Annotated[
+        str, typer.Option(metavar="SIZE", help="GPU memory: 12GiB of a GPU that may be shared.")
+    ] = ""
+    gpu_type: Annotated[
+        str, typer.Option(metavar="REGEX", help="Only GPUs whose name matches.")
+    ] = ""
+    cpus: Annotated[str, typer.Option(metavar="N", help="CPUs (default: 1).")] = ""
+    memory: Annotated[str, typer.Option(metavar="SIZE", help="Main memory: 8GiB.")] = ""
+    node_label: Annotated[
+        list[str] | None, typer.Option(metavar="K=V", help="Only nodes with this label.")
+    ] = None
+    node: Annotated[
+        list[str] | None, typer.Option(metavar="NODE", help="Only on this node; repeatable.")
+    ] = None
+    priority: Annotated[
+        str, typer.Option(metavar="0..100", help="Higher goes first (default: 50).")
+    ] = ""
+    timeout: Annotated[str, typer.Option(metavar="TIME", help="Per try: 90s, 2m, 1h30m.")] = ""
+    retries: Annotated[
+        str, typer.Option(metavar="N", help="More tries after its own errors (default: 0).")
+    ] = ""
+    backoff: Annotated[
+        str, typer.Option(metavar="MIN..MAX", help="Delay between tries (default: 1s..5m).")
+    ] = ""
+    once: Annotated[
+        str, typer.Option(metavar="KEY", help="Submit only if this key is new.")
+    ] = ""
+    env: Annotated[
+        list[str] | None, typer.Option(metavar="K=V", help="A variable of its environment.")
+    ] = None
+    cwd: Annotated[
+        str, typer.Option(metavar="DIR", help="Its working directory (default: one of its own).")
+    ] = ""
+    stdin: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A file for its standard input (- is ours).")
+    ] = None
+    name: Annotated[str, typer.Option(metavar="TEXT", help="A name for people.")] = ""
+    tag: Annotated[
+        list[str] | None, typer.Option(metavar="K=V", help="A tag; repeatable.")
+    ] = None
+    allow_infeasible: Annotated[
+        bool, typer.Option("--allow-infeasible", help="Submit what no known node could run.")
+    ] = False
+
+    def given(self) -> dict[str, Any]:
+        """Return what was given, by the names of the Python client."""
+        texts = {
+            "gpus": self.gpus,
+            "vram": self.vram,
+            "gpu_type": self.gpu_type,
+            "cpus": self.cpus,
+            "memory": self.memory,
+            "labels": pairs("node-label", self.node_label),
+            "nodes": list(self.node or []),
+            "priority": whole("priority", self.priority),
+            "timeout": self.timeout,
+            "retries": whole("retries", self.retries),
+            "backoff": self.backoff,
+            "once": self.once,
+            "env": pairs("env", self.env),
+            "cwd": self.cwd,
+            "stdin": _stdin(self.stdin),
+            "name": self.name,
+            "tags": pairs("tag", self.tag),
+            "allow_infeasible": self.allow_infeasible,
+        }
+        return {key: value for key, value in texts.items() if value not in ("", None, False, {}, [])}
+
+
+def pairs(option: str, texts: Sequence[str] | None) -> dict[str, str]:
+    """Read `K=V` texts; raises Invalid that names the option."""
+    found: dict[str, str] = {}
+    for text in texts or []:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise Invalid(f"--{option} {text}: write it like KEY=VALUE", field=option)
+        found[key] = value
+    return found
+
+
+def whole(option: str, text: str) -> int | None:
+    """Read a whole number; raises Invalid that names the option."""
+    if not text:
+        return None
+    if not text.isdecimal():
+        raise Invalid(f"--{option} {text}: is not a whole number", field=option)
+    return int(text)
+
+
+def array(text: str) -> list[int]:
+    """Read array indices: `0-9999`, `1,5,8-10`, `0-100:10`; raises Invalid."""
+    if "%" in text:
+        raise Invalid(
+            f"--array {text}: a limit of tasks at a time (%N) comes with a later version",
+            field="array",
+        )
+    found: list[int] = []
+    for part in text.split(","):
+        match = _ARRAY_PART.fullmatch(part.strip())
+        if match is None:
+            raise Invalid(f"--array {text}: write it like 0-9, 1,5,8-10 or 0-100:10", field="array")
+        first, last, step = int(match[1]), int(match[2] or match[1]), int(match[3] or 1)
+        if last < first or step == 0:
+            raise Invalid(f"--array {part}: goes from a lower to a higher number", field="array")
+        if (last - first) // step + 1 + len(found) > ARRAY_MAX:
+            raise Invalid(f"--array {text}: has more than {ARRAY_MAX:,} tasks", field="array")
+        found += range(first, last + 1, step)
+    if len(set(found)) != len(found):
+        raise Invalid(f"--array {text}: names an index twice", field="array")
+    return found
+
+
+def arguments(texts: Sequence[str]) -> tuple[list[object], dict[str, object]]:
+    """Read `--arg V` and `--arg N:=JSON` into positional and keyword arguments."""
+    import json
+
+    positional: list[object] = []
+    keywords: dict[str, object] = {}
+    for text in texts:
+        name, marker, body = text.partition(":=")
+        if not marker or not (name.isidentifier() or not name):
+            positional.append(text)
+            continue
+        try:
+            value = json.loads(body)
+        except ValueError as error:
+            raise Invalid(f"--arg {text}: {body!r} is not JSON ({error})", field="arg") from error
+        if not name:
+            positional.append(value)
+        elif name in keywords:
+            raise Invalid(f"--arg {name}: is given twice", field="arg")
+        else:
+            keywords[name] = value
+    return positional, keywords
+
+
+def _stdin(path: Path | None) -> object:
+    """Return a file, or what our own standard input holds for `-`."""
+    import sys
+
+    return sys.stdin.buffer.read() if path is not None and str(path) == "-" else path
+
+
+def describe(options: Mapping[str, Any]) -> str:
+    """Write options for a remark."""
+    return " ".join(f"{key}={value}" for key, value in options.items())

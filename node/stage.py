@@ -1,0 +1,168 @@
+"""How are the core's decisions carried out on runners: workers started, orders given, stops?"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..worker.frames import Calls, Cancel, EndWorker, Host, HoldLocks
+from . import endings
+from .archive import Archive
+from .core import Core
+from .crew import Crew, Order, Seat
+from .effects import CloseLane, Effect, Feed, Forget, Launch, OpenLane, Stop, TakeBack
+from .endings import LaneEnd
+from .executors import Executors
+from .gpu import PinningError
+from .gpu_locks import Conflict, GpuLocks
+from .grants import WorkerGrant
+from .lanes import Lane
+from .state import State
+from .task import Attempt, Key, ending
+from ..protocol.messages import Outcome, Phase
+
+CALLS_PER_BATCH_MAX = 256
+TAKE_BACK_GRACE_S = 3600.0  # a call that runs already is left alone
+
+
+class NotPlaced(Exception):  # noqa: N818 - an outcome
+    """No runner can take the work now; the text says why."""
+
+
+@dataclass(slots=True)
+class Stage:
+    """Carry out effects; `seat_of` tells which runner has an attempt until it is acknowledged."""
+
+    core: Core
+    crew: Crew
+    archive: Archive
+    locks: GpuLocks
+    executors: Executors
+    seat_of: dict[Key, Seat] = field(default_factory=dict)
+    lane_seats: dict[int, Seat] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
+    _seq: int = 0
+
+    @property
+    def state(self) -> State:
+        return self.core.state
+
+    def carry_out(self, effects: list[Effect], now: int) -> None:
+        """Do what the core asked for, in order."""
+        for effect in effects:
+            _CARRY[type(effect)](self, effect, now)
+
+    def launch(self, effect: Launch, now: int) -> None:
+        """Run a command on a free runner."""
+        attempt = effect.attempt
+        try:
+            order = self.executors["command"].order(attempt)
+            seat = self._occupy(attempt.gpus)
+        except (NotPlaced, PinningError) as refusal:
+            endings.on_refused(self.state, attempt, str(refusal))
+            return
+        seat.command = attempt.key
+        self.seat_of[attempt.key] = seat
+        seat.grants.add_attempts([attempt])
+        self.crew.tell(seat, Order(order, (attempt.key,)))
+
+    def open_lane(self, effect: OpenLane, now: int) -> None:
+        """Start a worker on a free runner."""
+        lane, attempt = effect
+        executor = self.executors["handler" if lane.resident else "function"]
+        try:
+            host = executor.host(lane.resident, attempt, lane.gpus)
+            host = host._replace(worker=worker_name(lane, host))
+            seat = self._occupy(lane.gpus)
+        except (NotPlaced, PinningError) as refusal:
+            self._lane_refused(lane, attempt, str(refusal), now)
+            return
+        seat.lane = lane.id
+        seat.worker = WorkerGrant(host.worker, lane.pool, lane.resident, lane.gpus)
+        self.lane_seats[lane.id] = seat
+        seat.grants.add_worker(seat.worker)
+        self.crew.tell(seat, Order(host))
+
+    def _lane_refused(self, lane: Lane, attempt: Attempt | None, reason: str, now: int) -> None:
+        if lane.single and attempt is not None:
+            endings.on_refused(self.state, attempt, reason)
+        end = LaneEnd(lane.id, "model_unavailable" if lane.resident else "rejected", reason)
+        endings.on_lane_ended(self.state, end, now)
+
+    def feed(self, effect: Feed, now: int) -> None:
+        """Hand calls to a worker."""
+        lane, attempts = effect
+        seat = self.lane_seats.get(lane.id)
+        if seat is None:  # refused a moment ago: its attempts were answered
+            return
+        seat.grants.add_attempts(attempts)
+        order = self.executors[attempts[0].plan.spec.kind].order
+        for at in range(0, len(attempts), CALLS_PER_BATCH_MAX):
+            part = attempts[at : at + CALLS_PER_BATCH_MAX]
+            keys = tuple((attempt.task, attempt.number) for attempt in part)
+            for key in keys:
+                self.seat_of[key] = seat
+            self._seq += 1
+            calls = Calls(self._seq, [order(attempt) for attempt in part])  # type: ignore[misc]  # those of lanes are calls
+            self.crew.tell(seat, Order(calls, keys))
+
+    def close_lane(self, effect: CloseLane, now: int) -> None:
+        """End a worker that has no calls."""
+        seat = self.lane_seats.get(effect.lane.id)
+        if seat is not None:
+            self.crew.tell(seat, Order(EndWorker(code="worker_ended")))
+
+    def stop(self, effect: Stop, now: int) -> None:
+        """End an attempt through its runner."""
+        attempt, grace_ms = effect
+        seat = self.seat_of.get(attempt.key)
+        if seat is not None:
+            order = Order(Cancel(attempt.task, attempt.number, grace_ms / 1000))
+            self.crew.tell(seat, order)
+
+    def take_back(self, effect: TakeBack, now: int) -> None:
+        """Ask for calls that have not begun; one that has is in no hurry."""
+        for attempt in effect.attempts:
+            seat = self.seat_of.get(attempt.key)
+            if seat is not None:
+                order = Order(Cancel(attempt.task, attempt.number, TAKE_BACK_GRACE_S))
+                self.crew.tell(seat, order)
+
+    def forget(self, effect: Forget, now: int) -> None:
+        """Let the runner forget an acknowledged answer; its output stays for a while."""
+        key = effect.key
+        seat = self.seat_of.pop(key, None)
+        if seat is None:
+            return
+        is_command = key in seat.ended
+        self.crew.acknowledge(seat, key)
+        size = self.printed.pop(key, 0)
+        if is_command or size:
+            self.archive.keep(key, seat.directory, size, now)
+        else:
+            self.archive.let_go(key, seat.directory)
+
+    def _occupy(self, gpus: tuple[str, ...]) -> Seat:
+        """Return a free runner that keeps the cards locked for as long as its occupant lives."""
+        fds = self._lock(gpus)
+        try:
+            seat = self.crew.free_seat()
+        except OSError as error:
+            raise NotPlaced(f"no runner can be started: {error}") from error
+        if seat is None:
+            raise NotPlaced("as many runners as [node] runners_max allows are busy")
+        seat.cards = gpus
+        if gpus:
+            self.crew.tell(seat, Order(HoldLocks(list(gpus)), fds=fds))
+        return seat
+
+    def _lock(self, gpus: tuple[str, ...]) -> tuple[int, ...]:
+        for uuid in gpus:
+            got = self.locks.acquire(uuid)
+            if isinstance(got, Conflict):
+                self.notes[uuid] = str(got)
+                raise NotPlaced(str(got))
+            self.notes.pop(uuid, None)
+        return self.locks.descriptors(gpus)

@@ -1,0 +1,94 @@
+"""How keys come and go while the scheduler runs: in the journal first, then in the live table."""
+
+from __future__ import annotations
+
+import re
+
+from ..config.keys import AuthorizedKey, check_public
+from ..protocol.errors import Conflict, Invalid, NotFound, RemudaError
+from ..protocol.messages import AllowKey, Done, RevokeKey
+from .access import Principal, Role
+from .registry import KeyRow, Registry
+from .zap import Keys
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
+
+
+def allow(
+    registry: Registry, keys: Keys, message: AllowKey, principal: Principal, now_ms: int
+) -> Done:
+    """Admit a key; raises Invalid or Conflict."""
+    if not NAME.fullmatch(message.name):
+        raise Invalid(
+            f"name: found {message.name[:64]!r}; allowed are letters, digits, . _ - @, at most 63",
+            field="name",
+        )
+    role = _role(message.role)
+    check_public(message.public_key)
+    registry.allow_key(
+        message.name, role.value, message.public_key, principal=principal.name, now_ms=now_ms
+    )
+    keys.allow(message.public_key, Principal(message.name, role))
+    return Done(f"{message.name} is allowed as {role.value}")
+
+
+def revoke(
+    registry: Registry, keys: Keys, message: RevokeKey, principal: Principal, now_ms: int
+) -> tuple[Done, Role]:
+    """Withdraw a key and return the role it had; raises NotFound or Conflict."""
+    holders = [who for who in keys.live.values() if who.name == message.name]
+    if not holders:
+        raise NotFound(f"no good key has the name {message.name[:64]!r}", field="name")
+    role = holders[0].role
+    admins = {who.name for who in keys.live.values() if who.role is Role.ADMIN}
+    if admins == {message.name}:
+        raise Conflict(
+            f"{message.name} is the last admin key: allow another admin first", field="name"
+        )
+    registry.revoke_key(message.name, principal=principal.name, now_ms=now_ms)
+    keys.revoke(message.name)
+    return Done(f"{message.name} is revoked"), role
+
+
+def _role(word: str) -> Role:
+    try:
+        return Role(word)
+    except ValueError as error:
+        roles = ", ".join(role.value for role in Role)
+        raise Invalid(f"role: found {word[:64]!r}; allowed are {roles}", field="role") from error
+
+
+def bootstrap(registry: Registry, authorized: list[AuthorizedKey], now_ms: int) -> list[str]:
+    """Take keys of the home's file into the journal where it never had them.
+
+    A key that was revoked stays so. Returns the names that were refused, with the reason.
+    """
+    refused = []
+    known: dict[str, KeyRow] = {row.name: row for row in registry.keys()}
+    publics = {row.public_key for row in known.values()}
+    for key in authorized:
+        if key.name in known or key.public in publics:
+            continue
+        try:
+            role = _role(key.role)
+            if not NAME.fullmatch(key.name):
+                raise Invalid("its name has characters that a name has not")
+            registry.allow_key(
+                key.name, role.value, key.public, principal="authorized file", now_ms=now_ms
+            )
+        except RemudaError as error:
+            refused.append(f"{key.name}: {error}")
+        else:
+            publics.add(key.public)
+    return refused
+
+
+def live_keys(registry: Registry) -> Keys:
+    """Read the keys that are good now."""
+    return Keys(
+        {
+            row.public_key: Principal(row.name, Role(row.role))
+            for row in registry.keys()
+            if not row.revoked_ms
+        }
+    )

@@ -1,0 +1,80 @@
+"""How work that was sent ahead is taken back: when it waits at one node and another is free."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..protocol import ids
+from ..protocol.messages import Kill
+from .events import Now
+from .fleet import Node
+from .placement import refusal_now
+from .records import Effects, ToNode
+from .task import Task
+
+if TYPE_CHECKING:
+    from .core import Core
+
+TAKEN_BACK = "taken_back"
+"""The reason in a Kill by which a node hands back an attempt only if it has not started."""
+
+RECALL_AFTER_NS = 250_000_000
+
+
+def take_back(core: Core, now: Now, effects: Effects) -> None:
+    """Ask nodes for attempts that have waited in their queue while another node has room.
+
+    Looks at most every `RECALL_AFTER_NS`; takes the youngest first, no more than fit elsewhere.
+    """
+    if now.mono_ns < core.recall_due_ns:
+        return
+    core.recall_due_ns = now.mono_ns + RECALL_AFTER_NS
+    for node in core.fleet.nodes.values():
+        waiting = _waiting_long(node, now)
+        if not waiting or not node.connected:
+            continue
+        room = sum(
+            _room(other, waiting[0]) for other in core.fleet.nodes.values() if other is not node
+        )
+        room -= sum(bool(task.live and task.live.recalled) for task in node.backlog.values())
+        if room > 0:
+            _recall(node, waiting[:room], effects)
+
+
+def _waiting_long(node: Node, now: Now) -> list[Task]:
+    """Return the queued tasks of a node, youngest first, that it has had for a while."""
+    return [
+        task
+        for task in reversed(node.backlog.values())
+        if task.live
+        and not task.live.recalled
+        and now.mono_ns - task.live.offered_ns >= RECALL_AFTER_NS
+    ]
+
+
+def _room(node: Node, task: Task) -> int:
+    """Count how many tasks of this request a node could start now."""
+    request = task.spec.request
+    if refusal_now(node, request):
+        return 0
+    free_milli = node.capabilities.cpus_milli - node.cpus_used_milli
+    slots = free_milli // max(request.cpus_milli, 1)
+    return min(slots, node.free_workers(request.handler)) if request.handler else slots
+
+
+def _recall(node: Node, tasks: list[Task], effects: Effects) -> None:
+    for task in tasks:
+        assert task.live is not None
+        task.live.recalled = True
+    effects.to_nodes.append(
+        ToNode(
+            node.name,
+            Kill(
+                incarnation=node.incarnation,
+                tasks=[ids.to_bytes(task.id) for task in tasks],
+                attempts=[task.attempt for task in tasks],
+                grace_ms=[-1] * len(tasks),
+                reasons=[TAKEN_BACK] * len(tasks),
+            ),
+        )
+    )
