@@ -1,1 +1,1 @@
-"""remuda.cli"""
+"""The `remuda` command: what operators and users type."""

@@ -30,7 +30,8 @@ class Session:
     """What every command takes: which cluster is meant, and how to answer."""
 
     home: Annotated[
-        Path | None, typer.Option("--home", metavar="DIR", help="The home of a cluster.", hidden=True)
+        Path | None,
+        typer.Option("--home", metavar="DIR", help="The home of a cluster.", hidden=True),
     ] = None
     cluster: Annotated[
         str | None, typer.Option(metavar="NAME", help="A cluster we logged in to.", hidden=True)
@@ -62,6 +63,10 @@ class Session:
             for field in dataclasses.fields(self)
         }
         return Session(**values)
+
+
+class ReaderGone(Exception):  # noqa: N818 - not an error
+    """Whoever read our output has gone, as in `remuda logs last | head`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +149,7 @@ def _expanded(function: Callable[..., Any]) -> Callable[..., Any]:
         if dataclasses.is_dataclass(kind) and isinstance(kind, type):
             bundles[parameter.name] = kind
             continue
-        parameters.append(
-            parameter.replace(annotation=kind, kind=inspect.Parameter.KEYWORD_ONLY)
-        )
+        parameters.append(parameter.replace(annotation=kind, kind=inspect.Parameter.KEYWORD_ONLY))
     session = bundles["session"]
     for kind in (*(k for k in bundles.values() if k is not session), session):
         parameters += _options_of(kind)
@@ -157,7 +160,10 @@ def _expanded(function: Callable[..., Any]) -> Callable[..., Any]:
             fields = [field.name for field in dataclasses.fields(kind)]
             made[name] = kind(**{field: values.pop(field) for field in fields})
         made["session"] = made["session"].over(context.find_root().obj or Session())
-        return function(**made, **values)
+        try:
+            return function(**made, **values)
+        except BrokenPipeError as error:
+            raise ReaderGone from error  # typer would make an exit code of its own of it
 
     return _with_signature(call, parameters)
 

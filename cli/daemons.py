@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,9 +92,19 @@ def running(run_dir: Path) -> dict[str, Process]:
     return found
 
 
-def stop(daemons: dict[str, Process], tell: Callable[[str], None]) -> None:
-    """Stop nodes, which hand their tasks back, and then the scheduler; nothing is left running."""
+def stop(
+    daemons: dict[str, Process], orphans: Iterable[Daemon], tell: Callable[[str], None]
+) -> None:
+    """Stop nodes, which hand their tasks back, and then the scheduler; nothing is left running.
+
+    `orphans` are nodes that do not run while runners of theirs do: they start once more, to end
+    them.
+    """
     nodes = {name: process for name, process in daemons.items() if name != SCHEDULER}
+    for each in orphans:
+        if each.name not in nodes:
+            tell(f"{each.name} left work running: it starts once more, to end it")
+            nodes[each.name] = start(each)
     if nodes:
         tell(f"stopping {_counted(len(nodes), 'node')}: tasks that run go back to the queue")
     _end(nodes, NODE_HAND_BACK, NODES_STOP_S, tell)
@@ -120,8 +130,9 @@ def _end(
     timeout_s: float,
     tell: Callable[[str], None],
 ) -> None:
+    handler_deadline = time.monotonic() + HANDLER_WAIT_S
     for process in daemons.values():
-        process.send(_understood(process, number))
+        process.send(_understood(process, number, handler_deadline))
     deadline = time.monotonic() + timeout_s
     late = _still_running(daemons, deadline)
     for name in late:
@@ -132,9 +143,8 @@ def _end(
         process.reap()
 
 
-def _understood(process: Process, number: signal.Signals) -> signal.Signals:
+def _understood(process: Process, number: signal.Signals, deadline: float) -> signal.Signals:
     """Return the signal once a daemon that still starts catches it; else SIGTERM."""
-    deadline = time.monotonic() + HANDLER_WAIT_S
     while not catches(process.pid, number):
         if process.wait_end(HANDLER_POLL_S) or time.monotonic() >= deadline:
             return signal.SIGTERM

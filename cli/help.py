@@ -20,7 +20,7 @@ class Group(typer.core.TyperGroup):
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the commands, in the order of the headings."""
         left = {name: self.commands[name] for name in self.commands}
-        for heading, names in HEADINGS.items():
+        for heading, names in (HEADINGS if ctx.parent is None else {}).items():
             rows = [(name, _summary(left.pop(name))) for name in names if name in left]
             _write(formatter, heading, rows)
         rest = [(name, _summary(each)) for name, each in left.items() if not each.hidden]

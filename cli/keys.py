@@ -51,9 +51,7 @@ def key_new(
     else:
         keys.save_identity(
             path,
-            keys.Identity(
-                name, role, pair, known.scheduler_public, known.endpoint, known.cluster
-            ),
+            keys.Identity(name, role, pair, known.scheduler_public, known.endpoint, known.cluster),
         )
     admit = f"remuda key allow {name} '{pair.public}' --role {role}"
     if session.json:
@@ -121,7 +119,10 @@ def key_list(
         screen.remark(f"{len(rows):,} of {total:,} shown; more: --cursor {rows[-1]['name']}")
 
 
-@command("key allow", example="remuda key allow anna 'Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID' --role submit")
+@command(
+    "key allow",
+    example="remuda key allow anna anna.key --role submit",
+)
 def key_allow(
     session: Session,
     name: Name,

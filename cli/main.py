@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -35,6 +36,7 @@ GROUPS = {
 }
 SUMMARY = "Schedule work onto a fleet of GPU hosts."
 CODE_IS_THE_COMMANDS = ("run", "call")  # there every failure of ours is 125
+TRACEBACK_VARIABLE = "REMUDA_TRACEBACK"
 FAILED, USAGE, OURS, INTERRUPTED, BROKEN_PIPE = 1, 2, 125, 130, 141
 
 
@@ -59,21 +61,30 @@ def run(arguments: Sequence[str]) -> int:
         return OURS if _owns_no_code(arguments) else error.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        _close_stdout()
-        return BROKEN_PIPE
-    except OSError as error:
+    except OSError as error:  # a file that was named, or a system that is out of something
         _complain(f"{error.filename or 'system'}: {error.strerror or error}")
+        return OURS if _owns_no_code(arguments) else FAILED
+    except Exception as error:  # the last line of defence: never a traceback
+        if os.environ.get(TRACEBACK_VARIABLE):
+            raise
+        _complain(
+            f"a bug of ours: {type(error).__name__}: {error}; {TRACEBACK_VARIABLE}=1 shows where"
+        )
         return OURS if _owns_no_code(arguments) else FAILED
 
 
 def _dispatch(arguments: list[str]) -> int:
     import typer
 
+    from .commands import ReaderGone
+
     usage: Any = typer.BadParameter.__mro__[2]  # ClickException, of whichever click typer brings
     try:
         code = app(arguments)(args=arguments, prog_name="remuda", standalone_mode=False)
         sys.stdout.flush()
+    except (ReaderGone, BrokenPipeError):
+        _close_stdout()
+        return BROKEN_PIPE
     except usage as error:
         return _usage(error, arguments)
     except typer.Abort:
@@ -92,7 +103,7 @@ def app(arguments: Sequence[str] = ()) -> Any:
     wanted = MODULES.get(words[0]) if words else None
     for module in dict.fromkeys([wanted] if wanted else MODULES.values()):
         import_module(f".{module}", __package__)
-    shape = {"rich_markup_mode": None, "no_args_is_help": True, "cls": Group}
+    shape: dict[str, Any] = {"rich_markup_mode": None, "no_args_is_help": True, "cls": Group}
     root = typer.Typer(pretty_exceptions_enable=False, epilog=commands.CONNECTION_PANEL, **shape)
     root.callback(help=SUMMARY)(commands.root_options(versions.show))
     groups: dict[str, typer.Typer] = {}
@@ -138,8 +149,6 @@ def _complain(text: str) -> None:
 
 def _close_stdout() -> None:
     """Let nobody flush into a pipe whose reader has gone."""
-    import os
-
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

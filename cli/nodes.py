@@ -26,14 +26,20 @@ COLUMNS = (
     Column("HEARD", right=True),
 )
 
+GPU_COLUMNS = tuple(Column(title) for title in ("GPU", "NAME", "LENT", "FREE", "UUID"))
+HANDLER_COLUMNS = (
+    Column("HANDLER"),
+    Column("STATE"),
+    Column("WORKERS", right=True),
+    Column("MODELS"),
+)
+
 
 @command("node list", example="remuda node list\nremuda node list --json")
 def node_list(
     session: Session,
     limit: Annotated[int, typer.Option(metavar="N", min=1, max=10_000, help="Rows to show.")] = 100,
-    cursor: Annotated[
-        str, typer.Option(metavar="NAME", help="Go on after this node.")
-    ] = "",
+    cursor: Annotated[str, typer.Option(metavar="NAME", help="Go on after this node.")] = "",
 ) -> None:
     """List the nodes, with what of them is in use."""
     from ..client import control
@@ -92,7 +98,7 @@ def _cells(row: Row) -> list[Any]:
     return [
         str(row["name"]),
         screen.state(state_of(row)),
-        usage(row.get("cpus_used_milli", 0) / MILLI, row.get("cpus_milli", 0) / MILLI),
+        _cpus(row),
         _memory(row),
         gpus_in_short(row),
         str(row.get("running", 0)),
@@ -103,6 +109,10 @@ def _cells(row: Row) -> list[Any]:
 def usage(used: float, whole: float) -> str:
     """Draw what is lent of a quantity: bar and figures."""
     return f"{bar(used, whole, BAR_CELLS)} {used:g}/{whole:g}"
+
+
+def _cpus(row: Row) -> str:
+    return usage(row.get("cpus_used_milli", 0) / MILLI, row.get("cpus_milli", 0) / MILLI)
 
 
 def _memory(row: Row) -> str:
@@ -139,8 +149,8 @@ def _page(row: Row) -> None:
         [
             ("host", str(row.get("hostname") or "")),
             ("version", str(row.get("version") or "")),
-            ("heard", f"{heard(row)} ago"),
-            ("cpus", usage(row.get("cpus_used_milli", 0) / MILLI, row.get("cpus_milli", 0) / MILLI)),
+            ("heard", f"{heard(row)} ago".replace("now ago", "now")),
+            ("cpus", _cpus(row)),
             ("memory", _memory(row)),
             ("labels", labels),
             ("tasks", counted(int(row.get("running", 0)), "task")),
@@ -149,12 +159,10 @@ def _page(row: Row) -> None:
     )
     if row.get("gpus"):
         screen.line()
-        columns = (Column("GPU"), Column("NAME"), Column("LENT"), Column("FREE"), Column("UUID"))
-        screen.table(columns, [_gpu(gpu) for gpu in row["gpus"]])
+        screen.table(GPU_COLUMNS, [_gpu(gpu) for gpu in row["gpus"]])
     if row.get("handlers"):
         screen.line()
-        columns = (Column("HANDLER"), Column("STATE"), Column("WORKERS", right=True), Column("MODELS"))
-        screen.table(columns, [_handler(each) for each in row["handlers"]])
+        screen.table(HANDLER_COLUMNS, [_handler(each) for each in row["handlers"]])
 
 
 def _gpu(gpu: Row) -> list[Any]:

@@ -11,7 +11,7 @@ import typer
 from ..protocol import ids
 from ..protocol.errors import Invalid, Refused
 from . import screen
-from .writing import counted
+from .writing import counted, id_text
 
 if TYPE_CHECKING:
     from ..client.connection import Connection
@@ -100,10 +100,18 @@ def select(link: Connection, refs: Sequence[str], filters: Filters | None = None
         return Selection(tuple(_pages(link, filters)))
     if filters is not None and filters.given:
         raise Invalid("name tasks or give filters, not both")
-    resolved = control.resolve(link, refs)
+    resolved = control.resolve(link, [_spelled_out(link, ref) for ref in refs])
     named = dict.fromkeys(batch for batch in resolved.batches if batch)
     batches = tuple((batch, int(control.show_batch(link, batch)["total"])) for batch in named)
     return Selection(tuple(dict.fromkeys(resolved.tasks)), batches)
+
+
+def _spelled_out(link: Connection, ref: str) -> str:
+    """Put the id of the newest batch in the place of `last` in `last.7` or `last.3-9`."""
+    word, dot, members = ref.partition(".")
+    if word != "last" or not dot:
+        return ref
+    return f"{id_text(one_batch(link, word))}.{members}"
 
 
 def select_one(link: Connection, ref: str) -> bytes:

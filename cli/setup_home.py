@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import getpass
 import json
 import os
 import re
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +74,25 @@ def prepare(plan: Plan) -> list[Daemon]:
     return [_scheduler(plan), *_nodes(plan)]
 
 
+def orphans(home: Home) -> list[Daemon]:
+    """Describe the nodes of a home that have runners alive."""
+    return [
+        _described(home, folder.name)
+        for folder in sorted((home.state_dir / "nodes").glob("*"))
+        if _config_file(home, folder.name).exists()
+        and any(_is_alive(lock) for lock in folder.glob("runners/*/lock"))
+    ]
+
+
+def last_control_port(home: Home) -> int | None:
+    """Return the port that the last `up` of this home chose, if there was one."""
+    try:
+        text = _config_file(home, SCHEDULER).read_text(encoding="utf-8")
+        return int(tomllib.loads(text)["scheduler"]["port"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
 def toml(tables: Mapping[str, Mapping[str, object]]) -> str:
     """Write flat tables as TOML."""
     lines = ["# Written by `remuda up` at each start: put your own settings into remuda.toml.\n"]
@@ -83,23 +104,47 @@ def toml(tables: Mapping[str, Mapping[str, object]]) -> str:
 
 def _scheduler(plan: Plan) -> Daemon:
     text = toml({"scheduler": {"port": plan.control_port}})
-    return _daemon(plan, SCHEDULER, "remuda.scheduler", text)
+    return _daemon(plan, SCHEDULER, text)
 
 
 def _nodes(plan: Plan) -> list[Daemon]:
     daemons = []
     for name, share in zip(plan.node_names, plan.shares, strict=True):
         text = toml({"node": _node_table(plan, name, share), "tasks.env": _task_env(plan)})
-        daemons.append(_daemon(plan, name, "remuda.node", text, "--name", name))
+        daemons.append(_daemon(plan, name, text))
     return daemons
 
 
-def _daemon(plan: Plan, name: str, module: str, text: str, *options: str) -> Daemon:
-    home = plan.home
-    config = home.run_dir / f"{name}.toml"
-    write_atomically(config, text.encode())
-    argv = module_argv(module, "--home", str(home.root), "--config", str(config), *options)
+def _daemon(plan: Plan, name: str, text: str) -> Daemon:
+    write_atomically(_config_file(plan.home, name), text.encode())
+    return _described(plan.home, name)
+
+
+def _described(home: Home, name: str) -> Daemon:
+    """Describe a daemon whose configuration stands in the home."""
+    options = ["--home", str(home.root), "--config", str(_config_file(home, name))]
+    module = "remuda.scheduler"
+    if name != SCHEDULER:
+        module = "remuda.node"
+        options += ["--name", name]
+    argv = module_argv(module, *options)
     return Daemon(name, argv, home.root, home.pid_file(name), home.log_file(name))
+
+
+def _config_file(home: Home, name: str) -> Path:
+    return home.run_dir / f"{name}.toml"
+
+
+def _is_alive(lock: Path) -> bool:
+    """Tell whether a runner holds its lock, which it does for life."""
+    try:
+        with lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # it was removed meanwhile
+    return False
 
 
 def _node_table(plan: Plan, name: str, share: Share | None) -> dict[str, object]:

@@ -24,7 +24,7 @@ def status(
     session: Session,
     check: Annotated[
         bool,
-        typer.Option("--check", help="For monitoring: one line, exit code 0 fine, 1 warning, 2 bad."),
+        typer.Option("--check", help="For monitoring: one line; exit code 0, 1 or 2."),
     ] = False,
 ) -> int:
     """Show the cluster on one screen: problems, tasks by state, nodes."""
@@ -66,7 +66,7 @@ def problems(body: Document, rows: list[dict[str, Any]]) -> tuple[int, list[str]
     ]
     if len(bad) == len(rows):
         waiting = _counts(body).get("queued", 0)
-        found.insert(0, f"no node is ready and {counted(waiting, 'task')} wait")
+        found.insert(0, "no node is ready" + (f", {waiting:,} queued" if waiting else ""))
         return CRITICAL, found
     return (WARNING if found else OK), found
 
@@ -75,7 +75,8 @@ def _page(body: Document, rows: list[dict[str, Any]], endpoint: str, found: list
     from rich.text import Text
 
     head = Text(str(body["cluster"]), "bold")
-    head.append(f"  {endpoint}  remuda {body.get('version', '?')}  epoch {body.get('epoch', '?')}", "dim")
+    version = f"remuda {body.get('version', '?')}, epoch {body.get('epoch', '?')}"
+    head.append(f"  {endpoint}  {version}", "dim")
     if body.get("started_ms"):
         head.append(f"  up {span(time.time() - body['started_ms'] / 1000)}", "dim")
     screen.trimmed(head)

@@ -68,10 +68,10 @@ class Supervisor:
         """Return a daemon that ended so many times in a row, if there is one."""
         return next((w for w in self.watched.values() if w.ended_in_a_row >= ends), None)
 
-    def stop(self) -> None:
-        """Stop every daemon: nodes hand their tasks back first."""
+    def stop(self, orphans: Iterable[Daemon] = ()) -> None:
+        """Stop every daemon: nodes hand their tasks back first (`orphans`: see `daemons.stop`)."""
         running = {name: w.process for name, w in self.watched.items() if w.process is not None}
-        daemons.stop(running, self.tell)
+        daemons.stop(running, orphans, self.tell)
         for watched in self.watched.values():
             watched.process = None
             watched.daemon.pid_file.unlink(missing_ok=True)
@@ -87,9 +87,7 @@ class Supervisor:
         watched.process = None
         if self.clock() - watched.since_s >= STEADY_S:
             watched.ended_in_a_row = 0
-        delay_s = min(
-            RESTART_FIRST_S * RESTART_FACTOR**watched.ended_in_a_row, RESTART_LONGEST_S
-        )
+        delay_s = min(RESTART_FIRST_S * RESTART_FACTOR**watched.ended_in_a_row, RESTART_LONGEST_S)
         watched.ended_in_a_row += 1
         watched.restart_s = self.clock() + delay_s
         self.tell(

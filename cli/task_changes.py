@@ -32,7 +32,7 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 @command(
     "task cancel",
-    example="remuda task cancel last\nremuda task cancel 3-9\nremuda task cancel --active --tag team=a",
+    example="remuda task cancel last\nremuda task cancel 3-9\nremuda cancel --active --tag team=a",
 )
 def task_cancel(
     session: Session,

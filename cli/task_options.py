@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +13,7 @@ import typer
 from ..protocol.errors import Invalid
 
 ARRAY_MAX = 1_000_000
+_NOT_GIVEN: tuple[object, ...] = ("", None, False, {}, [])
 _ARRAY_PART = re.compile(r"(\d+)(?:-(\d+)(?::(\d+))?)?")
 
 
@@ -47,9 +48,7 @@ class TaskOptions:
     backoff: Annotated[
         str, typer.Option(metavar="MIN..MAX", help="Delay between tries (default: 1s..5m).")
     ] = ""
-    once: Annotated[
-        str, typer.Option(metavar="KEY", help="Submit only if this key is new.")
-    ] = ""
+    once: Annotated[str, typer.Option(metavar="KEY", help="Submit only if this key is new.")] = ""
     env: Annotated[
         list[str] | None, typer.Option(metavar="K=V", help="A variable of its environment.")
     ] = None
@@ -60,9 +59,7 @@ class TaskOptions:
         Path | None, typer.Option(metavar="FILE", help="A file for its standard input (- is ours).")
     ] = None
     name: Annotated[str, typer.Option(metavar="TEXT", help="A name for people.")] = ""
-    tag: Annotated[
-        list[str] | None, typer.Option(metavar="K=V", help="A tag; repeatable.")
-    ] = None
+    tag: Annotated[list[str] | None, typer.Option(metavar="K=V", help="A tag; repeatable.")] = None
     allow_infeasible: Annotated[
         bool, typer.Option("--allow-infeasible", help="Submit what no known node could run.")
     ] = False
@@ -89,7 +86,7 @@ class TaskOptions:
             "tags": pairs("tag", self.tag),
             "allow_infeasible": self.allow_infeasible,
         }
-        return {key: value for key, value in texts.items() if value not in ("", None, False, {}, [])}
+        return {key: value for key, value in texts.items() if value not in _NOT_GIVEN}
 
 
 def pairs(option: str, texts: Sequence[str] | None) -> dict[str, str]:
@@ -164,8 +161,3 @@ def _stdin(path: Path | None) -> object:
     import sys
 
     return sys.stdin.buffer.read() if path is not None and str(path) == "-" else path
-
-
-def describe(options: Mapping[str, Any]) -> str:
-    """Write options for a remark."""
-    return " ".join(f"{key}={value}" for key, value in options.items())

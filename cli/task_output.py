@@ -49,9 +49,8 @@ def task_logs(
     with session.connect() as link:
         key = select_one(link, task)
         try:
-            for piece in output.follow(
-                link, key, streams=streams, attempt=attempt, follow=follow
-            ):
+            read = output.follow if follow else output.read
+            for piece in read(link, key, streams=streams, attempt=attempt):
                 printer.write(piece)
         except KeyboardInterrupt:
             return INTERRUPTED

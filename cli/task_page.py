@@ -10,7 +10,7 @@ from ..protocol import spec as specs
 from ..protocol.resources import describe_request
 from . import screen
 from .views import last_start_ms
-from .writing import counted, one_line, rfc3339, row_id, span
+from .writing import age, counted, one_line, rfc3339, row_id, span
 
 Document = Mapping[str, Any]
 TAIL_LINES = 12
@@ -25,9 +25,11 @@ ATTEMPT_COLUMNS = (
 )
 
 
-def show_task(body: Document) -> None:
-    """Print the page of a task."""
+def show_task(body: Document, reason: str = "") -> None:
+    """Print the page of a task; `reason` says why one that goes on is where it is."""
     screen.trimmed(_headline(body))
+    if reason:
+        screen.line(reason)
     details = body.get("detail") or {}
     screen.facts(_facts(body, details))
     if body.get("attempts"):
@@ -138,8 +140,8 @@ def _moment(wall_ms: int | None, *, with_age: bool = True) -> str:
     text = rfc3339(wall_ms)
     if text is None or not wall_ms:
         return ""
-    ago = span(max(0.0, time.time() - wall_ms / 1000))
-    return f"{text} ({ago} ago)" if with_age else text
+    ago = age(time.time() - wall_ms / 1000)
+    return f"{text} ({ago} ago)".replace("now ago", "now") if with_age else text
 
 
 def _tail(title: str, details: Document, stream: str) -> None:
@@ -151,7 +153,8 @@ def _tail(title: str, details: Document, stream: str) -> None:
         return
     lines = kept.rstrip("\n").split("\n")
     cut = len(lines) > TAIL_LINES or bool(tail)
-    _block(f"{title} (its end; `remuda logs` has more)" if cut else title, "\n".join(lines[-TAIL_LINES:]))
+    heading = f"{title} (its end; `remuda logs` has more)" if cut else title
+    _block(heading, "\n".join(lines[-TAIL_LINES:]))
 
 
 def _block(title: str, text: str) -> None:

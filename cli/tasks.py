@@ -29,12 +29,8 @@ COLUMNS = (
     Column("OWNER"),
     Column("ID"),
 )
-Limit = Annotated[
-    int, typer.Option(metavar="N", min=1, max=LIMIT_MAX, help="Rows to show.")
-]
-Cursor = Annotated[
-    str, typer.Option(metavar="CURSOR", help="Go on where the last page ended.")
-]
+Limit = Annotated[int, typer.Option(metavar="N", min=1, max=LIMIT_MAX, help="Rows to show.")]
+Cursor = Annotated[str, typer.Option(metavar="CURSOR", help="Go on where the last page ended.")]
 Ref = Annotated[str, typer.Argument(metavar="TASK", help="An id, a number or `last`.")]
 
 
@@ -75,13 +71,16 @@ def task_show(
     from ..client import control
 
     with session.connect() as link:
-        body = control.show_task(link, select_one(link, task))
+        key = select_one(link, task)
+        body = control.show_task(link, key)
+        active = body["state"] not in TERMINAL
+        reason = str(control.explain(link, key).get("reason", "")) if active else ""
     if session.json:
         screen.document(views.task_in_full(body))
     elif session.quiet:
         screen.line(row_id(body))
     else:
-        show_task(body)
+        show_task(body, reason)
 
 
 @command("task explain", example="remuda task explain 12")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import random
@@ -13,15 +14,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..config.endpoints import read_endpoints
 from ..config.home import Home
 from ..config.load import load
 from ..protocol.errors import Refused, RemudaError, Unreachable
 from . import daemons, ports
 from .dealing import Host, Share, deal, probe_host
 from .processes import Process, write_pid_file
-from .setup_home import Plan, prepare
+from .setup_home import Plan, last_control_port, orphans, prepare
 from .supervisor import Supervisor
+from .writing import counted
 
 NODES_MAX = 64
 READY_TIMEOUT_S = 60.0
@@ -64,15 +65,20 @@ def run(wish: Wish, tell: Tell, say_ready: Callable[[str], None]) -> int:
     except Stopped:
         return 0
     finally:
-        supervisor.stop()
-        wish.home.pid_file(daemons.SUPERVISOR).unlink(missing_ok=True)
+        supervisor.stop(orphans(wish.home))
+        forget(wish.home)
         os.close(lock)
+
+
+def forget(home: Home) -> None:
+    """Remove what says that something runs in a home."""
+    home.endpoints_file.unlink(missing_ok=True)
+    home.pid_file(daemons.SUPERVISOR).unlink(missing_ok=True)
 
 
 def ready_line(plan: Plan) -> str:
     """Write the one line that says that tasks can be submitted."""
-    count = len(plan.shares)
-    nodes = f"{count} node" + ("" if count == 1 else "s")
+    nodes = counted(len(plan.shares), "node")
     return f"ready {plan.settings.cluster.name} {plan.endpoint} {nodes} home={plan.home.root}"
 
 
@@ -81,8 +87,8 @@ class Signals:
 
     def __init__(self) -> None:
         self._reader, self._writer = socket.socketpair()
-        self._reader.setblocking(False)
-        self._writer.setblocking(False)
+        self._reader.settimeout(0)
+        self._writer.settimeout(0)
         signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         self.received = 0
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -94,10 +100,8 @@ class Signals:
 
     def check(self) -> None:
         """Raise Stopped when a signal has come."""
-        try:
+        with contextlib.suppress(BlockingIOError):  # nothing came: the usual case
             self._reader.recv(4096)
-        except BlockingIOError:
-            pass  # nothing came: the usual case
         if self.received:
             raise Stopped
 
@@ -110,8 +114,8 @@ def _bring_up(wish: Wish, supervisor: Supervisor, signals: Signals, tell: Tell) 
     running.pop(daemons.SUPERVISOR, None)
     for choice in range(PORT_CHOICES_MAX):
         plan = _plan(wish, running, fresh_port=choice > 0)
-        names = "1 node" if len(plan.shares) == 1 else f"{len(plan.shares)} nodes"
-        tell(f"starting {plan.settings.cluster.name} at {plan.endpoint} with {names}")
+        nodes = counted(len(plan.shares), "node")
+        tell(f"starting {plan.settings.cluster.name} at {plan.endpoint} with {nodes}")
         wanted = prepare(plan)
         if daemons.SCHEDULER not in running:
             wish.home.endpoints_file.unlink(missing_ok=True)  # of a scheduler that has gone
@@ -147,7 +151,7 @@ def _node_count(wish: Wish, running: dict[str, Process]) -> int:
     extra = sorted(set(running) - wanted - {daemons.SCHEDULER})
     if extra:
         raise Refused(
-            f"{', '.join(extra)} still run from before and {nodes} nodes were asked for: "
+            f"{', '.join(extra)} still run, and {counted(nodes, 'node')} were asked for: "
             f"stop them with `{down_command(wish.home)}`"
         )
     return nodes
@@ -157,21 +161,20 @@ def _control_port(
     wish: Wish, running: dict[str, Process], listen: str, nodes: int, *, fresh: bool
 ) -> int:
     """Choose the port: the one asked for, that of what still runs, the last one, or a free one."""
-    last = read_endpoints(wish.home.endpoints_file)
+    last = last_control_port(wish.home)
     if running and last is not None:
-        if wish.port not in (None, last.control):
+        if wish.port not in (None, last):
             raise Refused(
-                f"daemons of this home still run at port {last.control}: "
+                f"daemons of this home still run at port {last}: "
                 f"stop them with `{down_command(wish.home)}`, or leave --port out"
             )
-        return last.control
+        return last
     if wish.port is not None:
         if not ports.are_free(listen, ports.needed_ports(wish.port, nodes)[:1]):
             raise Refused(f"port {wish.port} is in use: choose another, or leave --port out")
         return wish.port
-    if last is not None and not fresh:
-        if ports.are_free(listen, ports.needed_ports(last.control, nodes)):
-            return last.control
+    if last is not None and not fresh and ports.are_free(listen, ports.needed_ports(last, nodes)):
+        return last
     return ports.free_control_port(listen, nodes, random.SystemRandom())
 
 

@@ -59,7 +59,9 @@ def up(
 def down(session: Session) -> int:
     """Stop the cluster of a home; tasks that run go back to its queue."""
     from . import daemons
+    from . import up as ups
     from .processes import open_process
+    from .setup_home import orphans
 
     home = _home(session)
     tell: Callable[[str], None] = _quiet if session.quiet else screen.remark
@@ -73,8 +75,9 @@ def down(session: Session) -> int:
             tell(f"it did not stop within {DOWN_WAIT_S:g} s: killed")
             supervisor.send(signal.SIGKILL)
             supervisor.wait_end(daemons.KILL_WAIT_S)
-    daemons.stop({name: p for name, p in before.items() if not p.wait_end(0)}, tell)
-    home.pid_file(daemons.SUPERVISOR).unlink(missing_ok=True)
+    left = {name: p for name, p in before.items() if not p.wait_end(0)}
+    daemons.stop(left, orphans(home), tell)
+    ups.forget(home)
     _report(session, home.root, sorted(before), was_up=supervisor is not None)
     return 0
 

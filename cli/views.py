@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .writing import row_id, rfc3339
+from .writing import rfc3339, row_id
 
 Row = Mapping[str, Any]
 _TIMES = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +17,7 @@ def rfc3339(wall_ms: int | None) -> str | None:
     """Write a wall time in UTC; None for a time that has not come."""
     if not wall_ms:
         return None
-    moment = datetime.datetime.fromtimestamp(wall_ms / 1000, datetime.UTC)
+    moment = dt.datetime.fromtimestamp(wall_ms / 1000, dt.UTC)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{wall_ms % 1000:03}Z"
 
 

@@ -1,1 +1,1 @@
-"""remuda.client"""
+"""The Python client: submit work, watch it, take its results."""

@@ -62,7 +62,7 @@ class Request:
     def on_sent(self, now: float) -> None:
         """Note one more try and when the next is due."""
         grown_s = min(RESEND_S_MAX, self.answer_s * RESEND_FACTOR**self.tries)
-        jitter = random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards nothing
+        jitter = random.uniform(0.8, 1.2)
         self.resend_at = now + max(grown_s, self.answer_s) * jitter
         self.tries += 1
 

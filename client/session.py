@@ -110,8 +110,8 @@ class Session:
         """Learn where to watch from, before the first submission reaches the scheduler."""
 
         def receive(outcome: Reply | RemudaError) -> None:
-            if isinstance(outcome, Reply) and self._cursor == (0, 0):
-                changes = expect(outcome, Changes)
+            changes = _changes(outcome)
+            if isinstance(changes, Changes) and self._cursor == (0, 0):
                 self._cursor = (changes.epoch, changes.seq)
 
         message = codec.encode(States([], self.key), 0)
@@ -143,7 +143,7 @@ class Session:
         return tasks
 
     def _kick(self) -> None:
-        """Keep one WATCH outstanding while tasks are open, and one STATES while some are in doubt."""
+        """Keep one WATCH outstanding while tasks are open, one STATES while some are in doubt."""
         if self._open and not self._watching:
             self._watching = True
             message = codec.encode(Watch(self.key, *self._cursor, int(POLL_S * 1000)), 0)
@@ -158,10 +158,10 @@ class Session:
 
     def _on_watched(self, outcome: Reply | RemudaError) -> None:
         self._watching = False
-        if isinstance(outcome, RemudaError):
-            self._on_deaf(outcome)
+        changes = _changes(outcome)
+        if isinstance(changes, RemudaError):
+            self._on_deaf(changes)
             return
-        changes = expect(outcome, Changes)
         self._cursor = (changes.epoch, changes.seq)
         self._apply(standings(changes))
         if changes.gap:
@@ -170,10 +170,11 @@ class Session:
 
     def _on_states(self, outcome: Reply | RemudaError) -> None:
         self._asking = False
-        if isinstance(outcome, RemudaError):
-            self._on_deaf(outcome)
+        changes = _changes(outcome)
+        if isinstance(changes, RemudaError):
+            self._on_deaf(changes)
             return
-        news = standings(expect(outcome, Changes))
+        news = standings(changes)
         for standing in news:
             self._doubtful.pop(standing.task, None)
         self._apply(news)
@@ -220,3 +221,12 @@ class Session:
             with_callbacks = break_off(tasks, error)
             self.condition.notify_all()
         self._callbacks.run(with_callbacks)
+
+
+def _changes(outcome: Reply | RemudaError) -> Changes | RemudaError:
+    if isinstance(outcome, RemudaError):
+        return outcome
+    try:
+        return expect(outcome, Changes)
+    except RemudaError as error:
+        return error

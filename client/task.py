@@ -38,6 +38,7 @@ class Task(Future[Any]):
         self.number = number
         self.standing = Standing(key, "queued")
         self._progress = (0.0, "")
+        self._done_callbacks: list[Any]  # of Future, absent from its stub
         self._broken: RemudaError | None = None
         self._has_value = False
 

@@ -1,1 +1,1 @@
-"""remuda.config"""
+"""The settings: units in their names, and layers that say where a value comes from."""

@@ -1,1 +1,1 @@
-"""remuda.node"""
+"""The node: an agent that takes offers, and the runners that keep its tasks alive without it."""

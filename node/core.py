@@ -17,7 +17,7 @@ from ..protocol.messages import (
     ResultAck,
     Started,
 )
-from . import endings, filling, intake, residents, stops
+from . import filling, intake, residents, stops
 from .effects import Effect
 from .slots import Slots
 from .state import State
@@ -142,11 +142,14 @@ class Core:
     def deadline(self) -> int | None:
         """Say when a turn is due without an event."""
         state = self.state
-        due = [state.outbox.deadline(), residents.deadline(state)]
-        if state.progress:
-            due.append(self._progress_at)
+        due = [] if state.is_draining else [residents.deadline(state)]
         if state.lanes.by_id:
             due.append(self._tick_at)
+        return min((at for at in due if at is not None), default=None)
+
+    def speech_deadline(self) -> int | None:
+        """Say when there is something to be said, to a scheduler that listens."""
+        due = [self.state.outbox.deadline(), self._progress_at if self.state.progress else None]
         return min((at for at in due if at is not None), default=None)
 
     def find(self, key: Key) -> Attempt | None:

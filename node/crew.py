@@ -210,6 +210,4 @@ class Crew:
         if self._look_if_closed(seat) or link is None or link.want_write == seat.writes:
             return
         seat.writes = link.want_write
-        self._epoll.modify(
-            link.fileno(), select.EPOLLIN | (select.EPOLLOUT if seat.writes else 0)
-        )
+        self._epoll.modify(link.fileno(), select.EPOLLIN | (select.EPOLLOUT if seat.writes else 0))

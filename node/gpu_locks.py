@@ -71,6 +71,13 @@ class GpuLocks:
         self._held[uuid] = descriptor
         return descriptor
 
+    def adopt(self, uuid: str, descriptor: int) -> None:
+        """Take over a locked descriptor that a runner of ours has kept and sent."""
+        if uuid in self._held:
+            os.close(descriptor)
+        else:
+            self._held[uuid] = descriptor
+
     def descriptors(self, uuids: tuple[str, ...]) -> tuple[int, ...]:
         """Return the held descriptors of these GPUs, to be passed on to a runner."""
         return tuple(self._held[uuid] for uuid in uuids)

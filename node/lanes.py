@@ -103,7 +103,7 @@ class Lanes:
             self.pace_us[pool] = known + (mean - known) * PACE_WEIGHT
 
     def ahead(self, pool: str) -> int:
-        """Say how many calls a worker of this pool is handed at most: one while nothing is known."""
+        """Say how many calls a worker is handed at most: one while its pace is unknown."""
         pace_us = self.pace_us.get(pool)
         if pace_us is None or pace_us >= WORK_AHEAD_US:
             return 1

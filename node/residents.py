@@ -96,7 +96,7 @@ def _place(state: State, resident: Resident) -> Charge | None:
     return None
 
 
-def adopt(state: State, name: str, gpu_uuid: str, now: int, *, loaded: bool) -> int:
+def adopt(state: State, name: str, gpu_uuid: str, now: int) -> int:
     """Take over a resident that an earlier agent loaded; 0 when it is not wanted any more."""
     resident = find(state, name)
     if resident is None or resident.lane or bool(gpu_uuid) != bool(resident.vram_bytes):
@@ -108,8 +108,6 @@ def adopt(state: State, name: str, gpu_uuid: str, now: int, *, loaded: bool) -> 
     state.slots.take(name, Charge(cards=cards), adopt=True)
     lane = state.lanes.add(HANDLER_POOL + resident.handler, now, gpus=resident.gpus, resident=name)
     resident.lane = lane.id
-    if loaded:
-        on_ready(state, name)
     return lane.id
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any
 
-from ..worker.frames import Calls, Cancel, EndWorker, Host, HoldLocks
+from ..worker.frames import Calls, Cancel, EndWorker, HoldLocks, Host, Run
 from . import endings
 from .archive import Archive
 from .core import Core
@@ -20,11 +20,10 @@ from .gpu_locks import Conflict, GpuLocks
 from .grants import WorkerGrant
 from .lanes import Lane
 from .state import State
-from .task import Attempt, Key, ending
-from ..protocol.messages import Outcome, Phase
+from .task import Attempt, Key
 
 CALLS_PER_BATCH_MAX = 256
-TAKE_BACK_GRACE_S = 3600.0  # a call that runs already is left alone
+TAKE_BACK_GRACE_S = 1e9  # a call that runs already is left alone
 
 
 class NotPlaced(Exception):  # noqa: N818 - an outcome
@@ -33,7 +32,11 @@ class NotPlaced(Exception):  # noqa: N818 - an outcome
 
 @dataclass(slots=True)
 class Stage:
-    """Carry out effects; `seat_of` tells which runner has an attempt until it is acknowledged."""
+    """Carry out effects.
+
+    `seat_of` tells which runner has an attempt until it is acknowledged, `printed` how much those
+    printed that have ended, `notes` which cards others hold.
+    """
 
     core: Core
     crew: Crew
@@ -42,6 +45,7 @@ class Stage:
     executors: Executors
     seat_of: dict[Key, Seat] = field(default_factory=dict)
     lane_seats: dict[int, Seat] = field(default_factory=dict)
+    printed: dict[Key, int] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     _seq: int = 0
 
@@ -59,6 +63,7 @@ class Stage:
         attempt = effect.attempt
         try:
             order = self.executors["command"].order(attempt)
+            assert isinstance(order, Run)
             seat = self._occupy(attempt.gpus)
         except (NotPlaced, PinningError) as refusal:
             endings.on_refused(self.state, attempt, str(refusal))
@@ -166,3 +171,28 @@ class Stage:
                 raise NotPlaced(str(got))
             self.notes.pop(uuid, None)
         return self.locks.descriptors(gpus)
+
+    def free_cards(self, seat: Seat) -> None:
+        """Give up our own hold of cards that nobody here uses; a runner keeps its own."""
+        cards, seat.cards = seat.cards, ()
+        for uuid in cards:
+            if self.state.slots.is_card_free(uuid):
+                self.locks.release(uuid)
+
+
+def worker_name(lane: Lane, host: Host) -> str:
+    """Name a worker by all that makes it what it is, so that another agent can tell."""
+    blob = repr(host._replace(worker="")).encode()
+    digest = hashlib.blake2b(blob, digest_size=8).hexdigest()
+    return f"{lane.resident or lane.pool}:{digest}"
+
+
+_CARRY: dict[type, Callable[[Stage, Any, int], None]] = {
+    Launch: Stage.launch,
+    OpenLane: Stage.open_lane,
+    Feed: Stage.feed,
+    CloseLane: Stage.close_lane,
+    Stop: Stage.stop,
+    TakeBack: Stage.take_back,
+    Forget: Stage.forget,
+}

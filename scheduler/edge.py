@@ -141,7 +141,7 @@ class Edge:
     ) -> SubmitTasks | Submitted | Later:
         """Judge one Retry: copies of ended tasks; `active` holds the ids that have not ended."""
         _check_key(message.submit_key, "submit_key")
-        _check_session(message.session)
+        check_session(message.session)
         owner = principal.name
         if known_frame := self._answer_known(owner, message.submit_key):
             return known_frame
@@ -162,13 +162,11 @@ class Edge:
             for position, brief in enumerate(originals)
         ]
         self._turn_keys.add((owner, message.submit_key))
-        return SubmitTasks(
-            request, owner, message.session, message.submit_key, specs, tasks
-        )
+        return SubmitTasks(request, owner, message.session, message.submit_key, specs, tasks)
 
     def _check_shape(self, message: Submit) -> None:
         _check_key(message.submit_key, "submit_key")
-        _check_session(message.session)
+        check_session(message.session)
         count = len(message.args)
         if not 1 <= count <= BATCH_MAX:
             raise Invalid(f"args: found {count} tasks, allowed are 1 to {BATCH_MAX}", field="args")
@@ -199,9 +197,7 @@ class Edge:
         if row is None:
             return None
         if row.batch:
-            return Submitted(
-                [], ids.to_bytes(row.batch), row.offset, row.members, row.first_number
-            )
+            return Submitted([], ids.to_bytes(row.batch), row.offset, row.members, row.first_number)
         tasks = self._memory.task_ids(row.first_number, row.members)
         return Submitted(
             [ids.to_bytes(task) for task in tasks],
@@ -270,16 +266,12 @@ class Edge:
         found = []
         for task in wanted:
             brief = briefs.get(task)
-            if brief is None or (
-                principal.owner_filter and brief.owner != principal.owner_filter
-            ):
+            if brief is None or (principal.owner_filter and brief.owner != principal.owner_filter):
                 raise NotFound(f"there is no task {ids.format_id(task)}", field="tasks")
             if task in active or State(brief.state) not in TERMINAL:
                 if message.batches or message.failed_only:
                     continue
-                raise Conflict(
-                    f"task {brief.number} has not ended: cancel it first", field="tasks"
-                )
+                raise Conflict(f"task {brief.number} has not ended: cancel it first", field="tasks")
             if not message.failed_only or brief.state != State.SUCCEEDED:
                 found.append(brief)
         if not found:
@@ -313,9 +305,12 @@ def _check_key(key: bytes, field: str) -> None:
         raise Invalid(f"{field}: found {len(key)} bytes, it has {KEY_BYTES}", field=field)
 
 
-def _check_session(session: bytes) -> None:
+def check_session(session: bytes) -> None:
+    """Raise Invalid unless a session is empty or an id of its own length."""
     if len(session) not in (0, SESSION_BYTES):
-        raise Invalid(f"session: found {len(session)} bytes, it has {SESSION_BYTES}", field="session")
+        raise Invalid(
+            f"session: found {len(session)} bytes, it has {SESSION_BYTES}", field="session"
+        )
 
 
 def _check_once(message: Submit, count: int) -> None:
@@ -328,7 +323,7 @@ def _check_once(message: Submit, count: int) -> None:
         return
     if not all(0 < len(once) <= ONCE_CHARS_MAX for once in message.once):
         raise Invalid(
-            f"once: each task of a frame has a key of 1 to {ONCE_CHARS_MAX} characters, or none has",
+            f"once: each task of a frame has a key of 1 to {ONCE_CHARS_MAX} characters, or none",
             field="once",
         )
     if len(set(message.once)) != count:

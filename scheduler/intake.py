@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..protocol import ids
@@ -20,7 +20,7 @@ from ..protocol.errors import (
 )
 from . import key_verbs
 from .access import Principal, Role, check_control
-from .edge import Edge, Later
+from .edge import Edge, Later, check_session
 from .events import CancelTasks, Event, JoinNode, NodeRevoked, Now
 from .outputs import Outputs, ToFetch
 from .queries import answer
@@ -33,6 +33,8 @@ ANSWERS_WAITING_MAX = 16_384
 DEFERRED_MAX = 4_096
 CANCELLED_MAX = 20_000
 CANCEL_IDS_MAX = 2_000_000
+INCARNATION_BYTES_MAX = 64
+BOOT_ID_CHARS_MAX = 128
 
 
 class Intake:
@@ -86,8 +88,7 @@ class Intake:
             except RemudaError as error:
                 self._fail(request, error)
                 continue
-            if event is not None:
-                events.append(event)
+            events += event
         return events
 
     def reply(self, handle: int, message: m.Message) -> None:
@@ -103,7 +104,7 @@ class Intake:
         self._edge.end_turn(self._refused)
         self._refused.clear()
 
-    def _one(self, request: Request, now: Now) -> Event | None:
+    def _one(self, request: Request, now: Now) -> Sequence[Event]:
         principal = request.principal
         if principal is None:
             raise NotAllowed("this key was revoked: ask an admin for a new one")
@@ -116,7 +117,7 @@ class Intake:
         handler = self._handlers.get(type(message))
         if handler is None:
             self._send(request.envelope, self._answered(message, principal, now))
-            return None
+            return ()
         handle = self._remember(request.envelope)
         try:
             outcome = handler(message, principal, handle, now)
@@ -126,12 +127,13 @@ class Intake:
         if outcome is Later.NEXT_TURN:
             self._waiting.pop(handle, None)
             self._defer(request)
-            return None
+            return ()
         if isinstance(outcome, m.Message):
             self.reply(handle, outcome)
-            return None
-        event: Event | None = outcome
-        return event
+            return ()
+        if outcome is None:
+            return ()
+        return outcome if isinstance(outcome, list) else (outcome,)
 
     def _answered(self, message: m.Message, principal: Principal, now: Now) -> m.Message:
         found = answer(self._view, message, principal, now)
@@ -167,21 +169,23 @@ class Intake:
     # --- requests that are more than a question ------------------------------------------------
 
     def _submit(self, message: m.Submit, principal: Principal, handle: int, now: Now) -> Any:
-        outcome = self._edge.submit(message, principal, handle, now.wall_ms)
         self._open_session(message.session, principal, now)
-        return outcome
+        return self._edge.submit(message, principal, handle, now.wall_ms)
 
     def _retry(self, message: m.Retry, principal: Principal, handle: int, now: Now) -> Any:
-        active = self._view.core.tasks
-        outcome = self._edge.retry(message, principal, handle, now.wall_ms, active)
         self._open_session(message.session, principal, now)
-        return outcome
+        active = self._view.core.tasks
+        return self._edge.retry(message, principal, handle, now.wall_ms, active)
 
     def _open_session(self, session: bytes, principal: Principal, now: Now) -> None:
+        check_session(session)
         if session and not self._view.watches.open(session, principal.name, now.mono_ns):
             raise NotAllowed("this session belongs to another key", field="session")
 
-    def _cancel(self, message: m.Cancel, principal: Principal, handle: int, now: Now) -> Event:
+    def _cancel(
+        self, message: m.Cancel, principal: Principal, handle: int, _now: Now
+    ) -> list[Event]:
+        """Make events that each fit one answer; only the first one's verdicts are told."""
         wanted = [read_id(blob, "tasks") for blob in message.tasks]
         for blob in message.batches:
             wanted += self._members(read_id(blob, "batches"), principal)
@@ -192,18 +196,23 @@ class Intake:
         ended = frozenset(task for task in missing if task in briefs
                           and may_see(briefs[task].owner, principal))  # fmt: skip
         mine = [
-            task
-            for task in wanted
-            if task not in live or may_see(owner_of(live[task]), principal)
+            task for task in wanted if task not in live or may_see(owner_of(live[task]), principal)
         ]
         if message.batches:
             mine.sort(key=lambda task: task not in live)
         if not mine:
             raise NotFound("there are no such tasks", field="tasks")
-        return CancelTasks(
-            handle, principal.name, principal.owner_filter, mine[:CANCELLED_MAX],
-            max(message.grace_ms, -1), ended,
-        )  # fmt: skip
+        return [
+            CancelTasks(
+                0 if start else handle,
+                principal.name,
+                principal.owner_filter,
+                mine[start : start + CANCELLED_MAX],
+                max(message.grace_ms, -1),
+                ended,
+            )
+            for start in range(0, len(mine), CANCELLED_MAX)
+        ]
 
     def _members(self, batch: int, principal: Principal) -> list[int]:
         rows = self._view.history.batch_rows(batch)
@@ -237,9 +246,7 @@ class Intake:
         return None
 
     def _allow_key(self, message: m.AllowKey, principal: Principal, _: int, now: Now) -> m.Done:
-        return key_verbs.allow(
-            self._view.registry, self._keys, message, principal, now.wall_ms
-        )
+        return key_verbs.allow(self._view.registry, self._keys, message, principal, now.wall_ms)
 
     def _revoke_key(
         self, message: m.RevokeKey, principal: Principal, handle: int, now: Now
@@ -256,4 +263,8 @@ class Intake:
     def _register(
         self, message: m.Register, principal: Principal, handle: int, _now: Now
     ) -> JoinNode:
+        if not 0 < len(message.incarnation) <= INCARNATION_BYTES_MAX:
+            raise Invalid("incarnation: 1 to 64 random bytes", field="incarnation")
+        if len(message.boot_id) > BOOT_ID_CHARS_MAX:
+            raise Invalid("boot_id: at most 128 characters", field="boot_id")
         return JoinNode(handle, principal.name, message)

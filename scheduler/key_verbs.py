@@ -8,7 +8,7 @@ from ..config.keys import AuthorizedKey, check_public
 from ..protocol.errors import Conflict, Invalid, NotFound, RemudaError
 from ..protocol.messages import AllowKey, Done, RevokeKey
 from .access import Principal, Role
-from .registry import KeyRow, Registry
+from .registry import Registry
 from .zap import Keys
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
@@ -64,10 +64,11 @@ def bootstrap(registry: Registry, authorized: list[AuthorizedKey], now_ms: int) 
     A key that was revoked stays so. Returns the names that were refused, with the reason.
     """
     refused = []
-    known: dict[str, KeyRow] = {row.name: row for row in registry.keys()}
-    publics = {row.public_key for row in known.values()}
+    rows = registry.keys()
+    names = {row.name for row in rows}
+    publics = {row.public_key for row in rows}
     for key in authorized:
-        if key.name in known or key.public in publics:
+        if key.name in names or key.public in publics:
             continue
         try:
             role = _role(key.role)
@@ -79,16 +80,14 @@ def bootstrap(registry: Registry, authorized: list[AuthorizedKey], now_ms: int) 
         except RemudaError as error:
             refused.append(f"{key.name}: {error}")
         else:
+            names.add(key.name)
             publics.add(key.public)
     return refused
 
 
 def live_keys(registry: Registry) -> Keys:
     """Read the keys that are good now."""
+    rows = registry.keys()
     return Keys(
-        {
-            row.public_key: Principal(row.name, Role(row.role))
-            for row in registry.keys()
-            if not row.revoked_ms
-        }
+        {row.public_key: Principal(row.name, Role(row.role)) for row in rows if not row.revoked_ms}
     )

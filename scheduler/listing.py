@@ -159,10 +159,7 @@ def _with_tags(
 ) -> list[dict[str, Any]]:
     bodies = view.history.spec_bodies(dict.fromkeys(row["spec_id"] for row in rows))
     tags = {spec_id: unpack_document(body).get("tags", {}) for spec_id, body in bodies.items()}
-    shown = [
-        (row, tags.get(row["spec_id"], {}))
-        for row in rows
-    ]
+    shown = [(row, tags.get(row["spec_id"], {})) for row in rows]
     return [
         task_row(view, row, mine)
         for row, mine in shown

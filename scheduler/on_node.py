@@ -53,9 +53,10 @@ def on_join(core: Core, event: JoinNode, now: Now, effects: Effects) -> None:
         return
     node = core.fleet.nodes.setdefault(event.node, Node(event.node, known))
     node.take_capabilities(known)
+    if register.incarnation != node.incarnation:  # else an older heartbeat may still be under way
+        node.heartbeat_seq = 0
     node.boot_id, node.incarnation = register.boot_id, register.incarnation
     node.connected, node.lost, node.heard_ns = True, False, now.mono_ns
-    node.heartbeat_seq = 0
     node.shunned.clear()
     core.fleet.changed_shape()
     kept = _adopt(core, node, register, now, effects)

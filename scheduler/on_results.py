@@ -48,6 +48,9 @@ def on_results(core: Core, node: Node, message: Results, now: Now, effects: Effe
                 )
                 continue
             _settle(core, task, outcome, value, details, run_us, now, effects)
+        elif len(blob) != ids.ID_BYTES:
+            effects.notes.append(Note("error", "result without a task", {"node": node.name}))
+            continue
         else:
             effects.commit.ended.append(
                 AttemptEnded(

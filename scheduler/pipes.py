@@ -77,13 +77,11 @@ class Pipes:
         if not pipe.queued:
             try:
                 pipe.socket.send(frame, zmq.NOBLOCK)
-                return
             except zmq.Again:
-                pass
-        if (
-            len(pipe.queued) >= QUEUE_FRAMES_MAX
-            or pipe.queued_bytes + len(frame) > QUEUE_BYTES_MAX
-        ):
+                pass  # nobody is there yet
+            else:
+                return
+        if len(pipe.queued) >= QUEUE_FRAMES_MAX or pipe.queued_bytes + len(frame) > QUEUE_BYTES_MAX:
             self.dropped += 1
             return
         pipe.queued.append((now_ns, frame))

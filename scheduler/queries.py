@@ -169,6 +169,7 @@ def _plain(value: object) -> Any:
 
 
 def list_keys(view: View, _message: m.ListKeys, _principal: Principal, _now: Now) -> m.Page:
+    known = view.registry.keys()
     rows = [
         {
             "name": key.name,
@@ -179,7 +180,7 @@ def list_keys(view: View, _message: m.ListKeys, _principal: Principal, _now: Now
             "created_ms": key.created_ms,
             "revoked_ms": key.revoked_ms,
         }
-        for key in view.registry.keys()
+        for key in known
     ]
     return m.Page(rows, len(rows))
 

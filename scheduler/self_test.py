@@ -45,7 +45,7 @@ def check_strangers_are_refused(
             sockets += [socket, monitor]
             open_doors[monitor] = channel
             socket.connect(tcp_url(host, port))
-        _await_refusals(wire, open_doors)
+        _await_refusals(wire, open_doors, stranger.public)
     finally:
         for socket in sockets:
             socket.close(linger=0)
@@ -63,7 +63,7 @@ def _knock(
     return socket, monitor
 
 
-def _await_refusals(wire: Wire, open_doors: dict[Socket, str]) -> None:
+def _await_refusals(wire: Wire, open_doors: dict[Socket, str], stranger: str) -> None:
     """Answer handshakes ourselves until each knock was refused."""
     ends = time.monotonic() + SELF_TEST_S
     while open_doors:
@@ -72,7 +72,7 @@ def _await_refusals(wire: Wire, open_doors: dict[Socket, str]) -> None:
                 f"a random key was neither refused nor admitted on {', '.join(open_doors.values())}"
                 f" within {SELF_TEST_S:g} s: the host may be overloaded; start again"
             )
-        wire.answer_handshakes()
+        wire.answer_handshakes(expected=stranger)
         for monitor in list(open_doors):
             if not monitor.poll(_POLL_MS // len(open_doors)):
                 continue

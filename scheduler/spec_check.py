@@ -5,7 +5,14 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, create_model
+from pydantic import (
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    create_model,
+)
 
 from ..protocol import spec as wire_spec
 from ..protocol.codec import pack_document
@@ -27,15 +34,11 @@ SPECS_KNOWN_BYTES = 8 * 1024 * 1024
 _Text = Annotated[str, StringConstraints(max_length=TEXT_CHARS_MAX, pattern=r"^[^\x00]*$")]
 _Key = Annotated[str, StringConstraints(min_length=1, max_length=TEXT_CHARS_MAX)]
 _EnvKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,255}$")]
-_EnvValue = Annotated[
-    str, StringConstraints(max_length=ENV_VALUE_CHARS_MAX, pattern=r"^[^\x00]*$")
-]
+_EnvValue = Annotated[str, StringConstraints(max_length=ENV_VALUE_CHARS_MAX, pattern=r"^[^\x00]*$")]
 _Argument = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
 _Size = Annotated[int, Field(ge=0, le=BYTES_MAX)]
 _Duration = Annotated[int, Field(ge=0, le=DURATION_MS_MAX)]
-_NAME = StringConstraints(
-    max_length=wire_spec.NAME_CHARS_MAX, pattern=r"^[^\x00-\x1f\x7f]*$"
-)
+_NAME = StringConstraints(max_length=wire_spec.NAME_CHARS_MAX, pattern=r"^[^\x00-\x1f\x7f]*$")
 _TARGET = StringConstraints(max_length=512, pattern=r"^[^\s\x00]*$")
 
 # What each field of a TaskSpec may hold; a field without a line here is refused at import.
@@ -48,9 +51,7 @@ _FIELDS: dict[str, Any] = {
     "name": Annotated[str, _NAME],
     "tags": Annotated[dict[_Key, _Text], Field(max_length=wire_spec.TAGS_MAX)],
     "env": Annotated[dict[_EnvKey, _EnvValue], Field(max_length=wire_spec.ENV_MAX)],
-    "cwd": Annotated[
-        str, StringConstraints(max_length=PATH_CHARS_MAX, pattern=r"^(/[^\x00]*)?$")
-    ],
+    "cwd": Annotated[str, StringConstraints(max_length=PATH_CHARS_MAX, pattern=r"^(/[^\x00]*)?$")],
     "stdin": Annotated[bytes, Field(max_length=wire_spec.STDIN_BYTES_MAX)],
     "cpus_milli": Annotated[int, Field(ge=0, le=CPUS_MILLI_MAX)],
     "memory_bytes": _Size,
@@ -131,9 +132,7 @@ def _check_kind(spec: TaskSpec) -> None:
         module, colon, name = spec.target.partition(":")
         dotted = [*module.split("."), *name.split(".")]
         if not colon or not all(part.isidentifier() for part in dotted):
-            raise ValueError(
-                f"target: {spec.target!r} is not a function: write it module:qualname"
-            )
+            raise ValueError(f"target: {spec.target!r} is not a function: write it module:qualname")
     if spec.kind == "handler" and ":" in spec.target:
         raise ValueError(f"target: {spec.target!r} is not the name of a handler")
     if spec.backoff_longest_ms < spec.backoff_first_ms:
@@ -144,7 +143,9 @@ def _invalid(error: ValidationError, where: str) -> Invalid:
     first = error.errors(include_url=False, include_context=False)[0]
     field = where + ".".join(str(part) for part in first["loc"])
     found = repr(first["input"])[:80]
-    allowed = first["msg"].replace("Input should", "it should").replace("Extra inputs", "such fields")
+    allowed = (
+        first["msg"].replace("Input should", "it should").replace("Extra inputs", "such fields")
+    )
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "missing":
         return Invalid(f"{field}: is missing{more}", field=field)

@@ -24,6 +24,7 @@ CHANGE_OVERHEAD_BYTES = 160
 
 WORDS = tuple(state.word for state in State)
 _TERMINAL = frozenset(int(state) for state in TERMINAL)
+FAR_NS = 1 << 62
 _NS_PER_MS = 1_000_000
 _NS_PER_S = 1_000_000_000
 
@@ -95,6 +96,7 @@ class Watches:
         self._bytes = 0
         self._ready: dict[bytes, None] = {}
         self._highest = 0
+        self.next_deadline_ns = FAR_NS
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -193,6 +195,7 @@ class Watches:
             answers.append(Answer(wait.handle, self._next(known)))
         else:
             known.waiting = wait
+            self.next_deadline_ns = min(self.next_deadline_ns, wait.deadline_ns)
         return answers
 
     def due(self, now_ns: int) -> list[Answer]:
@@ -208,15 +211,21 @@ class Watches:
         return answers
 
     def expire(self, now_ns: int) -> list[Answer]:
-        """Answer polls that waited long enough and forget idle sessions; called about 1/s."""
+        """Answer polls that waited long enough and forget idle sessions.
+
+        To be called once a second, and when `next_deadline_ns` has come.
+        """
         answers = []
+        self.next_deadline_ns = FAR_NS
         idle_ns = now_ns - SESSION_IDLE_S * _NS_PER_S
         for name, session in list(self._sessions.items()):
             if session.waiting is not None and session.waiting.deadline_ns <= now_ns:
                 answers.append(Answer(session.waiting.handle, self._nothing(session)))
                 session.waiting = None
                 session.used_ns = now_ns
-            elif session.waiting is None and session.used_ns < idle_ns:
+            elif session.waiting is not None:
+                self.next_deadline_ns = min(self.next_deadline_ns, session.waiting.deadline_ns)
+            elif session.used_ns < idle_ns:
                 self._drop(name)
         while self._bytes > RINGS_BYTES_MAX:
             self._drop(max(self._sessions, key=lambda name: self._sessions[name].ring_bytes))
@@ -231,7 +240,8 @@ class Watches:
 
     def _next(self, session: Session) -> Changes:
         """Take what fits one frame from the front; it stays until a cursor confirms it."""
-        rows, size = [], 0
+        rows: list[Change] = []
+        size = 0
         for change in session.ring:
             size += _size(change)
             if rows and (size > ANSWER_BYTES_MAX or len(rows) >= ANSWER_CHANGES_MAX):

@@ -33,9 +33,9 @@ HEARTBEAT_PER_TURN = 2_048
 BYTES_PER_TURN = 64 * 1024 * 1024
 ZAP_PER_TURN = 256
 MONITOR_PER_TURN = 256
-_FAILED_EVENTS = (
-    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-)
+_FAILED_EVENTS = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+# The library cuts an oversized frame off together with its connection and does not say so.
+_WHY_ENDED = ": its peer left, or sent a frame over the limit"
 
 
 class Request(NamedTuple):
@@ -103,7 +103,6 @@ class Wire:
             (self.beacon, self._plan.beacon),
             (self.control, self._plan.control),
         ):
-            self._watch_failures(socket)
             self._door.bind(socket, port)
             if socket is not self.beacon:
                 self._poller.register(socket, zmq.POLLIN)
@@ -158,8 +157,8 @@ class Wire:
             self._take_requests(drained)
         return drained
 
-    def answer_handshakes(self) -> None:
-        """Judge the connections that wait to be let in."""
+    def answer_handshakes(self, expected: str = "") -> None:
+        """Judge the connections that wait to be let in; the refusal of `expected` is no news."""
         for _ in range(ZAP_PER_TURN):
             try:
                 frames = self._zap.recv_multipart(zmq.NOBLOCK)
@@ -170,7 +169,7 @@ class Wire:
                 self.counts["zap_malformed"] += 1
                 continue
             self._zap.send_multipart([*frames[:2], *verdict.frames])
-            if not verdict.accepted:
+            if not verdict.accepted and verdict.public_key != (expected or None):
                 self.counts["refused_keys"] += 1
                 key = verdict.public_key or "none"
                 self._on_trouble("key_refused", f"{key} {verdict.domain} {verdict.address}")
@@ -240,8 +239,13 @@ class Wire:
                 break
         drained.more = True
 
-    def _watch_failures(self, socket: Socket) -> None:
-        monitor: Socket = socket.get_monitor_socket(_FAILED_EVENTS)
+    def watch_connections(self) -> None:
+        """Hear from now on of handshakes that fail and of connections that end."""
+        for socket in (self.control, self.uplink, self.heartbeat, self.beacon):
+            self._watch_one(socket)
+
+    def _watch_one(self, socket: Socket) -> None:
+        monitor: Socket = socket.get_monitor_socket(_FAILED_EVENTS | zmq.EVENT_DISCONNECTED)
         self._monitors.append(monitor)
         self._poller.register(monitor, zmq.POLLIN)
 
@@ -251,8 +255,13 @@ class Wire:
                 event = parse_monitor_message(monitor.recv_multipart(zmq.NOBLOCK))
             except zmq.Again:
                 return
-            self.counts["handshakes_failed"] += 1
-            self._on_trouble("handshake_failed", bytes(event["endpoint"]).decode("utf-8", "replace"))
+            where = bytes(event["endpoint"]).decode("utf-8", "replace")
+            if event["event"] == zmq.EVENT_DISCONNECTED:
+                self.counts["connections_ended"] += 1
+                self._on_trouble("connection_ended", where + _WHY_ENDED)
+            else:
+                self.counts["handshakes_failed"] += 1
+                self._on_trouble("handshake_failed", where)
 
 
 def _discard_rest(socket: Socket) -> None:

@@ -25,9 +25,9 @@ def main() -> None:
         os.setsid()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    os.umask(0o077)
     os.set_inheritable(LOCK_FD, False)  # noqa: FBT003 - positional only
     locks = dict(_lock(text) for text in options.lock)
+    _close_strangers({0, 1, 2, LOCK_FD, *locks.values()})
     os.chdir(directory)
     tree.become_subreaper()
     own_cgroup = cgroup.enter(directory.name)
@@ -50,6 +50,14 @@ def _lock(text: str) -> tuple[str, int]:
     name, _, fd = text.rpartition("=")
     os.set_inheritable(int(fd), False)  # noqa: FBT003 - positional only
     return name, int(fd)
+
+
+def _close_strangers(keep: set[int]) -> None:
+    """Close descriptors that slipped through the agent: a task must not inherit them."""
+    for path in Path("/proc/self/fd").iterdir():
+        if int(path.name) not in keep:
+            with contextlib.suppress(OSError):  # the listing's own descriptor
+                os.close(int(path.name))
 
 
 def _write_identity(directory: Path, own_cgroup: str) -> None:

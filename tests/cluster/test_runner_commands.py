@@ -48,7 +48,9 @@ def test_a_command_runs_in_its_own_directory_with_the_given_environment(runner: 
 
 def test_signals_that_the_runner_ignores_work_again_in_a_command(runner: Driver) -> None:
     done = runner.run("grep -E 'Sig(Ign|Blk)' /proc/self/status")
-    assert [0, 0] == [int(line.split()[1], 16) for line in done.out_inline.decode().splitlines()]
+    # 32 and 33 belong to the C library, which lets nobody change them.
+    masks = [int(line.split()[1], 16) for line in done.out_inline.decode().splitlines()]
+    assert [0, 0] == [mask & ~(0b11 << 31) for mask in masks]
 
 
 def test_no_descriptor_of_the_runner_reaches_a_command(runner: Driver) -> None:

@@ -26,6 +26,8 @@ from remuda.scheduler.journal import Journal
 from remuda.scheduler.records import Change, Effects, Offering
 from remuda.scheduler.task import State, kind_of, policy_of
 
+from .chronicle import Chronicle
+
 SECOND_NS = 1_000_000_000
 GIB = 1 << 30
 
@@ -58,15 +60,20 @@ class SimNode:
                 self.gpus[key[0]] = tuple(gpus)
         elif isinstance(message, m.Desired):
             self.rev = message.rev
-            for key in [key for key in self.held if key not in keys]:
-                del self.held[key]
-                self.killed.append(key[0])
+            self.keep_only(set(keys))
         elif isinstance(message, m.Kill):
             self.killed += [task for task, _ in keys]
         elif isinstance(message, m.ResultAck):
             self.acked += keys
             for key in keys:
                 self.held.pop(key, None)
+
+    def keep_only(self, living: set[tuple[int, int]]) -> None:
+        """End what the scheduler does not want, except results that it must still hear."""
+        for key, (_, phase) in list(self.held.items()):
+            if key not in living and phase is not m.Phase.ENDED:
+                del self.held[key]
+                self.killed.append(key[0])
 
     def heartbeat(self) -> m.Heartbeat:
         self.seq += 1
@@ -105,7 +112,7 @@ class World:
         self.nodes: dict[str, SimNode] = {}
         self.changes: list[Change] = []
         self.replies: list[m.Message] = []
-        self.trace: list[str] = []
+        self.chronicle = Chronicle()
         self._handles = itertools.count(1)
         self._names = itertools.count(1)
         self.epochs = 0
@@ -144,6 +151,7 @@ class World:
         assert invariants.violations(self.core) == []
         if effects.commit:
             self.journal.commit(effects.commit)
+        self.chronicle.take(effects)
         self.replies += [message for _, message in effects.replies]
         self.changes += effects.changes
         for item in effects.to_nodes:

@@ -1,0 +1,187 @@
+"""The verbs that bring work: run, submit, call."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from . import screen
+from .commands import Session, command
+from .task_options import TaskOptions, arguments, array
+from .writing import counted
+
+if TYPE_CHECKING:
+    from ..client.client import Client
+    from ..client.task import Task
+
+Command = Annotated[
+    list[str], typer.Argument(metavar="COMMAND", help="The command and its arguments.")
+]
+
+
+@command(
+    "run",
+    example="remuda run -- nvidia-smi -L\n"
+    "remuda run --gpus 1 --timeout 2h python train.py --epochs 3",
+    tail=True,
+)
+def run(session: Session, options: TaskOptions, command: Command) -> int:
+    """Run a command on the cluster: its output comes here, its exit code is ours.
+
+    Ctrl-C cancels it, a second Ctrl-C leaves it running. Exit codes: its own, 128+N for a signal,
+    124 when it timed out, 125 when remuda failed.
+    """
+    from .foreground import attend
+
+    with _client(session) as client:
+        task = client.submit_command(command, **options.given())
+        return attend(session, client.link, task.key, task.id)
+
+
+@command(
+    "submit",
+    example="remuda submit --retries 3 -- python train.py\n"
+    "remuda submit --array 0-99 -- sh -c 'render $REMUDA_ARRAY_INDEX'",
+    tail=True,
+)
+def submit(
+    session: Session,
+    options: TaskOptions,
+    command: Command,
+    indices: Annotated[
+        str, typer.Option("--array", metavar="0-9", help="A batch: one task for each index.")
+    ] = "",
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for the end; its exit code is ours.")
+    ] = False,
+) -> int:
+    """Submit a command and print its id (of a batch with --array)."""
+    with _client(session) as client:
+        given = options.given()
+        if not indices:
+            task = client.submit_command(command, **given)
+            _print_task(session, client, task)
+            return _wait_for_task(client, task) if wait else 0
+        batch = client.submit_array(command, array(indices), **given)
+        if session.json:
+            screen.document({"batch": batch.id, "tasks": len(batch)})
+        else:
+            _say(session, f"submitted a batch of {counted(len(batch), 'task')} to {client.name}")
+            screen.line(batch.id)
+        sys.stdout.flush()
+        return _wait_for_batch(session, client, [each.key for each in batch]) if wait else 0
+
+
+@command(
+    "call",
+    example="remuda call math:hypot --arg :=3 --arg :=4\n"
+    "remuda call photos.repair:inpaint --vram 6GiB --arg in.png --arg radius:=3",
+)
+def call(
+    session: Session,
+    options: TaskOptions,
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="MODULE:FUNCTION, or the name of a handler.")
+    ],
+    arg: Annotated[
+        list[str] | None,
+        typer.Option(metavar="V", help="An argument: text, or NAME:=JSON, or :=JSON; repeatable."),
+    ] = None,
+) -> int:
+    """Call a Python function or a named handler on the cluster and print its result.
+
+    What it prints goes to stderr, its result to stdout. Ctrl-C cancels it.
+    """
+    from ..client import control
+    from ..client.outcome import exit_code, value_of
+    from .foreground import INTERRUPTED, LeftRunning, explain_end, interruptible, leave
+
+    positional, keywords = arguments(arg or [])
+    with _client(session) as client:
+        task = client.options(**options.given()).submit(target, *positional, **keywords)
+        try:
+            with interruptible(session, task.key) as interrupts:
+                (standing,) = control.wait_ended(client.link, [task.key])
+        except LeftRunning:
+            return leave(task.id)
+        _show_prints(standing.detail)
+        if interrupts.count:
+            return INTERRUPTED
+        if standing.state != "succeeded":
+            explain_end(standing, task.id)
+            return exit_code(standing)
+        _print_result(session, value_of(standing, task.id))
+    return 0
+
+
+def _client(session: Session) -> Client:
+    from ..client.client import Client
+
+    return Client(session.home, cluster=session.cluster, endpoint=session.endpoint)
+
+
+def _print_task(session: Session, client: Client, task: Task) -> None:
+    if session.json:
+        screen.document({"id": task.id, "number": task.number or None})
+    else:
+        number = f" as task {task.number}" if task.number else ""
+        _say(session, f"submitted to {client.name}{number}")
+        screen.line(task.id)
+    sys.stdout.flush()
+
+
+def _wait_for_task(client: Client, task: Task) -> int:
+    from ..client import control
+    from ..client.outcome import exit_code
+    from .foreground import INTERRUPTED, explain_end
+
+    try:
+        (standing,) = control.wait_ended(client.link, [task.key])
+    except KeyboardInterrupt:
+        screen.remark("stopped looking; the task goes on")
+        return INTERRUPTED
+    if standing.state != "succeeded":
+        explain_end(standing, task.id)
+    return exit_code(standing)
+
+
+def _wait_for_batch(session: Session, client: Client, keys: list[bytes]) -> int:
+    from .task_output import wait
+
+    silent = Session(quiet=True) if session.json else session
+    return wait(silent, client.link, keys, timeout_s=None)
+
+
+def _print_result(session: Session, value: object) -> None:
+    """Print a value: text as it is, None as nothing, other values as JSON where they can be."""
+    if session.json:
+        screen.document(value)
+    elif isinstance(value, str):
+        screen.line(value)
+    elif value is not None:
+        screen.line(_as_text(value))
+
+
+def _as_text(value: object) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError):
+        return repr(value)
+
+
+def _show_prints(detail: dict[str, Any]) -> None:
+    """Show on stderr what a function printed."""
+    from ..client.outcome import kept_output
+
+    for stream in ("out", "err"):
+        text = kept_output(detail, stream)
+        if text:
+            sys.stderr.write(text if text.endswith("\n") else f"{text}\n")
+
+
+def _say(session: Session, text: str) -> None:
+    if not session.quiet:
+        screen.remark(text)

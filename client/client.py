@@ -1,0 +1,133 @@
+"""What does a program hold of a cluster?"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..config.cluster import find_cluster
+from ..protocol import ids
+from ..protocol.errors import NotFound
+from . import control
+from .batch import Batch
+from .connection import REQUEST_TIMEOUT_S, Connection
+from .session import Session
+from .submitter import Submitter
+from .task import Task
+
+PAGE_ROWS_MAX = 1_000
+
+
+class Client(Submitter):
+    """A cluster, found as the command line finds it: argument, environment, files.
+
+    Safe to use from many threads, not after a fork. Leaving it neither waits nor cancels.
+    """
+
+    def __init__(
+        self,
+        home: str | os.PathLike[str] | None = None,
+        *,
+        cluster: str | None = None,
+        endpoint: str | None = None,
+        request_timeout_s: float = REQUEST_TIMEOUT_S,
+    ) -> None:
+        ref = find_cluster(
+            home=None if home is None else Path(home), cluster=cluster, endpoint=endpoint
+        )
+        self.link = Connection(ref, request_timeout_s=request_timeout_s)
+        super().__init__(Session(self.link))
+
+    @property
+    def name(self) -> str:
+        """Return the name of the cluster."""
+        return self.link.cluster
+
+    def task(self, ref: str | int) -> Task:
+        """Find a task by its id, its short number or `last`; raises NotFound."""
+        found = control.resolve(self.link, [str(ref)])
+        if len(found.tasks) != 1:
+            raise NotFound(f"{ref!r} does not name one task: use batch() or tasks()", field="ref")
+        return self._session.adopt(found.tasks)[0]
+
+    def tasks(
+        self,
+        *,
+        active: bool = False,
+        states: Sequence[str] = (),
+        owner: str = "",
+        node: str = "",
+        name: str = "",
+        tags: Mapping[str, str] | None = None,
+        limit: int = 100,
+    ) -> list[Task]:
+        """Find tasks, newest first."""
+        keys: list[bytes] = []
+        cursor = ""
+        while len(keys) < limit:
+            page = control.list_tasks(
+                self.link,
+                active=active,
+                states=states,
+                owner=owner,
+                node=node,
+                name=name,
+                tags=tags,
+                limit=min(limit - len(keys), PAGE_ROWS_MAX),
+                cursor=cursor,
+            )
+            keys += [key_of(row["id"]) for row in page.rows]
+            cursor = page.cursor
+            if not cursor:
+                break
+        return self._session.adopt(keys)
+
+    def batch(self, ref: str | int) -> Batch:
+        """Find a batch by its id or `last`; raises NotFound."""
+        found = [key for key in control.resolve(self.link, [str(ref)]).batches if key]
+        if len(found) != 1:
+            raise NotFound(f"{ref!r} does not name a batch", field="ref")
+        document = control.show_batch(self.link, found[0])
+        number = ids.from_bytes(found[0])
+        keys = [ids.to_bytes(ids.member(number, index)) for index in range(document["count"])]
+        return Batch(self._session, found[0], self._session.adopt(keys, found[0]))
+
+    def as_completed(self, tasks: Iterable[Task], timeout: float | None = None) -> Iterator[Task]:
+        """Yield tasks as they end; raises TimeoutError."""
+        done: Iterator[Any] = concurrent.futures.as_completed(tasks, timeout)
+        return done
+
+    def wait(
+        self,
+        tasks: Iterable[Task],
+        timeout: float | None = None,
+        return_when: str = concurrent.futures.ALL_COMPLETED,
+    ) -> concurrent.futures._base.DoneAndNotDoneFutures[Any]:
+        """Wait like `concurrent.futures.wait`: returns what is done and what is not."""
+        return concurrent.futures.wait(list(tasks), timeout, return_when)
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """List the nodes with their resources."""
+        return control.list_nodes(self.link)
+
+    def status(self) -> dict[str, Any]:
+        """Return the cluster's name, version, epoch and counts."""
+        return control.status(self.link)
+
+    def close(self) -> None:
+        """Hang up; tasks go on, and `task(id)` of another client finds them again."""
+        self._session.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def key_of(task_id: str | bytes) -> bytes:
+    """Return the 16 bytes of an id."""
+    return task_id if isinstance(task_id, bytes) else ids.to_bytes(ids.parse_id(task_id))

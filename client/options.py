@@ -1,0 +1,216 @@
+"""What may be said of a task, and how does it become a TaskSpec?"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..protocol import resources, spec
+from ..protocol.errors import Invalid, NotFound, ValueTooLarge
+from ..protocol.resources import MILLI
+from ..protocol.spec import TaskSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How often a task is tried again for its own errors, and after which pauses.
+
+    `backoff` is `1s..5m`: the first pause and the longest, doubling between, with full jitter.
+    """
+
+    retries: int = 3
+    backoff: str = "1s..5m"
+
+
+Fields = dict[str, Any]
+_ALIASES = {"node_labels": "labels", "node_label": "labels", "nodes": "node", "tag": "tags"}
+
+
+def to_spec(kind: spec.Kind, options: Mapping[str, object], **fields: Any) -> TaskSpec:
+    """Read options in the words of the command line or of Python; None is as if left out.
+
+    Raises TypeError for a name that is no option, Invalid for a value.
+    """
+    read: Fields = dict(fields)
+    for given, value in check_names(options).items():
+        name = _ALIASES.get(given, given)
+        if value is not None and name not in _ELSEWHERE:
+            read |= _read(name, given, value)
+    made = TaskSpec(kind, **read)
+    try:
+        resources.check_request(made.request)
+    except ValueError as error:
+        raise Invalid(str(error), field=str(error).partition(":")[0]) from error
+    return made
+
+
+def check_names(options: Mapping[str, object]) -> Mapping[str, object]:
+    """Return the options; raises TypeError for an unknown name and says the nearest known."""
+    for name in options:
+        if _ALIASES.get(name, name) not in _READERS and name not in _ELSEWHERE:
+            known = [*_READERS, *_ALIASES, *_ELSEWHERE]
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
+            raise TypeError(f"{name!r} is not an option of a task: {hint}")
+    return options
+
+
+def once_of(options: Mapping[str, object]) -> str:
+    """Return the idempotency key, or nothing."""
+    once = options.get("once") or ""
+    if not isinstance(once, str):
+        raise Invalid(f"once: found {once!r}, a key is text", field="once")
+    return once
+
+
+def _read(name: str, given: str, value: object) -> Fields:
+    try:
+        return _READERS[name](value)
+    except (ValueError, TypeError) as error:
+        said = str(error)
+        text = said if said.startswith(f"{given}:") else f"{given}: {said}"
+        raise Invalid(text, field=given) from error
+
+
+def _gpus(value: object) -> Fields:
+    number = float(_text_or_number(value, "1, 2 or a share of one card like 0.5"))
+    if number == int(number):
+        return {"gpus": int(number)}
+    if not 0 < number < 1:
+        raise ValueError(f"found {value!r}; whole cards, or a share of one between 0 and 1")
+    return {"gpu_milli": max(1, round(number * MILLI))}
+
+
+def _cpus(value: object) -> Fields:
+    return {"cpus_milli": round(float(_text_or_number(value, "a number of CPUs")) * MILLI)}
+
+
+def _sized(field: str) -> Callable[[object], Fields]:
+    return lambda value: {field: resources.parse_bytes(value)}  # type: ignore[arg-type]  # it refuses other types
+
+
+def _timed(field: str) -> Callable[[object], Fields]:
+    def read(value: object) -> Fields:
+        seconds = resources.parse_duration_s(value)  # type: ignore[arg-type]  # it refuses other types
+        return {field: round(seconds * 1000)}
+
+    return read
+
+
+def _whole(field: str, most: int) -> Callable[[object], Fields]:
+    def read(value: object) -> Fields:
+        number = int(str(value))
+        if isinstance(value, bool) or not 0 <= number <= most:
+            raise ValueError(f"found {value!r}, allowed is 0..{most}")
+        return {field: number}
+
+    return read
+
+
+def _text(field: str, chars_max: int) -> Callable[[object], Fields]:
+    def read(value: object) -> Fields:
+        text = str(value) if isinstance(value, (str, Path)) else None
+        if text is None or len(text) > chars_max:
+            raise ValueError(f"found {value!r}, allowed is text of at most {chars_max} characters")
+        return {field: text}
+
+    return read
+
+
+def _pairs(field: str, most: int) -> Callable[[object], Fields]:
+    def read(value: object) -> Fields:
+        if isinstance(value, str):
+            value = [value]
+        if not isinstance(value, Mapping) and isinstance(value, Iterable):
+            value = dict(_pair(str(item)) for item in value)
+        if not isinstance(value, Mapping) or len(value) > most:
+            raise ValueError(f"found {value!r}, allowed are at most {most} pairs of key and value")
+        return {field: {str(key): str(item) for key, item in value.items()}}
+
+    return read
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise ValueError(f"{text!r} is not KEY=VALUE")
+    return key, value
+
+
+def _nodes(value: object) -> Fields:
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, Iterable):
+        raise TypeError(f"found {value!r}, allowed are names of nodes")
+    return {"nodes": [str(name) for name in names]}
+
+
+def _retry(value: object) -> Fields:
+    if isinstance(value, Retry):
+        return _retries(value.retries) | _backoff(value.backoff)
+    return _retries(value)
+
+
+def _backoff(value: object) -> Fields:
+    first_s, longest_s = resources.parse_backoff(str(value))
+    return {
+        "backoff_first_ms": round(first_s * 1000),
+        "backoff_longest_ms": round(longest_s * 1000),
+    }
+
+
+def _stdin(value: object) -> Fields:
+    if isinstance(value, Path):
+        try:
+            with value.open("rb") as file:
+                value = file.read(spec.STDIN_BYTES_MAX + 1)
+        except FileNotFoundError as error:
+            raise NotFound(f"stdin: there is no file {error.filename}", field="stdin") from error
+        except OSError as error:
+            raise Invalid(f"stdin: {error}", field="stdin") from error
+    blob = value.encode() if isinstance(value, str) else value
+    if not isinstance(blob, bytes):
+        raise TypeError(f"found {type(value).__name__}, allowed are bytes, text or a Path")
+    if len(blob) > spec.STDIN_BYTES_MAX:
+        raise ValueTooLarge(
+            f"stdin: more than {spec.STDIN_BYTES_MAX} bytes do not travel inline: "
+            "let the command read a file",
+            field="stdin",
+        )
+    return {"stdin": blob}
+
+
+def _text_or_number(value: object, allowed: str) -> str | float:
+    if isinstance(value, (str, int, float)) and not isinstance(value, bool):
+        try:
+            float(value)
+        except ValueError as error:
+            raise ValueError(f"found {value!r}, allowed is {allowed}") from error
+        return value
+    raise ValueError(f"found {value!r}, allowed is {allowed}")
+
+
+_retries = _whole("retries", spec.RETRIES_MAX)
+_READERS: dict[str, Callable[[object], Fields]] = {
+    "vram": _sized("vram_bytes"),
+    "gpus": _gpus,
+    "gpu_type": _text("gpu_type", 256),
+    "cpus": _cpus,
+    "memory": _sized("memory_bytes"),
+    "labels": _pairs("labels", spec.TAGS_MAX),
+    "node": _nodes,
+    "priority": _whole("priority", spec.PRIORITY_MAX),
+    "timeout": _timed("timeout_ms"),
+    "grace": _timed("grace_ms"),
+    "retries": _retries,
+    "retry": _retry,
+    "backoff": _backoff,
+    "env": _pairs("env", spec.ENV_MAX),
+    "cwd": _text("cwd", 4096),
+    "stdin": _stdin,
+    "name": _text("name", spec.NAME_CHARS_MAX),
+    "tags": _pairs("tags", spec.TAGS_MAX),
+}
+_ELSEWHERE = frozenset({"once", "allow_infeasible"})  # of the submission, not of the task

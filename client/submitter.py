@@ -1,0 +1,204 @@
+"""How does work get from a user's hands to the scheduler?"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..protocol.errors import Invalid, TaskFailed, ValueTooLarge
+from ..protocol.messages import BATCH_MAX, VALUE_BYTES_MAX, Submit
+from ..protocol.spec import TaskSpec, to_document
+from ..worker import values
+from . import output
+from .batch import Batch
+from .connection import Connection
+from .functions import target_of
+from .options import check_names, once_of, to_spec
+from .outcome import CompletedTask, completed, output_cut
+from .stream import ARGS_BYTES_MAX, Stream
+from .task import Task
+
+if TYPE_CHECKING:
+    from .executor import Executor
+    from .session import Session
+
+Function = Callable[..., Any] | str
+SPECS_KNOWN_MAX = 128
+RUN_OUTPUT_BYTES_MAX = 64 * 1024 * 1024
+ITS_OWN_CODES = frozenset({"exit_code", "signal"})
+
+
+class Submitter:
+    """Submits functions, handlers and commands, all with the same options.
+
+    `submit`, `call` and `map` hand every argument to the function; ours are given to `options`.
+    """
+
+    def __init__(self, session: Session, options: Mapping[str, object] | None = None) -> None:
+        self._session = session
+        self._options = dict(check_names(options or {}))
+        self._specs: dict[object, dict[str, Any]] = {}
+
+    def options(self, **options: object) -> Submitter:
+        """Return a submitter with these options laid over ours, checked at once."""
+        merged = {**self._options, **options}
+        to_spec("function", merged)
+        return Submitter(self._session, merged)
+
+    def submit(self, function: Function, /, *args: Any, **kwargs: Any) -> Task:
+        """Submit one call; returns once it is stored durably."""
+        return self._one(self._spec_of(function), encode_call(args, kwargs), self._options)
+
+    def call(self, function: Function, /, *args: Any, **kwargs: Any) -> Any:
+        """Submit one call and wait for its value."""
+        return self.submit(function, *args, **kwargs).result()
+
+    def map(self, function: Function, /, *iterables: Iterable[Any], **kwargs: Any) -> Batch:
+        """Submit one call for each item, like `map`; returns once all are stored."""
+        if not iterables:
+            raise TypeError("map needs at least one iterable")
+        calls = (encode_call(args, kwargs) for args in zip(*iterables))  # noqa: B905 - as map does
+        return self._many(self._spec_of(function), calls, self._options)
+
+    def submit_many(
+        self, calls: Iterable[tuple[Function, Sequence[Any], Mapping[str, Any]]]
+    ) -> list[Task]:
+        """Submit calls of different functions, all or nothing: (function, args, kwargs) each."""
+        specs: dict[int, tuple[int, dict[str, Any]]] = {}
+        spec_index, encoded = [], []
+        for function, args, kwargs in calls:
+            spec = self._spec_of(function)
+            spec_index.append(specs.setdefault(id(spec), (len(specs), spec))[0])
+            encoded.append(encode_call(tuple(args), dict(kwargs)))
+        if len(encoded) > BATCH_MAX or sum(map(len, encoded)) > ARGS_BYTES_MAX:
+            raise Invalid(
+                f"submit_many takes at most {BATCH_MAX} tasks and {ARGS_BYTES_MAX} bytes "
+                "of arguments: use map for more",
+                field="calls",
+            )
+        if self._options.get("once"):
+            raise Invalid("once: a key names one task, and these are many", field="once")
+        if not encoded:
+            return []
+        message = self._message([spec for _, spec in specs.values()], spec_index, encoded)
+        return self._session.submit(message).result()
+
+    def submit_command(self, argv: Sequence[str | os.PathLike[str]], **options: object) -> Task:
+        """Submit a command, a list of words; options are laid over ours."""
+        merged = {**self._options, **options}
+        return self._one(to_document(to_spec("command", merged, argv=_argv(argv))), b"", merged)
+
+    def submit_array(
+        self, argv: Sequence[str | os.PathLike[str]], indices: Iterable[int], **options: object
+    ) -> Batch:
+        """Submit a command once for each index, which REMUDA_ARRAY_INDEX tells it."""
+        merged = {**self._options, **options}
+        made = to_spec("command", merged, argv=_argv(argv), array=True)
+        return self._many(to_document(made), (b"%d" % index for index in indices), merged)
+
+    def run(
+        self, argv: Sequence[str | os.PathLike[str]], *, check: bool = False, **options: object
+    ) -> CompletedTask:
+        """Run a command to its end, like `subprocess.run` with its output captured.
+
+        A bad exit raises TaskFailed only with `check`; what is not the command's doing always.
+        """
+        task = self.submit_command(argv, **options)
+        error = task.exception()
+        own = isinstance(error, TaskFailed) and error.task_code in ITS_OWN_CODES
+        if error is not None and (check or not own):
+            raise error
+        return _with_whole_output(self._session.connection, task)
+
+    def executor(self) -> Executor:
+        """Return a `concurrent.futures.Executor` that waits for its tasks when it is left."""
+        from .executor import Executor
+
+        return Executor(self)
+
+    def _spec_of(self, function: Function) -> dict[str, Any]:
+        known = self._specs.get(function)
+        if known is None:
+            if len(self._specs) >= SPECS_KNOWN_MAX:
+                self._specs.clear()
+            known = self._specs[function] = to_document(self._make_spec(function))
+        return known
+
+    def _make_spec(self, function: Function) -> TaskSpec:
+        found = target_of(function)
+        return to_spec(
+            found.kind,
+            self._options,
+            target=found.target,
+            source_name=found.source_name,
+            source=found.source,
+        )
+
+    def _one(self, spec: dict[str, Any], args: bytes, options: Mapping[str, object]) -> Task:
+        once = once_of(options)
+        message = self._message([spec], [0], [args], options)
+        if once:
+            message.once = [once]
+        return self._session.submit(message).result()[0]
+
+    def _many(
+        self, spec: dict[str, Any], args: Iterable[bytes], options: Mapping[str, object]
+    ) -> Batch:
+        if once_of(options):
+            raise Invalid("once: a key names one task, and these are many", field="once")
+        allow = bool(options.get("allow_infeasible"))
+        return Stream(self._session, spec, allow_infeasible=allow).submit(args)
+
+    def _message(
+        self,
+        specs: list[dict[str, Any]],
+        spec_index: list[int],
+        args: list[bytes],
+        options: Mapping[str, object] | None = None,
+    ) -> Submit:
+        allow = bool((self._options if options is None else options).get("allow_infeasible"))
+        return Submit(
+            submit_key=os.urandom(16),
+            session=self._session.key,
+            specs=specs,
+            spec_index=spec_index,
+            args=args,
+            allow_infeasible=allow,
+        )
+
+
+def _with_whole_output(link: Connection, task: Task) -> CompletedTask:
+    """Fetch what did not travel with the result."""
+    done = completed(task.standing, task.id)
+    detail = task.standing.detail
+    texts = {"out": done.stdout, "err": done.stderr}
+    for stream in texts:
+        cut = output_cut(detail, stream)
+        if cut and int(detail[f"{stream}_bytes"]) <= RUN_OUTPUT_BYTES_MAX:
+            pieces = output.follow(link, task.key, streams=(stream,))
+            texts[stream] = "".join(output.as_text(pieces))
+    return CompletedTask(task.id, done.returncode, texts["out"], texts["err"])
+
+
+def encode_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+    """Encode the arguments of a call; raises ValueTooLarge or Invalid before anything is sent."""
+    try:
+        return values.encode_call(args, kwargs, bytes_max=VALUE_BYTES_MAX)
+    except values.ValueTooLarge as error:
+        raise ValueTooLarge(f"arguments: {error}", field="args") from error
+    except values.NotEncodable as error:
+        raise Invalid(f"arguments: {error}", field="args") from error
+
+
+def _argv(argv: Sequence[str | os.PathLike[str]]) -> list[str]:
+    if isinstance(argv, (str, bytes)) or not argv:
+        raise Invalid(
+            f"argv: found {argv!r}; a command is a list of words, like ['sh', '-c', '...']",
+            field="argv",
+        )
+    words = [os.fspath(word) for word in argv]
+    for word in words:
+        if not isinstance(word, str):
+            raise Invalid(f"argv: found {word!r}, each word is text", field="argv")
+    return words

@@ -1,0 +1,238 @@
+"""The node agent in the foreground: `remuda-node`."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import os
+import platform
+import secrets
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from random import Random
+from typing import NoReturn
+
+import zmq
+
+from ..config.endpoints import read_endpoints
+from ..config.home import HOME_VARIABLE, Home, default_home, make_private_directory
+from ..config.keys import Identity, load_identity
+from ..config.load import load
+from ..config.logs import configure_logs, get_logger
+from ..config.settings import Settings
+from ..protocol.errors import Conflict, Invalid, RemudaError
+from ..protocol.resources import MILLI
+from . import capabilities, residents, runtime
+from .adoption import Adoption
+from .archive import Archive
+from .capabilities import HostFacts, Limits
+from .core import Core
+from .crew import Crew
+from .executors import Executor
+from .executors.command import CommandExecutor
+from .executors.function import FunctionExecutor
+from .executors.handler import HandlerExecutor
+from .executors.surroundings import Surroundings
+from .fetching import Fetching
+from .gpu_locks import GpuLocks
+from .hearing import Hearing
+from .leaving import Leaving
+from .loop import Loop
+from .membership import Membership
+from .probe import Probe, read_once
+from .report import Report
+from .session import Session
+from .slots import Card, Slots
+from .stage import Stage
+from .wire import Address, Wire
+
+NS_PER_S = 1_000_000_000
+INCARNATION_BYTES = 16
+CONFIG_EXIT = 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the agent, or print what this host can do; errors are one line."""
+    options = _options(argv)
+    try:
+        root = options.home or Path(os.environ.get(HOME_VARIABLE, "") or default_home(os.environ))
+        home = Home(root.expanduser().absolute())
+        loaded = load(home.root, options={"node.name": options.name}, files=options.config)
+        settings = loaded.settings
+        if options.probe:
+            return print_probe(settings, as_json=options.json)
+        name = settings.node.name or platform.node()
+        configure_logs(settings.logging, daemon=f"node {name}")
+        return serve(home, settings, name)
+    except RemudaError as error:
+        print(f"remuda-node: {error}", file=sys.stderr)  # noqa: T201 - the one line of a failure
+        return error.exit_code
+
+
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="remuda-node",
+        description="Run tasks of a remuda cluster on this host.",
+        epilog="example: remuda-node --home /var/lib/remuda --name gpu-7",
+    )
+    parser.add_argument("--home", type=Path, help="the directory of the cluster (REMUDA_HOME)")
+    parser.add_argument(
+        "--config", type=Path, action="append", default=[], help="one more configuration file"
+    )
+    parser.add_argument("--name", help="the node's name (default: the host's)")
+    parser.add_argument("--probe", action="store_true", help="print what this host can do")
+    parser.add_argument("--json", action="store_true", help="with --probe: one JSON document")
+    return parser.parse_args(argv)
+
+
+def print_probe(settings: Settings, *, as_json: bool) -> int:
+    """Print what a node on this host would offer."""
+    facts = _facts(settings, ())
+    if as_json:
+        sys.stdout.write(json.dumps(capabilities.to_plain(facts), indent=2) + "\n")
+    else:
+        sys.stdout.write(capabilities.render(facts))
+    return 0
+
+
+def serve(home: Home, settings: Settings, name: str) -> int:
+    """Be the agent of one node until a signal ends it."""
+    identity = load_identity(home.key_file(f"node-{name}"))
+    node_dir = settings.node.state_dir or home.node_dir(name)
+    make_private_directory(node_dir)
+    lock = _only_agent(node_dir)
+    make_private_directory(node_dir / "work")
+    facts = _facts(settings, (node_dir,))
+    capabilities.write_capabilities(node_dir / "capabilities.json", facts)
+    loop = build(home, settings, name, identity, node_dir, facts)
+    log = get_logger()
+    loop.adoption.run()
+    log.info(
+        "started",
+        incarnation=loop.stage.state.incarnation.hex(),
+        adopted=loop.adoption.adopted,
+        settled=loop.adoption.settled,
+        gpus=len(facts.gpus),
+        cpus=facts.cpus_milli / MILLI,
+    )
+    try:
+        loop.run()
+    finally:
+        _end(loop)
+        os.close(lock)
+    log.info("ended", counters=loop.stage.state.counters.by_name)
+    return 0
+
+
+def build(
+    home: Home, settings: Settings, name: str, identity: Identity, node_dir: Path, facts: HostFacts
+) -> Loop:
+    """Put the parts of an agent together."""
+    node = settings.node
+    cards = {gpu.uuid: Card(gpu.memory_bytes) for gpu in facts.gpus}
+    slots = Slots(facts.cpus_milli, facts.memory_bytes, cards)
+    core = Core(secrets.token_bytes(INCARNATION_BYTES), slots, max(1, facts.cpus_milli // MILLI))
+    for handler, wanted in settings.handlers.items():
+        residents.declare(core.state, handler, wanted.workers, wanted.vram_bytes or 0)
+    report = Report(facts, _limits(settings), node.labels, _version(), settings.handlers)
+    surroundings = Surroundings(name, settings, node_dir / "work", lambda: report.facts.gpus)
+    function = FunctionExecutor(surroundings)
+    executors: dict[str, Executor] = {
+        "command": CommandExecutor(surroundings),
+        "function": function,
+        "handler": HandlerExecutor(surroundings),
+    }
+    runners_dir = node_dir / "runners"
+    make_private_directory(runners_dir)
+    crew = Crew(
+        runners_dir,
+        runtime.install(node_dir / "runtime"),
+        idle_s=node.runner_idle_s,
+        runners_max=node.runners_max,
+    )
+    archive = Archive(int(settings.tasks.output_keep_s * NS_PER_S), node.output_bytes_max)
+    stage = Stage(core, crew, archive, GpuLocks(name, node.lock_dir), executors)
+    poller = zmq.Poller()
+    chance = Random(secrets.randbits(64))
+    wire = Wire(poller, identity.key, chance.randint)
+    probe = Probe(node.nvml, node.probe_deadline_s)
+    session = Session(
+        chance, int(node.reconnect_s_min * NS_PER_S), int(node.reconnect_s_max * NS_PER_S)
+    )
+    membership = Membership(
+        name, stage, wire, session, report, probe, lambda: locate(home, identity)
+    )
+    return Loop(
+        poller,
+        stage,
+        Adoption(Hearing(stage), runners_dir),
+        membership,
+        Fetching(stage, wire),
+        wire,
+        probe,
+        int(node.probe_every_s * NS_PER_S),
+        Leaving(stage),
+    )
+
+
+def locate(home: Home, identity: Identity) -> Address:
+    """Find the scheduler: where its home says that it listens now, else where we enrolled."""
+    endpoints = read_endpoints(home.endpoints_file)
+    control = endpoints.url("control") if endpoints is not None else identity.endpoint
+    if endpoints is not None and endpoints.scheduler_public != identity.scheduler_public:
+        raise Invalid(
+            "the scheduler of this home has another key than the one we trust: enrol again"
+        )
+    host = control.removeprefix("tcp://").rpartition(":")[0].strip("[]")
+    return Address(host, control, identity.scheduler_public)
+
+
+def _only_agent(node_dir: Path) -> int:
+    """Take the lock of a node's directory: two agents would fight over its runners."""
+    descriptor = os.open(node_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise Conflict(
+            f"another agent runs in {node_dir}: stop it, or use another --name"
+        ) from error
+    return descriptor
+
+
+def _facts(settings: Settings, folders: Sequence[Path]) -> HostFacts:
+    node = settings.node
+    reading = read_once(node.nvml, node.probe_deadline_s)
+    return capabilities.host_facts(reading, _limits(settings), folders)
+
+
+def _limits(settings: Settings) -> Limits:
+    node = settings.node
+    cpus_milli = None if node.cpus is None else node.cpus * MILLI
+    return Limits(cpus_milli, node.memory_bytes, node.gpus)
+
+
+def _version() -> str:
+    try:
+        return metadata.version("remuda")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _end(loop: Loop) -> None:
+    loop.probe.close()
+    loop.wire.close()
+    loop.stage.crew.close()
+    loop.stage.locks.close()
+
+
+def run() -> NoReturn:
+    """Be the process of an agent."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,152 @@
+"""How does the agent turn: hear everyone, decide, carry out, speak; one thread, one poller."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+
+import zmq
+
+from ..config.logs import get_logger
+from ..protocol import codec
+from ..protocol.errors import RemudaError
+from ..protocol.messages import Fetch
+from .adoption import Adoption
+from .fetching import Fetching
+from .leaving import Leaving, watch_signals
+from .membership import Membership
+from .probe import Probe
+from .stage import Stage
+from .wire import Wire
+
+POLL_MS_MAX = 1_000
+SEND_AGAIN_NS = 20_000_000
+EXPIRE_EVERY_NS = 5_000_000_000
+
+
+@dataclass(slots=True)
+class Loop:
+    """The shell of one agent."""
+
+    poller: zmq.Poller
+    stage: Stage
+    adoption: Adoption
+    membership: Membership
+    fetching: Fetching
+    wire: Wire
+    probe: Probe
+    probe_every_ns: int
+    leaving: Leaving
+    _probe_at: int = 0
+    _expire_at: int = 0
+    _send_at: int = 0
+
+    def run(self) -> None:
+        """Turn until a signal asks for an end and what is owed was sent, or its time is over."""
+        wake = watch_signals(self.leaving.wishes)
+        self.poller.register(wake, zmq.POLLIN)
+        self.poller.register(self.stage.crew.fileno(), zmq.POLLIN)
+        self.poller.register(self.probe.fileno(), zmq.POLLIN)
+        while not self._is_over():
+            ready = {source for source, _ in self.poller.poll(self._timeout_ms())}
+            woke = time.monotonic_ns()
+            if wake in ready:
+                os.read(wake, 512)
+            self.turn(woke)
+            self.membership.loop_lag_ns = max(
+                self.membership.loop_lag_ns, time.monotonic_ns() - woke
+            )
+
+    def turn(self, now: int) -> None:
+        """Do one turn."""
+        self._hear(now)
+        crew, core = self.stage.crew, self.stage.core
+        crew.flush()
+        self.stage.carry_out(core.turn(now), now)
+        crew.attach_due(now)
+        crew.flush()
+        self._speak(now)
+        self._keep_house(now)
+
+    def _hear(self, now: int) -> None:
+        for frame in self.wire.receive("dispatch"):
+            self._on_dispatch(frame, now)
+        self.membership.on_beacons(now)
+        self.membership.on_control(now)
+        self.membership.on_monitors(now)
+        self.adoption.listen(now)
+        reading = self.probe.on_readable()
+        if reading is not None:
+            self.membership.report.see(reading, self.stage.core)
+
+    def _on_dispatch(self, payload: bytes, now: int) -> None:
+        counters = self.stage.state.counters
+        try:
+            epoch, message = codec.decode(payload)
+        except RemudaError as error:
+            counters.add("garbage")
+            if self.membership.logs.should_log(("garbage", type(error).__name__)) is not None:
+                get_logger().warning("a frame on dispatch cannot be read", why=str(error))
+            return
+        if not self.membership.session.on_heard(epoch, now):
+            counters.add("old_epoch")
+        elif isinstance(message, Fetch):
+            self.fetching.on_fetch(message)
+        else:
+            self.stage.core.on_message(message)
+
+    def _speak(self, now: int) -> None:
+        membership = self.membership
+        membership.knock_if_due(now)
+        if not membership.is_inside:
+            return
+        epoch, core = membership.session.epoch, self.stage.core
+        if now >= self._send_at:
+            for message in core.messages(now):
+                # What is lost here is said again: offers are repeated, heartbeats show phases.
+                if not self.wire.send("uplink", codec.encode(message, epoch)):
+                    core.state.counters.add("unsent")
+            self._send_results(now, epoch)
+        self.fetching.answer(epoch)
+        membership.beat_if_due(now)
+
+    def _send_results(self, now: int, epoch: int) -> None:
+        outbox = self.stage.state.outbox
+        while (batch := outbox.take(now)) is not None:
+            message, keys = batch
+            if not self.wire.send("uplink", codec.encode(message, epoch)):
+                outbox.defer(keys)
+                self._send_at = now + SEND_AGAIN_NS
+                return
+
+    def _keep_house(self, now: int) -> None:
+        if now >= self._probe_at:
+            self._probe_at = now + self.probe_every_ns
+            self.probe.request(now)
+        if now >= self._expire_at:
+            self._expire_at = now + EXPIRE_EVERY_NS
+            self.stage.archive.expire(now)
+
+    def _timeout_ms(self) -> int:
+        now = time.monotonic_ns()
+        state = self.stage.state
+        if state.effects or self.stage.crew.gone:
+            return 0
+        due = [self.membership.deadline(), self._probe_at]
+        if self.membership.is_inside:
+            has_words = state.fresh or state.rejected or state.started
+            if has_words or state.outbox.has_unsent:
+                due.append(self._send_at)
+            due.append(self.stage.core.speech_deadline() or due[0])
+        if self.fetching.waiting:
+            due.append(now + SEND_AGAIN_NS)
+        deadlines = (self.stage.core.deadline(), self.stage.crew.deadline(), self.leaving.deadline)
+        for deadline in deadlines:
+            if deadline is not None:
+                due.append(deadline)
+        return max(0, min(POLL_MS_MAX, -((now - min(due)) // 1_000_000)))
+
+    def _is_over(self) -> bool:
+        now = time.monotonic_ns()
+        return self.leaving.is_over(now, is_inside=self.membership.is_inside)

@@ -1,0 +1,171 @@
+"""How does the node get in with its scheduler and stay in: REGISTER, beacons, heartbeats?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ..config.log_once import LogOnce
+from ..config.logs import get_logger
+from ..protocol import codec
+from ..protocol.errors import RemudaError
+from ..protocol.messages import Beacon, Failure, Heartbeat, Register, Registered
+from .core import Core
+from .probe import Probe
+from .report import Report, probe_age_ms
+from .session import Session, Standing
+from .stage import Stage
+from .wire import Address, Wire
+
+HEARTBEAT_NS = 2_000_000_000
+# A subscription takes a moment to arrive: the first heartbeats after joining come quickly.
+EARLY_NS = (0, 150_000_000, 500_000_000)
+
+
+@dataclass(slots=True)
+class Membership:
+    """Register, obey the newest scheduler, beat."""
+
+    name: str
+    stage: Stage
+    wire: Wire
+    session: Session
+    report: Report
+    probe: Probe
+    locate: Callable[[], Address]
+    logs: LogOnce = field(default_factory=LogOnce)
+    address: Address | None = None
+    heartbeat_ns: int = HEARTBEAT_NS
+    loop_lag_ns: int = 0
+    _seq: int = 0
+    _beats: list[int] = field(default_factory=list)
+
+    @property
+    def core(self) -> Core:
+        return self.stage.core
+
+    @property
+    def is_inside(self) -> bool:
+        return self.session.standing is Standing.INSIDE
+
+    def knock_if_due(self, now: int) -> None:
+        """Send REGISTER when it is time."""
+        if not self.session.is_due(now):
+            return
+        try:
+            self.address = self.locate()
+        except (RemudaError, OSError) as error:
+            self._complain("scheduler not found", str(error))
+            self.session.on_failure(now)
+            return
+        held = self.core.held()
+        register = Register(
+            name=self.name,
+            incarnation=self.core.state.incarnation,
+            boot_id=self.report.facts.boot_id,
+            protocol_min=codec.VERSION,
+            protocol_max=codec.VERSION,
+            capabilities=self.report.statement(self.core, self.stage.notes),
+            tasks=held.tasks,
+            attempts=held.attempts,
+            tokens=held.tokens,
+            phases=held.phases,
+        )
+        self.wire.knock(self.address, codec.encode(register, self.session.epoch))
+        self.session.on_sent(now)
+
+    def on_control(self, now: int) -> None:
+        """Take in the answer to REGISTER."""
+        payload = self.wire.reply()
+        if payload is None:
+            return
+        try:
+            frame = codec.decode(payload)
+        except RemudaError as error:
+            self._complain("the answer to REGISTER cannot be read", str(error))
+            self.session.on_failure(now)
+            return
+        message = frame.message
+        if isinstance(message, Registered) and self.address is not None:
+            self._welcome(self.address, message, frame.epoch, now)
+            return
+        reason, wait_ms = f"a {type(message).__name__} came", 0
+        if isinstance(message, Failure):
+            reason, wait_ms = message.message, message.retry_after_ms
+        self._complain("the scheduler did not let us in", reason)
+        self.session.on_failure(now, wait_ms)
+
+    def _welcome(self, address: Address, message: Registered, epoch: int, now: int) -> None:
+        if not self.session.on_registered(epoch, message.lease_ms, now):
+            self.core.state.counters.add("old_epoch")
+            self.session.on_failure(now)
+            return
+        self.wire.join(address, message)
+        self.core.on_registered(message)
+        self.heartbeat_ns = max(100, message.heartbeat_ms) * 1_000_000
+        self._beats = sorted(now + early for early in EARLY_NS)
+        self.report.forget()
+        held = len(self.core.state.attempts)
+        get_logger().info("registered", epoch=epoch, scheduler=address.control, held=held)
+
+    def on_beacons(self, now: int) -> None:
+        """Notice a scheduler that started anew."""
+        for payload in self.wire.receive("beacon"):
+            try:
+                epoch, message = codec.decode(payload)
+            except RemudaError:
+                self.core.state.counters.add("garbage")
+                continue
+            if not isinstance(message, Beacon):
+                self.core.state.counters.add("unexpected_message")
+            elif not self.session.on_beacon(epoch, message.admission_window_ms, now):
+                self.core.state.counters.add("old_epoch")
+
+    def on_monitors(self, now: int) -> None:
+        """Begin anew when a connection was refused: the library would not try again."""
+        self.wire.listen_to_monitors()
+        if not self.wire.refused:
+            return
+        channel, self.wire.refused = self.wire.refused, ""
+        self._complain("our key was refused", channel)
+        self.wire.hang_up_all()
+        self.session.on_refused(now)
+
+    def beat_if_due(self, now: int) -> None:
+        """Say what we hold, and how we are."""
+        if not self.is_inside or not self._beats or now < self._beats[0]:
+            return
+        while self._beats and self._beats[0] <= now:
+            self._beats.pop(0)
+        if not self._beats:
+            self._beats.append(now + self.heartbeat_ns)
+        held = self.core.held()
+        self._seq += 1
+        heartbeat = Heartbeat(
+            incarnation=self.core.state.incarnation,
+            seq=self._seq,
+            rev=self.core.state.rev,
+            tasks=held.tasks,
+            attempts=held.attempts,
+            phases=held.phases,
+            gpu_free=self.report.gpu_free(),
+            probe_age_ms=probe_age_ms(self.probe, now),
+            loop_lag_ms=self.loop_lag_ns // 1_000_000,
+            capabilities=self.report.capabilities_due(self.core, self.stage.notes),
+        )
+        self.loop_lag_ns = 0
+        self.wire.send("heartbeat", codec.encode(heartbeat, self.session.epoch))
+
+    def beat_soon(self, now: int) -> None:
+        """Beat at the next turn: something about us changed."""
+        self._beats.insert(0, now)
+
+    def deadline(self) -> int:
+        """Say when there is something to do without an event."""
+        due = self.session.deadline()
+        return min(due, self._beats[0]) if self._beats and self.is_inside else due
+
+    def _complain(self, what: str, why: str) -> None:
+        silenced = self.logs.should_log((what, why))
+        if silenced is not None:
+            get_logger().warning(what, why=why, silenced=silenced)

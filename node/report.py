@@ -1,0 +1,100 @@
+"""What does the node say about itself: capabilities, free memory, notes?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..config.settings_node import HandlerSettings
+from ..protocol import capabilities as wire
+from . import residents
+from .capabilities import HostFacts, Limits, capabilities, limited_gpus
+from .core import Core
+from .gpu import Reading
+from .probe import Probe
+
+FULL_EVERY = 15
+AGE_UNKNOWN_MS = (1 << 31) - 1
+NOTES_MAX = 64
+
+
+@dataclass(slots=True)
+class Report:
+    """Keep the statement of a node; `capabilities_due` returns it when it is new or due."""
+
+    facts: HostFacts
+    limits: Limits
+    labels: Mapping[str, str]
+    version: str
+    handlers: Mapping[str, HandlerSettings]
+    _last: dict[str, Any] = field(default_factory=dict)
+    _since: int = 0
+
+    def see(self, reading: Reading, core: Core) -> None:
+        """Take in a new reading: cards that vanished take no more work."""
+        if reading.reason and self.facts.gpus:
+            core.state.slots.vanished = frozenset(core.state.slots.cards)
+            self.facts = replace(self.facts, gpus=(), gpus_reason=reading.reason)
+            return
+        gpus = limited_gpus(reading.gpus, self.limits)
+        self.facts = replace(
+            self.facts, gpus=gpus, driver=reading.driver, gpus_reason=reading.reason
+        )
+        core.state.slots.see({gpu.uuid: gpu.memory_bytes for gpu in gpus})
+
+    def statement(self, core: Core, notes: Mapping[str, str]) -> dict[str, Any]:
+        """Return the node's capabilities as they are now."""
+        found = capabilities(self.facts, self._handlers(core), self.labels, self.version)
+        extra = [notes[uuid] for uuid in sorted(notes)][:NOTES_MAX]
+        return wire.to_document(replace(found, notes=[*found.notes, *extra]))
+
+    def capabilities_due(self, core: Core, notes: Mapping[str, str]) -> dict[str, Any]:
+        """Return the capabilities for a heartbeat: empty unless new, or every 15th time."""
+        statement = self.statement(core, notes)
+        stable = _without_measures(statement)
+        self._since += 1
+        if stable == self._last and self._since < FULL_EVERY:
+            return {}
+        self._last, self._since = stable, 0
+        return statement
+
+    def forget(self) -> None:
+        """Say everything again at the next heartbeat."""
+        self._last = {}
+
+    def gpu_free(self) -> dict[str, int]:
+        """Return the measured free memory of each card."""
+        return {gpu.uuid: gpu.memory_free_bytes for gpu in self.facts.gpus}
+
+    def _handlers(self, core: Core) -> list[wire.Handler]:
+        found = []
+        for name, settings in self.handlers.items():
+            workers = core.state.residents.get(name, [])
+            word, error = residents.summary(workers)
+            ready = [one for one in workers if one.state is residents.ResidentState.READY]
+            found.append(
+                wire.Handler(
+                    name=name,
+                    models=list(settings.models),
+                    workers=max(1, len(ready)),
+                    vram_bytes=settings.vram_bytes or 0,
+                    state=word,
+                    error=error,
+                    gpu_uuids=[one.gpu_uuid for one in workers if one.gpu_uuid],
+                )
+            )
+        return found
+
+
+def _without_measures(statement: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what changes all the time and is in every heartbeat anyway."""
+    gpus = [{**gpu, "free_bytes": 0} for gpu in statement["gpus"]]
+    return {**statement, "gpus": gpus}
+
+
+def probe_age_ms(probe: Probe, now: int) -> int:
+    """Return how old the last good reading is."""
+    age_s = probe.age_s(now)
+    return AGE_UNKNOWN_MS if math.isinf(age_s) else min(AGE_UNKNOWN_MS, int(age_s * 1000))

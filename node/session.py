@@ -1,0 +1,103 @@
+"""When does the node knock at its scheduler's door, and which scheduler does it obey?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from random import Random
+
+REPLY_NS = 5_000_000_000
+SILENCE_NS = 20_000_000_000  # without a word from the scheduler, at the least
+
+
+class Standing(Enum):
+    """How the node stands with its scheduler."""
+
+    OUTSIDE = "outside"
+    KNOCKING = "knocking"
+    INSIDE = "inside"
+
+
+@dataclass(slots=True)
+class Session:
+    """Decide when to register; pure: time is handed in, chance comes from `random`.
+
+    `epoch` is the highest one seen on an authenticated channel.
+    """
+
+    random: Random
+    delay_ns_min: int
+    delay_ns_max: int
+    standing: Standing = Standing.OUTSIDE
+    epoch: int = 0
+    heard_at: int = 0
+    silence_ns: int = SILENCE_NS
+    failures: int = 0
+    due_at: int = 0
+
+    def is_due(self, now: int) -> bool:
+        """Tell whether to send REGISTER now; a reply that does not come is a failure."""
+        if self.standing is Standing.INSIDE:
+            if now - self.heard_at < self.silence_ns:
+                return False
+            self._knock_again(now)
+        if now < self.due_at:
+            return False
+        if self.standing is Standing.KNOCKING:
+            self.on_failure(now)
+            return False
+        return True
+
+    def on_sent(self, now: int) -> None:
+        """Take in that REGISTER went out."""
+        self.standing = Standing.KNOCKING
+        self.due_at = now + REPLY_NS
+
+    def on_registered(self, epoch: int, lease_ms: int, now: int) -> bool:
+        """Take in the welcome; False when it comes from the past."""
+        if epoch < self.epoch:
+            return False
+        self.epoch = epoch
+        self.standing = Standing.INSIDE
+        self.failures = 0
+        self.heard_at = now
+        self.silence_ns = max(SILENCE_NS, lease_ms * 1_000_000)
+        return True
+
+    def on_failure(self, now: int, retry_after_ms: int = 0) -> None:
+        """Try again later, and later still the next time."""
+        self.standing = Standing.OUTSIDE
+        longest = min(self.delay_ns_max, self.delay_ns_min << min(self.failures, 16))
+        self.failures += 1
+        delay = self.delay_ns_min + int(self.random.random() * longest)
+        self.due_at = now + max(delay, retry_after_ms * 1_000_000)
+
+    def on_heard(self, epoch: int, now: int) -> bool:
+        """Tell whether to obey a message of the scheduler."""
+        if epoch < self.epoch:
+            return False
+        self.heard_at = now
+        return True
+
+    def on_beacon(self, epoch: int, window_ms: int, now: int) -> bool:
+        """Register again, at a random moment of the window, with a scheduler that started anew."""
+        if epoch < self.epoch:
+            return False
+        self.heard_at = now
+        if epoch > self.epoch:
+            self.epoch = epoch
+            self.standing = Standing.OUTSIDE
+            self.due_at = now + int(self.random.random() * max(0, window_ms) * 1_000_000)
+        return True
+
+    def on_refused(self, now: int) -> None:
+        """Take in that a connection was refused: everything begins anew, later."""
+        self.on_failure(now)
+
+    def deadline(self) -> int:
+        """Say when `is_due` is to be asked again."""
+        return self.heard_at + self.silence_ns if self.standing is Standing.INSIDE else self.due_at
+
+    def _knock_again(self, now: int) -> None:
+        self.standing = Standing.OUTSIDE
+        self.due_at = now

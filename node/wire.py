@@ -1,0 +1,180 @@
+"""What goes in and out of the node's sockets: CURVE clients of one scheduler, never blocking."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from ..config.endpoints import tcp_url
+from ..config.keys import KeyPair
+from ..protocol.codec import FRAME_BYTES_MAX
+from ..protocol.messages import Registered
+
+OVERSIZE_MARGIN_BYTES = 256 * 1024
+HWM = 1_000
+FRAMES_PER_TURN = 64
+HANDSHAKE_MS = 3_000
+ZMTP_HEARTBEAT_MS = 2_000
+ZMTP_SILENCE_MS = 6_000
+RECONNECT_MS = (100, 500)
+RECONNECT_MS_MAX = 30_000
+CORRELATION_BYTES = 8
+_WATCHED = (
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+)
+
+Socket = zmq.Socket[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the scheduler's control port is, and the key it must have."""
+
+    host: str
+    control: str
+    scheduler_public: str
+
+
+class Wire:
+    """The sockets of one agent; `refused` is set when a key was not let in."""
+
+    def __init__(self, poller: zmq.Poller, key: KeyPair, jitter: Callable[[int, int], int]) -> None:
+        self._context: zmq.Context[Socket] = zmq.Context()
+        self._poller = poller
+        self._key = key
+        self._jitter = jitter
+        self._open: dict[str, Socket] = {}
+        self._monitors: dict[str, Socket] = {}
+        self._correlation = b""
+        self.refused = ""
+        self.sends_failed = 0
+
+    def knock(self, address: Address, frame: bytes) -> None:
+        """Send REGISTER on a fresh control connection, so that no stale one is ever answered."""
+        self._correlation = os.urandom(CORRELATION_BYTES)
+        control = self._dial("control", zmq.DEALER, address, address.control, watch=True)
+        control.send_multipart([self._correlation, b"", frame])
+        self._poller.register(control, zmq.POLLIN)
+
+    def reply(self) -> bytes | None:
+        """Return the answer to the last knock, if it is there; the connection then ends."""
+        control = self._open.get("control")
+        while control is not None:
+            try:
+                parts = control.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return None
+            if len(parts) == 3 and parts[0] == self._correlation and not parts[1]:
+                self.hang_up("control")
+                return parts[2]
+        return None
+
+    def join(self, address: Address, welcome: Registered) -> None:
+        """Open the channels that a welcome names, anew each time: nothing stale comes through."""
+        channels = (
+            ("dispatch", zmq.PULL, welcome.dispatch_port, True),
+            ("uplink", zmq.PUSH, welcome.uplink_port, True),
+            ("output", zmq.PUSH, welcome.uplink_port, False),
+            ("heartbeat", zmq.PUB, welcome.heartbeat_port, False),
+            ("beacon", zmq.SUB, welcome.beacon_port, False),
+        )
+        for name, kind, port, watch in channels:
+            socket = self._dial(name, kind, address, tcp_url(address.host, port), watch=watch)
+            if kind in (zmq.PULL, zmq.SUB):
+                self._poller.register(socket, zmq.POLLIN)
+
+    def receive(self, channel: str) -> Iterable[bytes]:
+        """Return frames of a channel, a bounded number at a time."""
+        socket = self._open.get(channel)
+        for _ in range(FRAMES_PER_TURN):
+            if socket is None or socket.closed:
+                return
+            try:
+                yield socket.recv_multipart(zmq.NOBLOCK)[-1]
+            except zmq.Again:
+                return
+
+    def send(self, channel: str, frame: bytes) -> bool:
+        """Send without blocking; False when it did not go."""
+        socket = self._open.get(channel)
+        if socket is None:
+            return False
+        try:
+            socket.send(frame, zmq.NOBLOCK)
+        except zmq.Again:
+            self.sends_failed += 1
+            return False
+        return True
+
+    def listen_to_monitors(self) -> None:
+        """Take in what the library says about handshakes: a refused key never tries again."""
+        for name, monitor in list(self._monitors.items()):
+            while name in self._monitors:
+                try:
+                    parts = monitor.recv_multipart(zmq.NOBLOCK)
+                except zmq.Again:
+                    break
+                event = parse_monitor_message(parts)
+                if event["event"] == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+                    self.refused = name
+
+    def hang_up(self, channel: str) -> None:
+        """Close one channel and whatever waits in it."""
+        socket = self._open.pop(channel, None)
+        monitor = self._monitors.pop(channel, None)
+        if socket is None:
+            return
+        if monitor is not None:
+            self._poller.unregister(monitor)
+            socket.disable_monitor()
+            monitor.close(linger=0)
+        if socket in self._poller:
+            self._poller.unregister(socket)
+        socket.close(linger=0)
+
+    def hang_up_all(self) -> None:
+        for channel in list(self._open):
+            self.hang_up(channel)
+
+    def close(self) -> None:
+        self.hang_up_all()
+        self._context.destroy(linger=0)
+
+    def _dial(
+        self, name: str, kind: int, address: Address, endpoint: str, *, watch: bool
+    ) -> Socket:
+        self.hang_up(name)
+        socket: Socket = self._context.socket(kind)
+        for option, value in (
+            (zmq.LINGER, 0),
+            (zmq.CURVE_PUBLICKEY, self._key.public.encode()),
+            (zmq.CURVE_SECRETKEY, self._key.secret.encode()),
+            (zmq.CURVE_SERVERKEY, address.scheduler_public.encode()),
+            (zmq.RECONNECT_IVL, self._jitter(*RECONNECT_MS)),
+            (zmq.RECONNECT_IVL_MAX, RECONNECT_MS_MAX),
+            (zmq.HANDSHAKE_IVL, HANDSHAKE_MS),
+            (zmq.HEARTBEAT_IVL, ZMTP_HEARTBEAT_MS),
+            (zmq.HEARTBEAT_TIMEOUT, ZMTP_SILENCE_MS),
+            (zmq.MAXMSGSIZE, FRAME_BYTES_MAX + OVERSIZE_MARGIN_BYTES),
+            (zmq.SNDHWM, HWM),
+            (zmq.RCVHWM, HWM),
+            (zmq.IPV6, int(":" in address.host)),
+        ):
+            socket.setsockopt(option, value)
+        if kind == zmq.PUSH:
+            socket.setsockopt(zmq.IMMEDIATE, 1)
+        if kind == zmq.SUB:
+            socket.setsockopt(zmq.SUBSCRIBE, b"")
+        if watch:
+            monitor = socket.get_monitor_socket(_WATCHED)
+            self._monitors[name] = monitor
+            self._poller.register(monitor, zmq.POLLIN)
+        socket.connect(endpoint)
+        self._open[name] = socket
+        return socket

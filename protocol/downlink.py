@@ -1,0 +1,109 @@
+"""What the scheduler says to nodes: what to run, what to stop, what may live."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .message import Message
+
+
+@dataclass(slots=True)
+class Registered(Message):
+    """Welcome: where to connect, the timers, and which of the held attempts may live."""
+
+    TYPE = 96
+    COLUMNS = ("tasks", "attempts")
+    name: str
+    rev: int
+    dispatch_port: int
+    uplink_port: int
+    heartbeat_port: int
+    beacon_port: int
+    heartbeat_ms: int
+    lease_ms: int
+    tasks: list[bytes]
+    attempts: list[int]
+
+
+@dataclass(slots=True)
+class Offer(Message):
+    """Attempts granted to the node, with what they need.
+
+    Each names one of `specs` (encoded TaskSpec documents) with its owner; `gpus` lists the UUIDs
+    granted; `batches` holds the batch id or nothing; `prefetched` ones wait in the node's own
+    queue for a free slot.
+    """
+
+    TYPE = 97
+    COLUMNS = ("spec_index", "tasks", "attempts", "tokens", "args", "gpus", "batches", "prefetched")
+    incarnation: bytes
+    rev: int
+    specs: list[bytes]
+    owners: list[str]
+    spec_index: list[int]
+    tasks: list[bytes]
+    attempts: list[int]
+    tokens: list[bytes]
+    args: list[bytes]
+    gpus: list[list[str]]
+    batches: list[bytes]
+    prefetched: list[bool]
+
+
+@dataclass(slots=True)
+class Kill(Message):
+    """Stop attempts by name; `grace_ms` < 0 takes the task's own grace. Idempotent."""
+
+    TYPE = 98
+    COLUMNS = ("tasks", "attempts", "grace_ms", "reasons")
+    incarnation: bytes
+    tasks: list[bytes]
+    attempts: list[int]
+    grace_ms: list[int]
+    reasons: list[str]
+
+
+@dataclass(slots=True)
+class Desired(Message):
+    """What may live, renewing its lease: anything offered before `rev` and not listed must end."""
+
+    TYPE = 99
+    COLUMNS = ("tasks", "attempts")
+    incarnation: bytes
+    rev: int
+    lease_ms: int
+    tasks: list[bytes]
+    attempts: list[int]
+
+
+@dataclass(slots=True)
+class ResultAck(Message):
+    TYPE = 100
+    COLUMNS = ("tasks", "attempts")
+    incarnation: bytes
+    tasks: list[bytes]
+    attempts: list[int]
+
+
+@dataclass(slots=True)
+class Fetch(Message):
+    """Ask for output from `offset`; the answer is one Output on the uplink."""
+
+    TYPE = 101
+    incarnation: bytes
+    request: int
+    task: bytes
+    attempt: int
+    stream: str
+    offset: int
+    bytes_max: int
+
+
+@dataclass(slots=True)
+class Beacon(Message):
+    """The scheduler lives in this epoch; nodes that know a lower one register again."""
+
+    TYPE = 102
+    cluster: str
+    config_rev: int
+    admission_window_ms: int

@@ -1,0 +1,47 @@
+"""What every message is: a slotted dataclass with a number, and the limits that all obey.
+
+Bodies travel as arrays in field order. Ids are 16 bytes. Fields named in `COLUMNS` are parallel
+lists of one length. A `dict` field is a document: bounded in depth and counts by the codec, its
+content checked by whoever reads it. The sender is its CURVE key and never a field.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import ClassVar
+
+BATCH_MAX = 10_000
+MAP_FRAME_TASKS = 1_000
+VALUE_BYTES_MAX = 64 * 1024
+SOURCE_BYTES_MAX = 64 * 1024
+OUTPUT_KEPT_BYTES = 64 * 1024
+OUTPUT_CHUNK_BYTES = 256 * 1024
+
+
+class Message:
+    """The root of all messages; `TYPE` is the number on the wire."""
+
+    __slots__ = ()
+    TYPE: ClassVar[int]
+    COLUMNS: ClassVar[tuple[str, ...]] = ()
+
+
+class Phase(IntEnum):
+    """Where an attempt is on its node."""
+
+    QUEUED = 0
+    RUNNING = 1
+    ENDED = 2
+
+
+class Outcome(IntEnum):
+    """How an attempt ended.
+
+    KILLED: stopped on the scheduler's word, the tree proven gone. RETURNED: never started, or
+    taken back; nothing is charged.
+    """
+
+    SUCCEEDED = 0
+    FAILED = 1
+    KILLED = 2
+    RETURNED = 3

@@ -1,0 +1,174 @@
+"""What clients ask of the scheduler, on the control channel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .message import OUTPUT_CHUNK_BYTES, Message
+
+
+@dataclass(slots=True)
+class Submit(Message):
+    """Store tasks: each names one of `specs` and brings its own argument.
+
+    `submit_key` (16 random bytes) makes a resent frame answered, not repeated. `batch_key` (empty
+    or 16 random bytes) puts the tasks into one batch, as members from `offset` on; frames of one
+    batch may arrive in any order. `args` holds an encoded (args, kwargs) for functions and
+    handlers, and the array index in ASCII (or nothing) for commands. `once` is empty or holds one
+    idempotency key (or "") per task. `session` is the WATCH session that wants to hear of them.
+    """
+
+    TYPE = 1
+    COLUMNS = ("spec_index", "args")
+    submit_key: bytes
+    session: bytes
+    specs: list[dict]  # type: ignore[type-arg]  # documents: spec.TaskSpec
+    spec_index: list[int]
+    args: list[bytes]
+    batch_key: bytes = b""
+    offset: int = 0
+    once: list[str] = field(default_factory=list)
+    allow_infeasible: bool = False
+
+
+@dataclass(slots=True)
+class Cancel(Message):
+    """Cancel tasks and whole batches; `grace_ms` < 0 takes the task's own grace."""
+
+    TYPE = 2
+    tasks: list[bytes]
+    batches: list[bytes]
+    grace_ms: int = -1
+
+
+@dataclass(slots=True)
+class Retry(Message):
+    """Submit copies of ended tasks under new ids; with `failed_only` skip the successful ones."""
+
+    TYPE = 3
+    submit_key: bytes
+    session: bytes
+    tasks: list[bytes]
+    batches: list[bytes]
+    failed_only: bool = False
+    changes: dict = field(default_factory=dict)  # type: ignore[type-arg]  # a partial TaskSpec
+
+
+@dataclass(slots=True)
+class Watch(Message):
+    """Ask for changes after the cursor; the answer waits up to `wait_ms` for the first one."""
+
+    TYPE = 4
+    session: bytes
+    epoch: int
+    seq: int
+    wait_ms: int
+
+
+@dataclass(slots=True)
+class States(Message):
+    """Ask where tasks stand, with results where they ended; `session` also watches them."""
+
+    TYPE = 5
+    tasks: list[bytes]
+    session: bytes = b""
+
+
+@dataclass(slots=True)
+class Resolve(Message):
+    """Turn what a user typed (`last`, short numbers, ids, batches, ranges) into ids."""
+
+    TYPE = 6
+    refs: list[str]
+
+
+@dataclass(slots=True)
+class ListTasks(Message):
+    """List tasks, newest first.
+
+    `filters` may hold `active`: bool, `states`: [str], `owner`, `node`, `name`: str, `batch`: id
+    bytes, `tags`: {key: value}. `cursor` is what the last page returned.
+    """
+
+    TYPE = 7
+    filters: dict  # type: ignore[type-arg]
+    limit: int = 100
+    cursor: str = ""
+
+
+@dataclass(slots=True)
+class ShowTask(Message):
+    """Ask for all that is known of one task, every attempt included."""
+
+    TYPE = 8
+    task: bytes
+
+
+@dataclass(slots=True)
+class Explain(Message):
+    """Ask why a task is where it is."""
+
+    TYPE = 9
+    task: bytes
+
+
+@dataclass(slots=True)
+class Logs(Message):
+    """Ask for output of an attempt (0: the newest) from `offset`; streams are `out` and `err`."""
+
+    TYPE = 10
+    task: bytes
+    attempt: int
+    stream: str
+    offset: int
+    bytes_max: int = OUTPUT_CHUNK_BYTES
+
+
+@dataclass(slots=True)
+class ListNodes(Message):
+    TYPE = 11
+    name: str = ""
+
+
+@dataclass(slots=True)
+class Status(Message):
+    """Ask for the cluster's name, version, epoch, counts per state and nodes."""
+
+    TYPE = 12
+
+
+@dataclass(slots=True)
+class ShowConfig(Message):
+    """Ask for the scheduler's settings with their origins; `key` narrows to one."""
+
+    TYPE = 13
+    key: str = ""
+
+
+@dataclass(slots=True)
+class ListKeys(Message):
+    TYPE = 14
+
+
+@dataclass(slots=True)
+class AllowKey(Message):
+    """Admit a public key (Z85, 40 characters) under a name and a role."""
+
+    TYPE = 15
+    name: str
+    role: str
+    public_key: str
+
+
+@dataclass(slots=True)
+class RevokeKey(Message):
+    """Withdraw a key by name; effective on its next message."""
+
+    TYPE = 16
+    name: str
+
+
+@dataclass(slots=True)
+class ShowBatch(Message):
+    TYPE = 17
+    batch: bytes

@@ -1,0 +1,107 @@
+"""What nodes say to the scheduler: they join, hold, start and end attempts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .message import Message
+
+
+@dataclass(slots=True)
+class Register(Message):
+    """Join or come back (control): who we are, what we have, what we hold."""
+
+    TYPE = 32
+    COLUMNS = ("tasks", "attempts", "tokens", "phases")
+    name: str
+    incarnation: bytes
+    boot_id: str
+    protocol_min: int
+    protocol_max: int
+    capabilities: dict  # type: ignore[type-arg]  # capabilities.Capabilities
+    tasks: list[bytes]
+    attempts: list[int]
+    tokens: list[bytes]
+    phases: list[int]
+
+
+@dataclass(slots=True)
+class Heartbeat(Message):
+    """What the node holds now, level-triggered.
+
+    `rev` is the highest revision of an Offer or Desired that this statement has taken in, so that
+    an attempt offered later is not taken for missing. `capabilities` is empty unless they are new
+    (at first, on change, every 15th).
+    """
+
+    TYPE = 33
+    COLUMNS = ("tasks", "attempts", "phases")
+    incarnation: bytes
+    seq: int
+    rev: int
+    tasks: list[bytes]
+    attempts: list[int]
+    phases: list[int]
+    gpu_free: dict  # type: ignore[type-arg]  # {uuid: free bytes}
+    probe_age_ms: int
+    loop_lag_ms: int
+    capabilities: dict  # type: ignore[type-arg]
+
+
+@dataclass(slots=True)
+class Accept(Message):
+    TYPE = 34
+    COLUMNS = ("tasks", "attempts")
+    tasks: list[bytes]
+    attempts: list[int]
+
+
+@dataclass(slots=True)
+class Reject(Message):
+    """Attempts that the node's own guard refused; nothing ran."""
+
+    TYPE = 35
+    COLUMNS = ("tasks", "attempts", "tokens", "reasons")
+    tasks: list[bytes]
+    attempts: list[int]
+    tokens: list[bytes]
+    reasons: list[str]
+
+
+@dataclass(slots=True)
+class Started(Message):
+    TYPE = 36
+    COLUMNS = ("tasks", "attempts")
+    tasks: list[bytes]
+    attempts: list[int]
+
+
+@dataclass(slots=True)
+class Progress(Message):
+    TYPE = 37
+    COLUMNS = ("tasks", "attempts", "milli", "texts")
+    tasks: list[bytes]
+    attempts: list[int]
+    milli: list[int]
+    texts: list[str]
+
+
+@dataclass(slots=True)
+class Results(Message):
+    """Attempts that ended, kept and resent by the node until acknowledged.
+
+    `outcomes` are `Outcome`. `values` hold the encoded value of a function that succeeded.
+    `details` are empty or msgpack documents with any of: code, message, exit_code, signal, out,
+    out_tail, out_bytes, err, err_tail, err_bytes (what was printed: head, tail, size), leftovers,
+    traceback. `run_us` is the time the work itself took.
+    """
+
+    TYPE = 38
+    COLUMNS = ("tasks", "attempts", "tokens", "outcomes", "values", "details", "run_us")
+    tasks: list[bytes]
+    attempts: list[int]
+    tokens: list[bytes]
+    outcomes: list[int]
+    values: list[bytes]
+    details: list[bytes]
+    run_us: list[int]

@@ -1,0 +1,252 @@
+"""The scheduler's turn: hear, decide, commit once, then say; nothing else runs beside it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+import apsw
+
+from ..config.log_once import LogOnce
+from ..protocol.codec import decode, encode
+from ..protocol.errors import ForeignProtocol, MalformedFrame, UnknownMessage
+from ..protocol.messages import Beacon, Message, Output, Registered
+from .access import HEARTBEAT, UPLINK, Role
+from .core import Core
+from .events import Event, NodeSays, Now
+from .intake import Intake
+from .journal import Journal
+from .offers import Payloads
+from .outputs import Outputs
+from .records import Effects, Offering
+from .view import View
+from .watch import Answer
+from .wire import Drained, Said, Wire
+
+BEACON_NS = 1_000_000_000
+SLOW_NS = 500_000_000
+CATCH_UP_ROUNDS = 16
+IDLE_BUDGET_NS = 5_000_000
+IDLE_EVERY_NS = 1_000_000_000
+MAINTAIN_AT_LEAST_NS = 10_000_000_000
+ADMISSION_WINDOW_MS = 2_000
+IO_FAILURE_EXIT = 70
+_NS_PER_MS = 1_000_000
+
+
+class Log(Protocol):
+    """The part of a structlog logger that is used here."""
+
+    def info(self, event: str, **facts: Any) -> Any: ...
+    def warning(self, event: str, **facts: Any) -> Any: ...
+    def critical(self, event: str, **facts: Any) -> Any: ...
+
+
+def read_clock() -> Now:
+    return Now(time.monotonic_ns(), time.time_ns())
+
+
+class Loop:
+    """Owns the order of things; `run` returns after `stop`."""
+
+    def __init__(
+        self,
+        *,
+        core: Core,
+        journal: Journal,
+        wire: Wire,
+        view: View,
+        intake: Intake,
+        outputs: Outputs,
+        log: Log,
+        on_trouble: Callable[[str, str], None],
+    ) -> None:
+        self._core = core
+        self._journal = journal
+        self._wire = wire
+        self._view = view
+        self._intake = intake
+        self._outputs = outputs
+        self._payloads = Payloads(journal.history)
+        self._log = log
+        self._on_trouble = on_trouble
+        self._note_once = LogOnce()
+        self._beacon = encode(Beacon(view.cluster, 0, ADMISSION_WINDOW_MS), core.epoch)
+        self._ports = wire.ports()
+        self._stopping = False
+        self._slow = False
+        self._idle_more = True
+        self._last = self._beacon_due_ns = self._idle_done_ns = 0
+        self.dispatch_ports: dict[str, int] = {}
+
+    def stop(self) -> None:
+        """Let `run` return after the turn that is under way."""
+        self._stopping = True
+
+    def run(self) -> None:
+        while not self._stopping:
+            before = read_clock()
+            ready = self._wire.poll(self._timeout_ms(before.mono_ns))
+            self.turn(ready)
+
+    def turn(self, ready: dict[Any, int]) -> None:
+        """Take one batch from all sockets through the core and the journal to its effects.
+
+        The clock is read before the sockets are, so that no deadline passes that a message
+        already received would have moved. After a long pause all sockets are emptied first.
+        """
+        now = read_clock()
+        paused = self._slow or now.mono_ns - self._last > SLOW_NS + BEACON_NS
+        drained = self._wire.drain(ready)
+        events = self._hear(drained, now)
+        if paused:
+            events += self._catch_up(now)
+        due = self._core.deadline()
+        if events or (due is not None and due <= now.mono_ns):
+            effects = self._core.step(events, now)
+            if effects.commit:
+                self._commit(effects)
+            self._send(effects, now)
+        self._intake.end_turn()
+        self._answer_all(self._view.watches.due(now.mono_ns))
+        self._tend(now, idle=not ready)
+        self._last = time.monotonic_ns()
+        self._slow = self._last - now.mono_ns > SLOW_NS
+
+    def _timeout_ms(self, mono_ns: int) -> int:
+        if self._intake.has_deferred or self._slow:
+            return 0
+        due = self._core.deadline()
+        until = min(self._beacon_due_ns, self._view.watches.next_deadline_ns)
+        if due is not None:
+            until = min(until, due)
+        if self._idle_more:
+            until = min(until, mono_ns + _NS_PER_MS)
+        return int(max(-(-(until - mono_ns) // _NS_PER_MS), 0))
+
+    def _catch_up(self, now: Now) -> list[Event]:
+        """Hear everything that came in during a long pause before judging who was silent."""
+        events: list[Event] = []
+        for _ in range(CATCH_UP_ROUNDS):
+            ready = self._wire.poll(0)
+            drained = self._wire.drain(ready)
+            if not drained:
+                break
+            events += self._hear(drained, now)
+        return events
+
+    # --- in ------------------------------------------------------------------------------------
+
+    def _hear(self, drained: Drained, now: Now) -> list[Event]:
+        events: list[Event] = []
+        for said in drained.heartbeats:
+            self._hear_node(said, HEARTBEAT, events)
+        for said in drained.uplink:
+            self._hear_node(said, UPLINK, events)
+        if drained.control or self._intake.has_deferred:
+            events += self._intake.take(drained.control, now)
+        return events
+
+    def _hear_node(
+        self, said: Said, allowed: frozenset[type[Message]], events: list[Event]
+    ) -> None:
+        name = said.principal.name
+        try:
+            message = decode(said.payload).message
+        except (MalformedFrame, UnknownMessage, ForeignProtocol) as error:
+            self._wire.counts["malformed_dropped"] += 1
+            self._on_trouble("malformed", f"{name}: {error}")
+            return
+        if type(message) not in allowed or said.principal.role is not Role.NODE:
+            self._wire.counts["misplaced_dropped"] += 1
+            self._on_trouble("misplaced", f"{name}: {type(message).__name__}")
+        elif isinstance(message, Output):
+            if told := self._outputs.told(name, message):
+                self._intake.reply(told.handle, told.message)
+        else:
+            events.append(NodeSays(name, message))
+
+    # --- durable -------------------------------------------------------------------------------
+
+    def _commit(self, effects: Effects) -> None:
+        """Put the turn on disk; after an error its outcome is unknown, so nobody is answered."""
+        try:
+            self._journal.commit(effects.commit)
+        except apsw.Error as error:
+            self._log.critical(
+                "journal failed",
+                error=f"{type(error).__name__}: {error}",
+                remedy="check the disk of the state directory; the scheduler must start again",
+            )
+            os._exit(IO_FAILURE_EXIT)
+
+    # --- out -----------------------------------------------------------------------------------
+
+    def _send(self, effects: Effects, now: Now) -> None:
+        commit = effects.commit
+        self._payloads.keep(commit)
+        for result in commit.results:
+            self._view.ended[result.state] += 1
+        for node in effects.rebind:
+            self._rebind(node)
+        for handle, message in effects.replies:
+            self._intake.reply(handle, self._with_ports(message))
+        for item in effects.to_nodes:
+            if isinstance(item, Offering):
+                for offer in self._payloads.offers(item):
+                    self._to_node(item.node, offer, now)
+            else:
+                self._to_node(item.node, item.message, now)
+        if effects.changes:
+            self._view.watches.add(effects.changes)
+        for note in effects.notes:
+            if self._note_once.should_log((note.event, str(note.facts))) is not None:
+                (self._log.warning if note.level == "warning" else self._log.info)(
+                    note.event, **note.facts
+                )
+
+    def _to_node(self, node: str, message: Message, now: Now) -> None:
+        self._wire.pipes.send(node, encode(message, self._core.epoch), now.mono_ns)
+
+    def _rebind(self, node: str) -> None:
+        port = self._wire.forget_pipe(node, bind=True)
+        if self.dispatch_ports.get(node) != port:
+            self._journal.registry.set_dispatch_port(node, port)
+            self.dispatch_ports[node] = port
+        self._log.info("node registered", node=node, dispatch_port=port)
+
+    def _with_ports(self, message: Message) -> Message:
+        if not isinstance(message, Registered):
+            return message
+        return replace(
+            message,
+            dispatch_port=self.dispatch_ports[message.name],
+            uplink_port=self._ports.uplink,
+            heartbeat_port=self._ports.heartbeat,
+            beacon_port=self._ports.beacon,
+        )
+
+    def _answer_all(self, answers: Sequence[Answer]) -> None:
+        for each in answers:
+            self._intake.reply(each.handle, each.message)
+
+    def _tend(self, now: Now, *, idle: bool) -> None:
+        """Do what the time asks for: beacon, ends of waits, upkeep of the journal."""
+        mono_ns = now.mono_ns
+        self._wire.pipes.flush(mono_ns)
+        if mono_ns >= self._beacon_due_ns:
+            self._wire.send_beacon(self._beacon)
+            self._beacon_due_ns = mono_ns + BEACON_NS
+            for told in self._outputs.expire(mono_ns):
+                self._intake.reply(told.handle, told.message)
+            self._answer_all(self._view.watches.expire(mono_ns))
+        elif mono_ns >= self._view.watches.next_deadline_ns:
+            self._answer_all(self._view.watches.expire(mono_ns))
+        since_ns = mono_ns - self._idle_done_ns
+        wanted = self._idle_more or since_ns >= IDLE_EVERY_NS
+        if (idle and wanted) or since_ns >= MAINTAIN_AT_LEAST_NS:
+            self._idle_more = self._journal.idle_work(IDLE_BUDGET_NS, now.wall_ms)
+            self._idle_done_ns = mono_ns

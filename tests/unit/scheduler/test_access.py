@@ -1,0 +1,77 @@
+"""May each role say exactly what it should, for every message there is?"""
+
+import pytest
+
+from remuda.protocol import messages as m
+from remuda.protocol.errors import NotAllowed
+from remuda.scheduler.access import (
+    CONTROL,
+    HEARTBEAT,
+    UPLINK,
+    Principal,
+    Role,
+    check_control,
+    is_allowed,
+)
+
+# Every message with the roles that may send it: n(ode), v(iewer), s(ubmit), o(perator), a(dmin).
+# Written by hand, not derived: a change of the table must be made in both places.
+VERDICTS = {
+    "Submit": "soa", "Cancel": "soa", "Retry": "soa", "Logs": "soa",
+    "Watch": "vsoa", "States": "vsoa", "Resolve": "vsoa", "ListTasks": "vsoa",
+    "ShowTask": "vsoa", "Explain": "vsoa", "ListNodes": "vsoa", "Status": "vsoa",
+    "ShowConfig": "vsoa", "ShowBatch": "vsoa",
+    "ListKeys": "oa", "AllowKey": "a", "RevokeKey": "a",
+    "Register": "n", "Heartbeat": "n", "Accept": "n", "Reject": "n", "Started": "n",
+    "Progress": "n", "Results": "n", "Output": "n",
+    "Failure": "", "Submitted": "", "Cancelled": "", "Changes": "", "Resolved": "", "Page": "",
+    "Document": "", "Done": "", "Registered": "", "Offer": "", "Kill": "", "Desired": "",
+    "ResultAck": "", "Fetch": "", "Beacon": "",
+}  # fmt: skip
+ON_CONTROL = {
+    "Submit", "Cancel", "Retry", "Logs", "Watch", "States", "Resolve", "ListTasks", "ShowTask",
+    "Explain", "ListNodes", "Status", "ShowConfig", "ShowBatch", "ListKeys", "AllowKey",
+    "RevokeKey", "Register",
+}  # fmt: skip
+KINDS = sorted(m.MESSAGES.values(), key=lambda kind: kind.__name__)
+
+
+def test_every_message_has_a_verdict() -> None:
+    assert {kind.__name__ for kind in KINDS} == VERDICTS.keys()
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_each_role_may_send_what_the_table_of_this_test_says(kind: type[m.Message]) -> None:
+    allowed = "".join(role.value[0] for role in Role if is_allowed(kind, role))
+    assert VERDICTS[kind.__name__] == allowed
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("role", Role)
+def test_control_takes_its_own_messages_from_these_roles_alone(
+    kind: type[m.Message], role: Role
+) -> None:
+    name = kind.__name__
+    expected = name in ON_CONTROL and role.value[0] in VERDICTS[name]
+    try:
+        check_control(kind, Principal("somebody", role))
+    except NotAllowed:
+        assert not expected
+    else:
+        assert expected
+
+
+def test_the_channels_share_no_message() -> None:
+    assert (set(), set(), set()) == (CONTROL & UPLINK, CONTROL & HEARTBEAT, UPLINK & HEARTBEAT)
+
+
+@pytest.mark.parametrize(
+    ("role", "expected"),
+    [(Role.VIEWER, ("", False)), (Role.SUBMIT, ("me", True)), (Role.OPERATOR, ("", True)),
+     (Role.ADMIN, ("", True))],
+)  # fmt: skip
+def test_a_role_says_whose_tasks_and_whether_payloads_are_seen(
+    role: Role, expected: tuple[str, bool]
+) -> None:
+    who = Principal("me", role)
+    assert expected == (who.owner_filter, who.sees_payloads)
