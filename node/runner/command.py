@@ -43,7 +43,7 @@ class Command:
         self._poller = poller
         self._emit = emit
         self._finish = finish
-        self._pid = 0
+        self.pid = 0
         self._returncode: int | None = None
         self._usage: resource.struct_rusage | None = None
         self._ending: Ending | None = None
@@ -69,18 +69,12 @@ class Command:
             )
             self._pipes.append(Pipe(stream))
         try:
-            self._pid = self._spawn()
+            self.pid = self._spawn()
         except SpawnError as error:
             self._report(error.how, None, error.message)
             return
         for pipe in self._pipes:
-            pipe.started()
-            self._poller.add(pipe.fd, lambda pipe=pipe: self._on_output(pipe))  # type: ignore[misc]
-
-    @property
-    def has_started(self) -> bool:
-        """Say whether there is a process whose end is awaited."""
-        return self._pid != 0
+            pipe.watch(self._poller, self._on_output)
 
     def stop(self, how: str, grace_s: float) -> None:
         """Begin the end: TERM now, KILL after the grace. A second call only shortens the grace."""
@@ -96,7 +90,7 @@ class Command:
 
     def on_reaped(self, pid: int, status: int, usage: resource.struct_rusage) -> None:
         """Note the exit of one process of the tree."""
-        if pid == self._pid:
+        if pid == self.pid:
             self._returncode = os.waitstatus_to_exitcode(status)
             self._usage = usage
 
@@ -131,16 +125,13 @@ class Command:
             self._ending = Ending("timeout", grace_s=self.order.grace_s, now=now)
         if not self._said_started and now >= self._started_at + STARTED_AFTER_S:
             self._said_started = True
-            self._emit(self.started())
+            order = self.order
+            wall_ns = self._started_wall_ns
+            self._emit(Started(order.task, order.attempt, self.pid, wall_ns))
         if now >= self._hint_at:
             self._hint_at = math.inf
             self._say_output()
         self._say_progress(now)
-
-    def started(self) -> Started:
-        """Describe the start, for the agent."""
-        order = self.order
-        return Started(order.task, order.attempt, self._pid, self._started_wall_ns)
 
     def _spawn(self) -> int:
         order = self.order
@@ -150,30 +141,14 @@ class Command:
         env["REMUDA_RUNNER"] = self._directory.name
         env["REMUDA_TASK_DIR"] = str(self._work)
         env["REMUDA_PROGRESS"] = str(self._progress.path)
-        stdin = self._open_stdin(cwd)
+        stdin = _open_stdin(order, cwd)
         try:
             fds = {0: stdin, 1: self._pipes[0].child_fd, 2: self._pipes[1].child_fd}
             return spawn(order.argv, env, cwd, fds)
         finally:
             os.close(stdin)
 
-    def _open_stdin(self, cwd: Path) -> int:
-        order = self.order
-        if order.stdin_blob is not None:
-            fd = os.memfd_create("stdin", os.MFD_CLOEXEC)
-            os.write(fd, order.stdin_blob)  # memory: never short below the frame bound
-            os.lseek(fd, 0, os.SEEK_SET)
-            return fd
-        path = cwd / order.stdin_path if order.stdin_path is not None else Path(os.devnull)
-        try:
-            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            message = f"cannot read the standard input {path}: {error.strerror}"
-            raise SpawnError("stdin_missing", message) from error
-
-    def _on_output(self, pipe: Pipe) -> None:
-        if not pipe.read():
-            self._poller.remove(pipe.fd)
+    def _on_output(self) -> None:
         if self._hint_at == math.inf:
             self._hint_at = time.monotonic() + HINT_EVERY_S
 
@@ -191,7 +166,6 @@ class Command:
     def _report(self, how: str, returncode: int | None, message: str = "") -> None:
         out, err = (pipe.stream for pipe in self._pipes)
         for pipe in self._pipes:
-            self._poller.remove(pipe.fd)
             pipe.close()
         usage = self._usage
         self._say_progress(math.inf)
@@ -213,6 +187,20 @@ class Command:
                 memory_bytes_peak=usage.ru_maxrss * 1024 if usage else 0,
             )
         )
+
+
+def _open_stdin(order: Run, cwd: Path) -> int:
+    if order.stdin_blob is not None:
+        fd = os.memfd_create("stdin", os.MFD_CLOEXEC)
+        os.write(fd, order.stdin_blob)  # memory: never short below the frame bound
+        os.lseek(fd, 0, os.SEEK_SET)
+        return fd
+    path = cwd / order.stdin_path if order.stdin_path is not None else Path(os.devnull)
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        message = f"cannot read the standard input {path}: {error.strerror}"
+        raise SpawnError("stdin_missing", message) from error
 
 
 def _inline(stream: Stream) -> bytes:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from ...worker import frames
 from . import cgroup, tree
-from .runner import Runner, boot_id
+from .orders import boot_id
+from .runner import Runner
 
 LOCK_FD = 3
 """The descriptor of the locked `lock` file, inherited from the agent and held for life."""

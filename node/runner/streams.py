@@ -6,10 +6,14 @@ import contextlib
 import fcntl
 import os
 import struct
+from collections.abc import Callable
 from pathlib import Path
+
+from .poller import Poller
 
 CHUNK_BYTES = 256 << 10
 READS_PER_EVENT = 8
+DRAIN_READS_MAX = 64
 _F_SETPIPE_SZ = 1031
 _PIPE_BYTES = 1 << 20
 _TOTAL = struct.Struct("<Q")
@@ -86,18 +90,43 @@ class Pipe:
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
+        self._poller: Poller | None = None
+        self._on_data: Callable[[], None] | None = None
         self.fd, self.child_fd = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self.fd, False)
         # Over the user's pipe quota the default of 64 KiB stays.
         with contextlib.suppress(OSError):
             fcntl.fcntl(self.fd, _F_SETPIPE_SZ, _PIPE_BYTES)
 
-    def started(self) -> None:
-        """Close our copy of the child's end."""
+    def watch(self, poller: Poller, on_data: Callable[[], None] | None = None) -> None:
+        """Close our copy of the child's end and read whenever there is something."""
         os.close(self.child_fd)
         self.child_fd = -1
+        self._poller = poller
+        self._on_data = on_data
+        poller.add(self.fd, self._on_readable)
 
-    def read(self, reads_max: int = READS_PER_EVENT) -> bool:
+    def drain(self) -> None:
+        """Read what is left, never waiting for the end: a stranger may hold the other side."""
+        self._read(DRAIN_READS_MAX)
+
+    def close(self) -> None:
+        """Close what is open, and the stream."""
+        if self._poller is not None:
+            self._poller.remove(self.fd)
+        for fd in (self.fd, self.child_fd):
+            if fd >= 0:
+                os.close(fd)
+        self.fd = self.child_fd = -1
+        self.stream.close()
+
+    def _on_readable(self) -> None:
+        if not self._read(READS_PER_EVENT) and self._poller is not None:
+            self._poller.remove(self.fd)
+        if self._on_data is not None:
+            self._on_data()
+
+    def _read(self, reads_max: int) -> bool:
         """Move what is there to the stream; return False once the pipe has ended."""
         for _ in range(reads_max):
             try:
@@ -108,15 +137,3 @@ class Pipe:
                 return False
             self.stream.write(data)
         return True
-
-    def drain(self) -> None:
-        """Read what is left, never waiting for the end: a stranger may hold the other side."""
-        self.read(reads_max=64)
-
-    def close(self) -> None:
-        """Close what is open, and the stream."""
-        for fd in (self.fd, self.child_fd):
-            if fd >= 0:
-                os.close(fd)
-        self.fd = self.child_fd = -1
-        self.stream.close()

@@ -83,8 +83,7 @@ class Warm:
         finally:
             os.close(self._page_fd)
         self._pipe.started()
-        self._log.started()
-        self._poller.add(self._log.fd, self._on_log)
+        self._log.watch(self._poller)
         self._pipe.send(frames.encode(self.order._replace(env={})))
 
     def forward(self, body: bytes, heads: list[tuple[bytes, int]], seq: int) -> Refused | None:
@@ -137,7 +136,6 @@ class Warm:
         self._log.drain()
         log_tail = self._log.stream.tail(frames.LOG_TAIL_BYTES_MAX).decode(errors="replace")
         self._answer_all(self._rest(log_tail))
-        self._poller.remove(self._log.fd)
         self._pipe.close()
         self._log.close()
         leftovers = len(self._ending.killed - {self.pid}) if self._ending else 0
@@ -183,10 +181,6 @@ class Warm:
                     self._dump_and_end("timeout", now)
             elif verdict is not None:
                 self._emit(started(verdict, self.pid))
-
-    def _on_log(self) -> None:
-        if not self._log.read():
-            self._poller.remove(self._log.fd)
 
     def _on_frame(self, kind: int, body: bytes) -> None:
         if kind == frames.RESULTS:

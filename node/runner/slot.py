@@ -1,0 +1,91 @@
+"""What occupies the runner: a command or a warm worker, and the locks that are kept for it."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import time
+from collections.abc import Mapping
+
+from .command import Command
+from .poller import Poller
+from .warm import Warm
+
+LOCKS_MAX = 64
+
+
+class Slot:
+    """The one place of a runner. ECHILD, seen here, is the proof that its tree is gone."""
+
+    def __init__(self, poller: Poller, locks: Mapping[str, int]) -> None:
+        self.occupant: Command | Warm | None = None
+        self.locks = dict(locks)
+        self.idle_since = time.monotonic()
+        self._child_fd = _watch_children()
+        poller.add(self._child_fd, self._on_children)
+
+    @property
+    def command(self) -> Command | None:
+        """Return the occupant if it is a command."""
+        return self.occupant if isinstance(self.occupant, Command) else None
+
+    @property
+    def worker(self) -> Warm | None:
+        """Return the occupant if it is a warm worker."""
+        return self.occupant if isinstance(self.occupant, Warm) else None
+
+    def take(self, occupant: Command | Warm) -> None:
+        """Start an occupant."""
+        assert self.occupant is None
+        self.occupant = occupant
+        occupant.start()
+
+    def vacate(self) -> None:
+        """Forget the occupant, which is proven gone, and let its locks go."""
+        self.occupant = None
+        self.idle_since = time.monotonic()
+        for fd in self.locks.values():
+            os.close(fd)
+        self.locks.clear()
+
+    def keep_lock(self, name: str, fd: int) -> None:
+        """Keep a lock's descriptor until the occupant is gone."""
+        if name in self.locks:
+            os.close(self.locks[name])
+        self.locks[name] = fd
+
+    def deadline(self) -> float:
+        """Return when the occupant wants the time."""
+        return self.occupant.deadline() if self.occupant is not None else math.inf
+
+    def on_time(self, now: float) -> None:
+        """Tell the occupant the time, if it is due."""
+        if self.occupant is not None and self.occupant.deadline() <= now:
+            self.occupant.on_time(now)
+
+    def _on_children(self) -> None:
+        os.read(self._child_fd, 512)
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:  # ECHILD: the tree is gone
+                if self.occupant is not None and self.occupant.pid:
+                    self.occupant.on_tree_gone()
+                return
+            if self.occupant is None:
+                if pid == 0:
+                    return
+            elif pid == 0:
+                self.occupant.on_left()
+                return
+            else:
+                self.occupant.on_reaped(pid, status, usage)
+
+
+def _watch_children() -> int:
+    """Make every SIGCHLD readable on a descriptor, which is returned."""
+    reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    return reader
