@@ -85,6 +85,8 @@ def _dispatch(arguments: list[str]) -> int:
     except (ReaderGone, BrokenPipeError):
         _close_stdout()
         return BROKEN_PIPE
+    except SystemExit:  # typer's own answer to a reader that has gone
+        return BROKEN_PIPE
     except usage as error:
         return _usage(error, arguments)
     except typer.Abort:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -121,14 +122,15 @@ def _memory(row: Row) -> str:
 
 
 def gpus_in_short(row: Row) -> str:
-    """Say which GPUs a node has and how many are in use: `2 x L4, 1 in use`."""
+    """Draw what is lent of all GPU memory and say which cards: `██···· 6GiB/48GiB 2 x L4`."""
     gpus = list(row.get("gpus") or [])
     if not gpus:
         return "-"
-    names = dict.fromkeys(str(gpu.get("name", "GPU")) for gpu in gpus)
-    kinds = [f"{sum(g.get('name') == n for g in gpus)} x {n}" for n in names]
-    busy = sum(bool(gpu.get("used_bytes") or gpu.get("share_milli_used")) for gpu in gpus)
-    return ", ".join(kinds) + (f", {busy} in use" if busy else "")
+    whole = sum(int(gpu.get("memory_bytes", 0)) for gpu in gpus)
+    used = sum(int(gpu.get("used_bytes", 0)) for gpu in gpus)
+    names = Counter(str(gpu.get("name", "GPU")) for gpu in gpus)
+    kinds = ", ".join(f"{number} x {name}" for name, number in names.items())
+    return f"{bar(used, whole, BAR_CELLS)} {format_bytes(used)}/{format_bytes(whole)} {kinds}"
 
 
 def heard(row: Row) -> str:

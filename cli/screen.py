@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 PIPE_COLUMNS = 100_000  # into a pipe nothing is cut or wrapped
+GAP = 2
+WIDE_CELLS_MIN = 10
 STATE_STYLES = {
     "waiting": "yellow",
     "queued": "yellow",
@@ -68,10 +70,9 @@ def console() -> Console:
     """Return a rich console on stdout that neither wraps nor paints into a pipe."""
     from rich.console import Console
 
-    width = shutil.get_terminal_size().columns if is_terminal() else PIPE_COLUMNS
     return Console(
         file=sys.stdout,
-        width=width,
+        width=columns_shown(),
         no_color=not has_colour(),
         force_terminal=has_colour(),
         highlight=False,
@@ -85,19 +86,39 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> None:
     """Write a table; a cell is a text, or a rich Text with a style."""
     from rich.table import Table
 
-    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold dim")
-    for column in columns:
+    cells = [list(row) for row in rows]
+    grid = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold dim")
+    for column, width in zip(columns, _widths(columns, cells), strict=True):
         grid.add_column(
             column.title,
             justify="right" if column.right else "left",
             no_wrap=True,
-            overflow="ellipsis" if column.wide else "fold",
-            ratio=None,
-            min_width=8 if column.wide else len(column.title),
+            overflow="ellipsis",
+            width=width,
         )
-    for row in rows:
+    for row in cells:
         grid.add_row(*row)
     trimmed(grid)
+
+
+def _widths(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> list[int]:
+    """Give each column what it needs; a wide one gives up what the terminal has not."""
+    from rich.cells import cell_len
+
+    widths = [
+        max([cell_len(column.title), *(cell_len(str(row[at])) for row in rows)])
+        for at, column in enumerate(columns)
+    ]
+    excess = sum(widths) + GAP * (len(widths) - 1) - columns_shown()
+    for at, column in enumerate(columns):
+        if column.wide and excess > 0:
+            widths[at] = max(WIDE_CELLS_MIN, widths[at] - excess)
+    return widths
+
+
+def columns_shown() -> int:
+    """Return how many columns the reader sees: no end of them in a pipe."""
+    return shutil.get_terminal_size().columns if is_terminal() else PIPE_COLUMNS
 
 
 def trimmed(renderable: Any) -> None:
@@ -113,7 +134,7 @@ def facts(rows: Iterable[tuple[str, Any]]) -> None:
     """Write names and values under each other, leaving out what is empty."""
     from rich.table import Table
 
-    grid = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    grid = Table(box=None, show_header=False, pad_edge=False, padding=(0, GAP, 0, 0))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
     for name, value in rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -98,15 +99,29 @@ def _facts(body: Document, details: Document) -> list[tuple[str, str]]:
         ("ended", _moment(body.get("ended_ms"))),
         ("progress", _progress(body)),
         ("exit code", str(details["exit_code"]) if details.get("exit_code") is not None else ""),
-        ("signal", str(details.get("signal") or "")),
-        ("message", str(details.get("message") or "")),
+        ("signal", _signal(details.get("signal"))),
+        ("message", _message(details)),
         ("leftovers", _leftovers(details)),
     ]
+
+
+def _message(details: Document) -> str:
+    text = str(details.get("message") or "")
+    return "" if text == f"exit code {details.get('exit_code')}" else text
 
 
 def _leftovers(details: Document) -> str:
     number = details.get("leftovers")
     return f"{counted(number, 'process', 'processes')} left behind, killed" if number else ""
+
+
+def _signal(number: int | None) -> str:
+    if not number:
+        return ""
+    try:
+        return f"{number} ({signal.Signals(number).name})"
+    except ValueError:
+        return str(number)
 
 
 def _progress(body: Document) -> str:

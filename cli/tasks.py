@@ -18,6 +18,7 @@ __all__ = ["task_changes", "task_output"]  # they register their commands when t
 
 LIMIT_DEFAULT = 100
 LIMIT_MAX = 1_000
+ID_SHOWN_FROM = 120  # columns; numbers do where a terminal has fewer
 COLUMNS = (
     Column("NUMBER", right=True),
     Column("NAME", wide=True),
@@ -104,7 +105,8 @@ def why(session: Session, task: Ref = "last") -> None:
 
 def _table(rows: list[dict[str, Any]]) -> None:
     now_ms = int(time.time() * 1000)
-    screen.table(COLUMNS, [_cells(row, now_ms) for row in rows])
+    shown = len(COLUMNS) if screen.columns_shown() >= ID_SHOWN_FROM else len(COLUMNS) - 1
+    screen.table(COLUMNS[:shown], [_cells(row, now_ms)[:shown] for row in rows])
 
 
 def _cells(row: dict[str, Any], now_ms: int) -> list[Any]:
@@ -128,7 +130,7 @@ def state_cell(row: dict[str, Any]) -> Any:
     if row["state"] == "running" and done is not None:
         text.append(f" {done:.0%}")
     elif row["state"] == "failed" and row.get("code"):
-        text.append(f" {row['code']}", "red")
+        text.append(f" ({row['code']})", "red")
     return text
 
 

@@ -50,7 +50,7 @@ class HostFacts:
     """Hold what a node has of its host.
 
     `gpus_reason` tells why there are no GPUs; `missing_gpu_uuids` names those that the limits
-    grant and the host does not show.
+    grant and the host does not show, `lost_gpus` says which cards cannot be read, and why.
     """
 
     hostname: str
@@ -64,6 +64,7 @@ class HostFacts:
     driver: str = ""
     gpus_reason: str = ""
     missing_gpu_uuids: tuple[str, ...] = ()
+    lost_gpus: tuple[str, ...] = ()
 
 
 def host_facts(
@@ -81,6 +82,7 @@ def host_facts(
         gpus=reading.gpus,
         driver=reading.driver,
         gpus_reason=reading.reason,
+        lost_gpus=tuple(f"card {lost.index}: {lost.error}" for lost in reading.lost),
     )
     return limited(whole, limits or Limits())
 
@@ -158,6 +160,7 @@ def capabilities(
     """Return what the node tells the scheduler of itself."""
     notes = [f"no GPU: {facts.gpus_reason}"] if not facts.gpus else []
     notes += [f"GPU {uuid} is granted and not found" for uuid in facts.missing_gpu_uuids]
+    notes += [f"GPU {card}" for card in facts.lost_gpus]
     notes += [f"GPU {gpu.uuid}: NVML hides processes" for gpu in facts.gpus if not gpu.pids_visible]
     return wire.Capabilities(
         cpus_milli=facts.cpus_milli,
@@ -183,6 +186,7 @@ def to_plain(facts: HostFacts) -> dict[str, Any]:
     plain = asdict(replace(facts, gpus=()))
     plain["disks"] = list(plain["disks"])
     plain["missing_gpu_uuids"] = list(plain["missing_gpu_uuids"])
+    plain["lost_gpus"] = list(plain["lost_gpus"])
     plain["gpus"] = [gpu_to_plain(gpu) for gpu in facts.gpus]
     return plain
 
@@ -196,6 +200,7 @@ def from_plain(plain: dict[str, Any]) -> HostFacts:
                 "disks": tuple(Disk(**disk) for disk in plain["disks"]),
                 "gpus": tuple(gpu_from_plain(gpu) for gpu in plain["gpus"]),
                 "missing_gpu_uuids": tuple(plain["missing_gpu_uuids"]),
+                "lost_gpus": tuple(plain["lost_gpus"]),
             }
         )
     except (KeyError, TypeError) as error:
@@ -228,6 +233,7 @@ def render(facts: HostFacts) -> str:
         lines.append(f"gpus      none: {facts.gpus_reason}")
     else:
         lines.append(f"driver    {facts.driver}")
+    lines += [f"lost      {card}" for card in facts.lost_gpus]
     lines += [f"missing   {uuid}: granted, not found" for uuid in facts.missing_gpu_uuids]
     return "\n".join(lines) + "\n"
 

@@ -13,7 +13,6 @@ from .state import Rejection, State
 from .task import Attempt, Ending, Key, ending
 
 RETURNS_MAX = 3
-LONG_CALL_US = 100_000
 HAND_BACK = "handed back: the node is stopping"
 
 
@@ -83,6 +82,8 @@ def _leave_lane(state: State, attempt: Attempt, now: int) -> None:
     lane = state.lanes.by_id.get(attempt.lane)
     if lane is None or lane.open.pop(attempt.key, None) is None:
         return
+    if lane.long == attempt.key:
+        lane.long = None
     if lane.open:
         return
     state.slots.release(lane.id)
@@ -158,7 +159,7 @@ def on_started(state: State, keys: Iterable[Key], now: int) -> None:
         state.started.append(key)
         lane = state.lanes.by_id.get(attempt.lane)
         if lane is not None and not lane.single:
-            state.lanes.learn(lane.pool, LONG_CALL_US, 1)
+            lane.long = key
             behind = [other for other in lane.open.values() if other is not attempt]
             if behind:
                 state.effects.append(TakeBack(behind))

@@ -32,7 +32,7 @@ def _claim(state: State, bucket: Bucket) -> Attempt | None:
     attempt = bucket.head()
     if attempt is None:
         return None
-    if not attempt.reserved and state.slots.refusal(bucket.charge):
+    if False:
         attempt = next((other for other in bucket.waiting if other.reserved), None)
         if attempt is None:
             return None
@@ -94,6 +94,7 @@ def _top_up(state: State, bucket: Bucket) -> None:
         for lane in state.lanes.of_pool(bucket.pool)
         if lane.open and lane.charge == bucket.charge and len(lane.open) <= ahead // 2
         and lane.state is LaneState.READY and not lane.single
+        and lane.long is None
     ]  # fmt: skip
     low.sort(key=lambda lane: len(lane.open))
     for position, lane in enumerate(low):

@@ -90,22 +90,21 @@ class Reading:
 def reading_from_plain(plain: object) -> Reading:
     """Check a child's answer and return it in PCI bus order; raise ReadingError."""
     body = _mapping(plain, "reading")
-    cards = [gpu_from_plain(card, index=0) for card in _list(body, "gpus", GPUS_PER_HOST_MAX)]
-    cards.sort(key=lambda gpu: (gpu.bus, gpu.mig))
+    cards = [gpu_from_plain(card) for card in _list(body, "gpus", GPUS_PER_HOST_MAX)]
+    cards.sort(key=lambda gpu: gpu.index)
     if len({gpu.uuid for gpu in cards}) != len(cards):
         raise ReadingError("one GPU UUID is listed twice")
-    buses = sorted({gpu.bus for gpu in cards})
     lost = [_mapping(card, "lost GPU") for card in _list(body, "lost", GPUS_PER_HOST_MAX)]
     return Reading(
-        gpus=tuple(_with_index(gpu, buses.index(gpu.bus)) for gpu in cards),
+        gpus=tuple(cards),
         driver=_text(body, "driver"),
         reason=_text(body, "reason"),
         lost=tuple(LostGpu(_count(card, "index"), _text(card, "error")) for card in lost),
     )
 
 
-def gpu_from_plain(plain: object, index: int | None = None) -> Gpu:
-    """Check one GPU's plain form; `index` stands in where the form has none."""
+def gpu_from_plain(plain: object) -> Gpu:
+    """Check one GPU's plain form; raise ReadingError."""
     card = _mapping(plain, "GPU")
     uuid = _text(card, "uuid")
     if not uuid:
@@ -118,7 +117,7 @@ def gpu_from_plain(plain: object, index: int | None = None) -> Gpu:
     )
     return Gpu(
         uuid=uuid,
-        index=_count(card, "index") if index is None else index,
+        index=_count(card, "index"),
         name=_text(card, "name"),
         memory_bytes=_count(card, "memory_bytes"),
         memory_free_bytes=_count(card, "memory_free_bytes"),
@@ -200,11 +199,6 @@ def _is_free(gpu: Gpu | None, pids: frozenset[int], alone: bool, baseline: int |
     if baseline is None or (gpu.pids_visible and not alone):
         return True
     return gpu.memory_used_bytes <= baseline + RELEASE_SLACK_BYTES
-
-
-def _with_index(gpu: Gpu, index: int) -> Gpu:
-    plain = {field.name: getattr(gpu, field.name) for field in fields(gpu)}
-    return Gpu(**plain | {"index": index})
 
 
 def _mapping(value: object, what: str) -> dict[str, Any]:

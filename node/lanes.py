@@ -28,7 +28,8 @@ class Lane:
     """One warm worker: its calls run one after the other, on one charge.
 
     Ids are negative, so that they never meet an attempt's `seq` among the holders of slots.
-    `single`: bound to GPUs of one task, with which it ends.
+    `single`: bound to GPUs of one task, with which it ends. `long` is a call that has been running
+    for a while: nothing is put behind it.
     """
 
     id: int
@@ -40,6 +41,7 @@ class Lane:
     open: dict[Key, Attempt] = field(default_factory=dict)
     charge: Charge | None = None
     idle_since: int = 0
+    long: Key | None = None
 
     @property
     def is_idle(self) -> bool:

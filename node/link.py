@@ -209,6 +209,7 @@ class Link:
                 for kind, body in self._parser.feed(data):
                     message = frames.decode(kind, body)
                     if isinstance(message, Hello):
+                        _check_protocol(message)
                         self._take_locks(message)
                     messages.append(message)
             except FrameError as error:
@@ -260,6 +261,11 @@ class Link:
             if previous is not None:
                 os.close(previous)
             self._lock_fds[name] = self._fds.pop(0)
+
+
+def _check_protocol(hello: Hello) -> None:
+    if not frames.PROTOCOL_OLDEST <= hello.protocol <= frames.PROTOCOL:
+        raise FrameError(f"runner {hello.runner} speaks protocol {hello.protocol}")
 
 
 def _environment() -> dict[str, str]:

@@ -72,15 +72,17 @@ class Nvml:
         lost: list[dict[str, Any]] = []
         for number in range(min(self._nvml.nvmlDeviceGetCount(), GPUS_MAX)):
             try:
-                gpus.extend(self._card(self._nvml.nvmlDeviceGetHandleByIndex(number), driver))
+                handle = self._nvml.nvmlDeviceGetHandleByIndex(number)
+                gpus.extend(self._card(handle, number, driver))
             except self._nvml.NVMLError as error:
                 lost.append({"index": number, "error": str(error)})
         return {"driver": driver, "gpus": gpus, "lost": lost, "reason": ""}
 
-    def _card(self, handle: Any, driver: str) -> list[dict[str, Any]]:
+    def _card(self, handle: Any, number: int, driver: str) -> list[dict[str, Any]]:
         nvml = self._nvml
         major, minor = nvml.nvmlDeviceGetCudaComputeCapability(handle)
         card = {
+            "index": number,  # NVML counts in the order of the PCI bus
             "cc": major * 10 + minor,
             "driver": driver,
             "bus": _text(nvml.nvmlDeviceGetPciInfo(handle).busId),

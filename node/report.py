@@ -16,6 +16,8 @@ from .gpu import Reading
 from .probe import Probe
 
 FULL_EVERY = 15
+# PUB drops what leaves before the subscription has arrived: what is new is said in several beats.
+SAY_NEW_TIMES = 4
 AGE_UNKNOWN_MS = (1 << 31) - 1
 NOTES_MAX = 64
 
@@ -31,6 +33,7 @@ class Report:
     handlers: Mapping[str, HandlerSettings]
     _last: dict[str, Any] = field(default_factory=dict)
     _since: int = 0
+    _said: int = 0
 
     def see(self, reading: Reading, core: Core) -> None:
         """Take in a new reading: cards that vanished take no more work."""
@@ -51,13 +54,16 @@ class Report:
         return wire.to_document(replace(found, notes=[*found.notes, *extra]))
 
     def capabilities_due(self, core: Core, notes: Mapping[str, str]) -> dict[str, Any]:
-        """Return the capabilities for a heartbeat: empty unless new, or every 15th time."""
+        """Return the capabilities for a heartbeat: empty unless rather new, or every 15th time."""
         statement = self.statement(core, notes)
         stable = _without_measures(statement)
+        if stable != self._last:
+            self._last, self._said = stable, 0
         self._since += 1
-        if stable == self._last and self._since < FULL_EVERY:
+        if self._said >= SAY_NEW_TIMES and self._since < FULL_EVERY:
             return {}
-        self._last, self._since = stable, 0
+        self._since = 0
+        self._said = min(self._said + 1, SAY_NEW_TIMES)
         return statement
 
     def forget(self) -> None:

@@ -182,12 +182,13 @@ class History:
     # --- listings and counts -------------------------------------------------------------------
 
     def list_tasks(
-        self, filters: dict[str, Any], limit: int, cursor: str
+        self, filters: dict[str, Any], limit: int, cursor: str, *, counted: bool = True
     ) -> tuple[list[dict[str, Any]], int, str]:
         """Return a page of tasks, newest first, the count of all that match, the next cursor.
 
-        A count stops at `COUNTED_MAX`. A page ends early after `SCANNED_MAX` tasks were looked
-        at, so that a rare filter costs several short questions instead of a long one.
+        Without `counted` the count is that of the page; else it stops at `COUNTED_MAX`. A page ends
+        early after `SCANNED_MAX` tasks were looked at, so that a rare filter costs several short
+        questions instead of a long one.
         """
         where, values = _where(filters)
         found: list[dict[str, Any]] = []
@@ -208,7 +209,8 @@ class History:
                 if len(found) == limit:
                     break
         more = len(found) == limit or scanned == SCANNED_MAX
-        return found, self._count(where, values, filters, len(found)), str(below) if more else ""
+        total = self._count(where, values, filters, len(found)) if counted else len(found)
+        return found, total, str(below) if more else ""
 
     def _count(self, where: str, values: list[Any], filters: dict[str, Any], page: int) -> int:
         if filters.get("tags"):

@@ -255,6 +255,7 @@ class Intake:
             self._view.registry, self._keys, message, principal, now.wall_ms
         )
         self.reply(handle, done)
+        self._view.watches.forget(message.name)
         if role is not Role.NODE:
             return None
         self._wire.forget_pipe(message.name, bind=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
@@ -16,8 +17,11 @@ from .view import View, id_bytes
 
 PAGE_MAX = 1_000
 SCANNED_MAX = 50_000
+JOINED_MAX = 5_000
+COUNTED_MAX = 10_000
 ROUNDS_MAX = 5
 FILTER_CHARS_MAX = 1_024
+_CURSOR = re.compile(r"[0-9]{1,18}")
 _STATES = {state.word: state for state in State}
 _ACTIVE = frozenset(State) - TERMINAL
 _TEXTS = ("owner", "node", "name")
@@ -29,7 +33,7 @@ def list_tasks(view: View, message: ListTasks, principal: Principal) -> Page:
     if principal.owner_filter:
         filters["owner"] = principal.owner_filter
     limit = min(max(message.limit, 1), PAGE_MAX)
-    if message.cursor and not message.cursor.isdigit():
+    if message.cursor and not _CURSOR.fullmatch(message.cursor):
         raise Invalid("cursor: give back what the last page returned", field="cursor")
     states = _states(filters)
     if states <= _ACTIVE:
@@ -77,7 +81,9 @@ def _checked(filters: dict[str, Any]) -> dict[str, Any]:
         if type(value) is not str or len(value) > FILTER_CHARS_MAX:
             raise Invalid(f"filters.{name}: is a text", field=name)
     states = filters.get("states") or []
-    if type(states) is not list or not all(state in _STATES for state in states):
+    if type(states) is not list or not all(
+        type(state) is str and state in _STATES for state in states
+    ):
         raise Invalid(f"filters.states: allowed are {', '.join(_STATES)}", field="states")
     batch = filters.get("batch") or b""
     if type(batch) is not bytes or len(batch) not in (0, ID_BYTES):
@@ -100,12 +106,13 @@ def _page_of_active(
 ) -> Page:
     """Walk the tasks in memory from the newest, and join what only the journal has."""
     below = int(cursor) if cursor else 1 << 62
-    narrow = any(filters.get(name) for name in (*_TEXTS, "batch", "tags"))
     candidates = _candidates(view, filters, states, below)
     rows: list[dict[str, Any]] = []
     reached, more = below, True
     scanned = 0
-    while len(rows) < limit and scanned < SCANNED_MAX:
+    joined_only = bool(filters.get("name") or filters.get("tags"))
+    scanned_max = JOINED_MAX if joined_only else SCANNED_MAX
+    while len(rows) < limit and scanned < scanned_max:
         chunk = list(islice(candidates, limit))
         if not chunk:
             more = False
@@ -117,10 +124,19 @@ def _page_of_active(
                 reached = row["number"]
         if len(rows) < limit:
             reached = chunk[-1].number
-    total = sum(view.core.counts[state] for state in states)
-    if narrow:
-        total = len(rows) + sum(1 for _ in islice(candidates, SCANNED_MAX))
-    return Page(rows, total, str(reached) if more and rows else "")
+    total = _known_total(view, filters, states)
+    if total is None:
+        total = len(rows) + sum(1 for _ in islice(candidates, COUNTED_MAX))
+    return Page(rows, total, str(reached) if more else "")
+
+
+def _known_total(view: View, filters: dict[str, Any], states: frozenset[State]) -> int | None:
+    """Return the count of all that match where memory has it at hand."""
+    if any(filters.get(name) for name in ("node", "name", "batch", "tags")):
+        return None
+    if owner := filters.get("owner"):
+        return view.core.open_by_owner[owner] if states == _ACTIVE else None
+    return sum(view.core.counts[state] + view.ended[state] for state in states)
 
 
 def _candidates(
@@ -176,12 +192,13 @@ def _page_of_all(
         asked["states"] = [state.word for state in states]
     words = {state.word for state in states}
     rows: list[dict[str, Any]] = []
-    total = 0
-    for round_ in range(ROUNDS_MAX):
-        found, count, cursor = view.history.list_tasks(asked, limit - len(rows), cursor)
-        if round_ == 0:
-            total = count
+    total = _known_total(view, filters, states)
+    for _ in range(ROUNDS_MAX):
+        found, count, cursor = view.history.list_tasks(
+            asked, limit - len(rows), cursor, counted=total is None
+        )
+        total = count if total is None else total
         rows += [row for row in _with_tags(view, found, {}) if row["state"] in words]
         if len(rows) >= limit or not cursor:
             break
-    return Page(rows, total, cursor)
+    return Page(rows, total or 0, cursor)

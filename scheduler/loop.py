@@ -12,8 +12,8 @@ import apsw
 
 from ..config.log_once import LogOnce
 from ..protocol.codec import decode, encode
-from ..protocol.errors import ForeignProtocol, MalformedFrame, UnknownMessage
-from ..protocol.messages import Beacon, Message, Output, Registered
+from ..protocol.errors import Conflict, ForeignProtocol, MalformedFrame, UnknownMessage
+from ..protocol.messages import Beacon, Failure, Message, Output, Registered
 from .access import HEARTBEAT, UPLINK, Role
 from .core import Core
 from .events import Event, NodeSays, Now
@@ -78,6 +78,7 @@ class Loop:
         self._ports = wire.ports()
         self._stopping = False
         self._slow = False
+        self._due_ns = core.deadline()
         self._idle_more = True
         self._last = self._beacon_due_ns = self._idle_done_ns = 0
         self.dispatch_ports: dict[str, int] = {}
@@ -104,12 +105,12 @@ class Loop:
         events = self._hear(drained, now)
         if paused:
             events += self._catch_up(now)
-        due = self._core.deadline()
-        if events or (due is not None and due <= now.mono_ns):
+        if events or (self._due_ns is not None and self._due_ns <= now.mono_ns):
             effects = self._core.step(events, now)
             if effects.commit:
                 self._commit(effects)
             self._send(effects, now)
+        self._due_ns = self._core.deadline()
         self._intake.end_turn()
         self._answer_all(self._view.watches.due(now.mono_ns))
         self._tend(now, idle=not ready)
@@ -119,7 +120,7 @@ class Loop:
     def _timeout_ms(self, mono_ns: int) -> int:
         if self._intake.has_deferred or self._slow:
             return 0
-        due = self._core.deadline()
+        due = self._due_ns
         until = min(self._beacon_due_ns, self._view.watches.next_deadline_ns)
         if due is not None:
             until = min(until, due)
@@ -212,7 +213,12 @@ class Loop:
         self._wire.pipes.send(node, encode(message, self._core.epoch), now.mono_ns)
 
     def _rebind(self, node: str) -> None:
-        port = self._wire.forget_pipe(node, bind=True)
+        try:
+            port = self._wire.forget_pipe(node, bind=True)
+        except Conflict as error:
+            self.dispatch_ports.pop(node, None)
+            self._log.warning("no dispatch port", node=node, error=error.message)
+            return
         if self.dispatch_ports.get(node) != port:
             self._journal.registry.set_dispatch_port(node, port)
             self.dispatch_ports[node] = port
@@ -221,6 +227,8 @@ class Loop:
     def _with_ports(self, message: Message) -> Message:
         if not isinstance(message, Registered):
             return message
+        if message.name not in self.dispatch_ports:
+            return Failure("conflict", "the scheduler has no dispatch port left: see its log")
         return replace(
             message,
             dispatch_port=self.dispatch_ports[message.name],

@@ -36,6 +36,7 @@ class Pipes:
         self._first_port = first_port
         self._pipes: dict[str, Pipe] = {}
         self._reserved: dict[str, int] = {}
+        self._behind: dict[str, Pipe] = {}
         self.dropped = 0
 
     def reserve(self, ports: dict[str, int]) -> None:
@@ -60,6 +61,7 @@ class Pipes:
 
     def close(self, node: str) -> None:
         """Cut a node off: its connection ends and nothing is queued for it."""
+        self._behind.pop(node, None)
         pipe = self._pipes.pop(node, None)
         if pipe is not None:
             pipe.socket.close(linger=0)
@@ -86,14 +88,15 @@ class Pipes:
             return
         pipe.queued.append((now_ns, frame))
         pipe.queued_bytes += len(frame)
+        self._behind[node] = pipe
 
     def waiting(self) -> Iterable[Socket]:
         """Return the sockets that have frames queued: poll them for POLLOUT."""
-        return [pipe.socket for pipe in self._pipes.values() if pipe.queued]
+        return [pipe.socket for pipe in self._behind.values()]
 
     def flush(self, now_ns: int) -> None:
         """Send what waits as far as it goes; drop what is too old to mean anything."""
-        for pipe in self._pipes.values():
+        for node, pipe in list(self._behind.items()):
             while pipe.queued:
                 sent_ns, frame = pipe.queued[0]
                 if now_ns - sent_ns > QUEUE_AGE_NS:
@@ -105,6 +108,8 @@ class Pipes:
                         break
                 pipe.queued.popleft()
                 pipe.queued_bytes -= len(frame)
+            if not pipe.queued:
+                del self._behind[node]
 
     def _bind(self, node: str, port: int) -> int:
         socket = self._door.open(zmq.PUSH, NODE_DOMAIN + node, sndhwm=SNDHWM_DISPATCH)

@@ -38,8 +38,16 @@ class Door:
     frame_bytes_max: int
 
     def open(self, kind: int, domain: str, *, sndhwm: int = HWM) -> Socket:
-        """Make a CURVE server socket that asks ZAP under a domain; not bound yet."""
-        socket: Socket = self.context.socket(kind)
+        """Make a CURVE server socket that asks ZAP under a domain; not bound yet.
+
+        Raises Conflict when the process has no room for one more.
+        """
+        try:
+            socket: Socket = self.context.socket(kind)
+        except zmq.ZMQError as error:
+            raise Conflict(
+                f"no more sockets ({error}): raise nodes_max and the limit of open files"
+            ) from error
         for option, value in (
             (zmq.LINGER, 0),
             (zmq.CURVE_SERVER, 1),

@@ -231,6 +231,11 @@ class Watches:
             self._drop(max(self._sessions, key=lambda name: self._sessions[name].ring_bytes))
         return answers
 
+    def forget(self, owner: str) -> None:
+        """Drop the sessions of an owner whose key was withdrawn, unanswered."""
+        for name in [name for name, each in self._sessions.items() if each.owner == owner]:
+            self._drop(name)
+
     def _confirm(self, session: Session, seq: int) -> None:
         while session.ring and session.first <= seq:
             self._drop_oldest(session)

@@ -58,12 +58,11 @@ class Said(NamedTuple):
 
 @dataclass(slots=True)
 class Drained:
-    """What one turn took from the sockets; with `more` at least one of them held more."""
+    """What one turn took from the sockets."""
 
     heartbeats: list[Said] = field(default_factory=list)
     uplink: list[Said] = field(default_factory=list)
     control: list[Request] = field(default_factory=list)
-    more: bool = False
 
     def __bool__(self) -> bool:
         return bool(self.heartbeats or self.uplink or self.control)
@@ -150,9 +149,9 @@ class Wire:
                 self._read_monitor(monitor)
         drained = Drained()
         if self.heartbeat in ready:
-            self._take_said(self.heartbeat, drained.heartbeats, HEARTBEAT_PER_TURN, drained)
+            self._take_said(self.heartbeat, drained.heartbeats, HEARTBEAT_PER_TURN)
         if self.uplink in ready:
-            self._take_said(self.uplink, drained.uplink, UPLINK_PER_TURN, drained)
+            self._take_said(self.uplink, drained.uplink, UPLINK_PER_TURN)
         if self.control in ready:
             self._take_requests(drained)
         return drained
@@ -196,7 +195,7 @@ class Wire:
         for socket in (*self._monitors, self._zap):
             socket.close(linger=0)
 
-    def _take_said(self, socket: Socket, into: list[Said], most: int, drained: Drained) -> None:
+    def _take_said(self, socket: Socket, into: list[Said], most: int) -> None:
         size = 0
         holder = self._keys.live.get
         for _ in range(most):
@@ -216,8 +215,7 @@ class Wire:
             into.append(Said(principal, payload))
             size += len(payload)
             if size > BYTES_PER_TURN:
-                break
-        drained.more = True
+                return
 
     def _take_requests(self, drained: Drained) -> None:
         size = 0
@@ -236,8 +234,7 @@ class Wire:
             drained.control.append(Request(envelope, principal, payload))
             size += len(payload)
             if size > BYTES_PER_TURN:
-                break
-        drained.more = True
+                return
 
     def watch_connections(self) -> None:
         """Hear from now on of handshakes that fail and of connections that end."""

@@ -138,6 +138,13 @@ def results_keys(body: bytes) -> list[bytes]:
         raise FrameError(f"malformed results: {error}") from error
 
 
+def results_statuses(body: bytes) -> bytes:
+    """Return the status of each outcome of a RESULTS body that `results_keys` has accepted."""
+    number = _BATCH.unpack_from(body)[1]
+    at = _BATCH.size + KEY_BYTES
+    return body[at : at + number * _OUTCOME.size : _OUTCOME.size]
+
+
 def with_record(body: bytes, record: int) -> bytes:
     """Return a RESULTS body under another record number."""
     number = _BATCH.unpack_from(body)[1]

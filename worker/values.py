@@ -8,6 +8,7 @@ or `memoryview` arrives as `bytes`.
 from __future__ import annotations
 
 import dataclasses
+import struct
 from collections.abc import Iterator
 from typing import Any
 
@@ -46,6 +47,7 @@ _BAD_BYTES = (
     RecursionError,
     MemoryError,  # an array of an absurd shape
     ImportError,
+    struct.error,
     msgpack.exceptions.UnpackException,
 )
 

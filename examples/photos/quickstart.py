@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from tiles import Tile
 
 from remuda import Client
 from remuda.protocol.errors import RemudaError, TaskFailed
@@ -31,6 +32,8 @@ OUT = Path("restored")
 SHEET = "contact-sheet.png"
 NODES_MAX = 16
 ALL_TASKS_S = 3600.0
+WARM_UP_S = 60.0
+WARM_UP = Tile(core=(0, 0, 1, 1), box=(0, 0, 1, 1))
 LOG_WIDTH = 120
 OPTIONS = {"timeout": "5m", "retries": 1}
 
@@ -85,23 +88,43 @@ def restore(options: argparse.Namespace, console: Console) -> int:
     console.print(f"starting a scheduler and {_counted(options.nodes, 'node')} on this host")
     try:
         with local_cluster(options.nodes, options.keep, console.print) as client:
+            warm_up(client, jobs[0], parts)
             started = time.monotonic()
             runs = run_jobs(client, jobs, console)
             seconds = time.monotonic() - started
-        restored = collect(jobs, out)
+            restored = collect(jobs, out)
+            show(restored, runs, seconds, out, console)
     finally:
         shutil.rmtree(parts, ignore_errors=True)
+    return 0 if all(each.is_better for each in restored) else FAILED
+
+
+def show(
+    restored: list[Restored], runs: list[Run], seconds: float, out: Path, console: Console
+) -> None:
+    """Write the contact sheet and the list of tasks, and say how it went."""
+    pictures = len({each.picture.name for each in restored})
     nodes = len({run.node for run in runs})
-    counts = [_counted(len(album), "picture"), _counted(len(jobs), "task")]
+    counts = [_counted(pictures, "picture"), _counted(len(runs), "task")]
     summary = f"{', '.join(counts)} on {_counted(nodes, 'node')} in {seconds:.1f} s"
     repair.write_image(out / SHEET, sheet(restored, summary))
     (out / "tasks.json").write_text(json.dumps([_row(run) for run in runs], indent=2) + "\n")
     console.print(table(restored, runs))
     console.print(f"{summary}; pictures in {out}, side by side in {out / SHEET}", soft_wrap=True)
-    worse = [each for each in restored if not each.is_better]
-    for each in worse:
-        console.print(f"[red]{escape(each.path.name)} is no closer to its original[/red]")
-    return FAILED if worse else 0
+    for each in restored:
+        if not each.is_better:
+            console.print(f"[red]{escape(each.path.name)} is no closer to its original[/red]")
+
+
+def warm_up(client: Client, job: Job, parts: Path) -> None:
+    """Have each node load its handler, with a corner of a picture, so that all begin together."""
+    tasks = []
+    for number, node in enumerate(client.nodes()):
+        corner = Job(job.picture, job.method, parts / f"warm-up-{number}.png", WARM_UP)
+        pinned = client.options(name="warm up", node=node["name"], **OPTIONS)
+        tasks.append(pinned.submit("inpaint", *corner.arguments))
+    for task in tasks:
+        task.result(timeout=WARM_UP_S)
 
 
 def run_jobs(client: Client, jobs: list[Job], console: Console) -> list[Run]:
@@ -116,11 +139,18 @@ def run_jobs(client: Client, jobs: list[Job], console: Console) -> list[Run]:
     with _progress(console) as progress:
         bar = progress.add_task("restoring", total=len(jobs), nodes="")
         for task in client.as_completed(list(tasks), timeout=ALL_TASKS_S):
-            told = task.result()
+            told, standing = task.result(), task.standing
             runs.append(
-                Run(tasks[task], task.id, task.number, task.node, task.attempt, told["seconds"])
+                Run(
+                    job=tasks[task],
+                    task_id=task.id,
+                    number=task.number,
+                    node=standing.node,
+                    tries=standing.attempt,
+                    seconds=told["seconds"],
+                )
             )
-            by_node[task.node] += 1
+            by_node[standing.node] += 1
             shares = "  ".join(f"{node} {count}" for node, count in sorted(by_node.items()))
             progress.update(bar, advance=1, nodes=shares)
     return runs

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import deque
 from pathlib import Path
 
-from ...worker import frames
+from ...worker import batches, frames
 from ...worker.frames import Finished
 from .spool import Spool
 
 KNOWN_MAX = 4096
 """How many acknowledged attempts are remembered, so that a repeated order is not run again."""
+UNACKED_MAX = 65536
+"""Most answered calls that wait for an acknowledgement; above it a batch is refused."""
 FINISHED_MAX = 256
 """Most unacknowledged commands; above it a command is refused."""
 
@@ -27,15 +30,19 @@ class Answers:
         self._record_of: dict[bytes, int] = {}
         self._acked: dict[bytes, None] = {}
         self._acked_order: deque[bytes] = deque()
+        self._returned: set[bytes] = set()
 
     def finish(self, message: Finished) -> None:
         """Write the end of a command; the file's presence is the end."""
         folder = self._directory / "a" / frames.attempt_key(message.task, message.attempt)
-        folder.mkdir(parents=True, exist_ok=True)
         body = frames.encode(message)[frames.HEADER.size :]
         new = folder / "result.json.new"
-        new.write_bytes(body)
-        new.replace(folder / "result.json")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            new.write_bytes(body)
+            new.replace(folder / "result.json")
+        except OSError as error:  # a full disk: lost only if this runner is killed as well
+            print(f"result: {error}; it stays in memory", file=sys.stderr)  # noqa: T201 - runner.log
         self.finished[frames.join_key(message.task, message.attempt)] = message
 
     def results(self, body: bytes, keys: list[bytes]) -> int:
@@ -44,6 +51,13 @@ class Answers:
         self._keys_of[record] = keys
         for key in keys:
             self._record_of[key] = record
+        statuses = batches.results_statuses(body)
+        if batches.RETURNED in statuses:
+            self._returned.update(
+                key
+                for key, status in zip(keys, statuses, strict=True)
+                if status == batches.RETURNED
+            )
         return record
 
     def answered(self, key: bytes) -> bool:
@@ -59,6 +73,9 @@ class Answers:
         keys = [*self.finished, *self._record_of]
         return [[key[:16].hex(), frames.split_key(key)[1], True] for key in keys]
 
+    def __len__(self) -> int:
+        return len(self.finished) + len(self._record_of)
+
     def empty(self) -> bool:
         """Say whether every answer is acknowledged."""
         return not self.finished and not self._record_of
@@ -69,7 +86,10 @@ class Answers:
             if self.spool.forget(record):
                 for key in self._keys_of.pop(record):
                     self._record_of.pop(key, None)
-                    self._remember(key)
+                    if key in self._returned:  # it never started: it may be ordered again
+                        self._returned.discard(key)
+                    else:
+                        self._remember(key)
         for task, attempt in message.attempts:
             key = frames.join_key(bytes.fromhex(str(task)), int(str(attempt)))
             if self.finished.pop(key, None) is not None:

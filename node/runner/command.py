@@ -59,16 +59,13 @@ class Command:
         self._started_at = time.monotonic()
         self._progress.next_at = self._started_at + LOOK_EVERY_S
         self._started_wall_ns = time.time_ns()
-        self._work.mkdir(parents=True, mode=0o700, exist_ok=True)
-        write_intent(self._folder, self.order.task, self.order.attempt)
+        order, tail_bytes = self.order, frames.TAIL_BYTES_MAX
         for name in ("out", "err"):
-            stream = Stream(
-                self._folder / name,
-                bytes_max=self.order.output_bytes_max,
-                tail_bytes=frames.TAIL_BYTES_MAX,
-            )
+            path = self._folder / name
+            stream = Stream(path, bytes_max=order.output_bytes_max, tail_bytes=tail_bytes)
             self._pipes.append(Pipe(stream))
         try:
+            self._make_folder()
             self.pid = self._spawn()
         except SpawnError as error:
             self._report(error.how, None, error.message)
@@ -85,8 +82,8 @@ class Command:
             self._ending.hasten(grace_s, now)
 
     def held(self) -> list[tuple[bytes, bool]]:
-        """Return the attempt that is not answered yet, and whether it was said to have started."""
-        return [(self.key, self._said_started)]
+        """Return the attempt that is not answered yet, and that it has started."""
+        return [(self.key, True)]
 
     def on_reaped(self, pid: int, status: int, usage: resource.struct_rusage) -> None:
         """Note the exit of one process of the tree."""
@@ -132,6 +129,14 @@ class Command:
             self._hint_at = math.inf
             self._say_output()
         self._say_progress(now)
+
+    def _make_folder(self) -> None:
+        try:
+            self._work.mkdir(parents=True, mode=0o700, exist_ok=True)
+            write_intent(self._folder, self.order.task, self.order.attempt)
+        except OSError as error:
+            message = f"cannot make {self._folder} on this node: {error.strerror}"
+            raise SpawnError("spawn_failed", message) from error
 
     def _spawn(self) -> int:
         order = self.order

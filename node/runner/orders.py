@@ -24,7 +24,7 @@ from ...worker.frames import (
     Status,
     WorkerEnded,
 )
-from .answers import FINISHED_MAX
+from .answers import FINISHED_MAX, UNACKED_MAX
 from .command import Command
 from .outbox import Outbox
 from .poller import Poller
@@ -112,8 +112,8 @@ class Orders:
             refusal = "busy", f"a {self._slot.occupant.kind} is running"
         elif len(answers.finished) >= FINISHED_MAX:
             refusal = "full", f"{FINISHED_MAX} results wait for an acknowledgement"
-        elif not message.argv:
-            refusal = "malformed", "argv is empty"
+        elif not (message.argv and _texts(message.argv) and _environment(message.env)):
+            refusal = "malformed", "argv or env is empty or not of texts"
         if refusal is not None:
             self._outbox.say(Refused(*refusal, task=message.task, attempt=message.attempt))
             return
@@ -127,8 +127,13 @@ class Orders:
             if worker.loaded is not None:
                 self._outbox.say(worker.loaded)
             return
+        refusal = None
         if self._slot.occupant is not None or self.stopping:
-            self._outbox.say(Refused("busy", "the runner is taken or exiting"))
+            refusal = Refused("busy", "the runner is taken or exiting")
+        elif not (_texts([message.python, *message.sys_path]) and _environment(message.env)):
+            refusal = Refused("malformed", "python, sys_path or env is not of texts")
+        if refusal is not None:
+            self._outbox.say(refusal)
             return
         box, ended = self._outbox, self._on_worker_ended
         self._slot.take(Warm(message, self._directory, self._poller, box.say, box.results, ended))
@@ -138,6 +143,10 @@ class Orders:
         worker = self._slot.worker
         if worker is None:
             self._outbox.say(Refused("no_worker", "no worker is hosted here", seq=seq))
+            return
+        if len(self._outbox.answers) > UNACKED_MAX:
+            text = f"{UNACKED_MAX} results wait for an acknowledgement"
+            self._outbox.say(Refused("full", text, seq=seq))
             return
         keys = [key for key, _ in heads]
         answered = self._outbox.answers.answered
@@ -214,6 +223,14 @@ class Orders:
     def _on_worker_ended(self, message: WorkerEnded) -> None:
         self._slot.vacate()
         self._outbox.say(message)
+
+
+def _texts(words: object) -> bool:
+    return isinstance(words, list) and all(isinstance(word, str) for word in words)
+
+
+def _environment(env: object) -> bool:
+    return isinstance(env, dict) and _texts([*env, *env.values()])
 
 
 def boot_id() -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,27 +38,28 @@ class Spool:
         self._next_segment = 1
         self._segment: _Segment | None = None
         self._at: dict[int, tuple[_Segment, int, int]] = {}
+        self._unwritten: dict[int, bytes] = {}
 
     def append(self, body: bytes) -> int:
-        """Write a RESULTS body under a new record number, which is returned."""
-        segment = self._open_segment()
+        """Write a RESULTS body under a new record number, which is returned.
+
+        On a full disk the record is kept in memory: lost only if the runner is killed as well.
+        """
         record = self._next_record
         self._next_record += 1
         blob = batches.with_record(body, record)
-        data = _LENGTH.pack(len(blob)) + blob
-        written = os.write(segment.fd, data)
-        while written < len(data):
-            written += os.write(segment.fd, data[written:])
-        self._at[record] = (segment, segment.size + _LENGTH.size, len(blob))
-        segment.size += len(data)
-        segment.waiting += 1
+        try:
+            self._write(record, blob)
+        except OSError as error:
+            print(f"spool: {error}; record {record} stays in memory", file=sys.stderr)  # noqa: T201 - runner.log
+            self._unwritten[record] = blob
         return record
 
     def read(self, record: int) -> bytes | None:
         """Return a waiting record's body, None once it is acknowledged."""
         place = self._at.get(record)
         if place is None:
-            return None
+            return self._unwritten.get(record)
         segment, offset, length = place
         return os.pread(segment.fd, length, offset)
 
@@ -65,7 +67,7 @@ class Spool:
         """Drop an acknowledged record; say whether it was waiting."""
         place = self._at.pop(record, None)
         if place is None:
-            return False
+            return self._unwritten.pop(record, None) is not None
         segment = place[0]
         segment.waiting -= 1
         if segment.waiting == 0 and (segment is not self._segment or segment.size > 0):
@@ -74,7 +76,23 @@ class Spool:
 
     def waiting(self) -> list[int]:
         """Return the records that are not acknowledged, oldest first."""
-        return list(self._at)
+        return sorted([*self._at, *self._unwritten])
+
+    def _write(self, record: int, blob: bytes) -> None:
+        segment = self._open_segment()
+        data = _LENGTH.pack(len(blob)) + blob
+        try:
+            written = os.write(segment.fd, data)
+            while written < len(data):
+                written += os.write(segment.fd, data[written:])
+        except OSError:
+            # What follows must not be read as the rest of this one.
+            os.ftruncate(segment.fd, segment.size)
+            os.lseek(segment.fd, segment.size, os.SEEK_SET)
+            raise
+        self._at[record] = (segment, segment.size + _LENGTH.size, len(blob))
+        segment.size += len(data)
+        segment.waiting += 1
 
     def _open_segment(self) -> _Segment:
         current = self._segment

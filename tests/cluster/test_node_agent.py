@@ -254,10 +254,3 @@ def test_a_scheduler_that_starts_anew_is_registered_with_again(tmp_path):
         assert Outcome.SUCCEEDED == scheduler.result(task)["outcome"]
 
 
-def test_a_function_is_called_and_its_value_comes_back(tmp_path):
-    with node(tmp_path) as (scheduler, _):
-        task = new_task()
-        spec = document(kind="function", target="math:hypot")
-        scheduler.offer(spec, task, args=[call_args(3.0, 4.0)])
-        result = scheduler.result(task)
-    assert (Outcome.SUCCEEDED, 5.0) == (result["outcome"], result["value"])

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -14,7 +15,7 @@ import pytest
 
 PHOTOS = Path(__file__).resolve().parents[2] / "examples" / "photos"
 END_S = 120.0
-POLL_S = 0.05
+POLL_S = 0.02
 
 pytestmark = pytest.mark.cluster
 
@@ -76,14 +77,25 @@ def test_photographs_are_restored_on_two_nodes_and_nothing_is_left(
     wait_gone(tmp_path / "tmp")
 
 
-def test_an_interrupted_job_stops_its_cluster(album: Path, tmp_path: Path) -> None:
+def is_starting(folder: Path) -> bool:
+    return any("node-2" in process for process in processes_of(folder / "tmp"))
+
+
+def is_restoring(folder: Path) -> bool:
+    return any((folder / "out").glob(".tiles/*.png"))
+
+
+@pytest.mark.parametrize("moment", [is_starting, is_restoring])
+def test_an_interrupted_job_stops_its_cluster(
+    album: Path, tmp_path: Path, moment: Callable[[Path], bool]
+) -> None:
     job = start(album, tmp_path / "out")
     end = time.monotonic() + END_S
-    while time.monotonic() < end and not any("node-2" in p for p in processes_of(tmp_path / "tmp")):
+    while time.monotonic() < end and not moment(tmp_path):
         time.sleep(POLL_S)
     job.send_signal(signal.SIGINT)
     said, _ = job.communicate(timeout=END_S)
-    assert job.returncode == 130, said
+    assert 130 == job.returncode, said
     wait_gone(tmp_path / "tmp")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import sys
 import time
 from collections.abc import Iterator
@@ -307,8 +306,8 @@ def test_an_interpreter_that_is_not_there_is_said(tmp_path: Path) -> None:
 
 def oldest_python() -> str:
     """Return a Python 3.9 where this machine has one, else the one that runs the tests."""
-    found = sorted(glob.glob(str(Path.home() / ".pyenv/versions/3.9.*/bin/python")))
-    return found[0] if found else sys.executable
+    found = sorted(Path.home().glob(".pyenv/versions/3.9.*/bin/python"))
+    return str(found[0]) if found else sys.executable
 
 
 def test_the_oldest_interpreter_needs_nothing_installed(tmp_path: Path) -> None:

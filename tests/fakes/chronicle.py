@@ -1,4 +1,4 @@
-"""Is what the scheduler made durable a possible history? Each turn is checked against the ones before."""
+"""Is what the scheduler made durable a possible history? Each turn is checked as it comes."""
 
 from __future__ import annotations
 

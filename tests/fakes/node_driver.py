@@ -34,7 +34,7 @@ def document(**fields: Any) -> bytes:
 
 
 def call_args(*args: Any, **kwargs: Any) -> bytes:
-    return values.encode((args, kwargs))
+    return values.encode_call(args, kwargs)
 
 
 def new_task() -> bytes:
@@ -206,13 +206,16 @@ class FakeScheduler:
 class NodeUnderTest:
     """A home with one node's key, and the agent in it."""
 
-    def __init__(self, folder: Path, scheduler: FakeScheduler, config: str = "") -> None:
+    def __init__(
+        self, folder: Path, scheduler: FakeScheduler, config: str = "", *, own_lock_line: str = ""
+    ) -> None:
         self.home = Home(folder / "home")
         self.home.create()
         self.scheduler = scheduler
         self.log = folder / "node.log"
-        (self.home.config_file).write_text(
-            f'[node]\ncpus = 2\nmemory = "4GiB"\nlock_dir = "{folder / "locks"}"\n'
+        lock_line = own_lock_line or f'lock_dir = "{folder / "locks"}"'
+        self.home.config_file.write_text(
+            f'[node]\ncpus = 2\nmemory = "4GiB"\n{lock_line}\n'
             f'reconnect_min = "50ms"\n{config}'
         )
         identity = Identity(

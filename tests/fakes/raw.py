@@ -160,13 +160,13 @@ class RawNode:
         self.uplink = scheduler.socket(zmq.PUSH, pair, ports.uplink)
         self.heartbeat = scheduler.socket(zmq.PUB, pair, ports.heartbeat)
         self.dispatch: zmq.Socket[Any] | None = None
-        self.seq = 0
+        self.held: m.Offer | None = None
 
     def register(self, cpus: int = 4) -> m.Registered:
         known = wire_capabilities.Capabilities(cpus * 1000, 8 << 30)
         document = wire_capabilities.to_document(known)
         answer = self.control.ask(
-            m.Register(self.name, self.incarnation, "boot", 1, 1, document, [], [], [], [])
+            m.Register(self.name, self.incarnation, "boot", 1, 1, document, *self._holding())
         )
         assert isinstance(answer, m.Registered), answer
         if self.dispatch is not None:
@@ -174,6 +174,13 @@ class RawNode:
         pair = self._scheduler.keys[self.name]
         self.dispatch = self._scheduler.socket(zmq.PULL, pair, answer.dispatch_port)
         return answer
+
+    def _holding(self) -> tuple[list[bytes], list[int], list[bytes], list[int]]:
+        held = self.held
+        if held is None:
+            return [], [], [], []
+        running = [int(m.Phase.RUNNING)] * len(held.tasks)
+        return held.tasks, held.attempts, held.tokens, running
 
     def say(self, message: m.Message) -> None:
         self.uplink.send(codec.encode(message, 0))

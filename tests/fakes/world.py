@@ -1,4 +1,4 @@
-"""A scheduler core with its real journal, a clock set by hand, and nodes that do as they are told."""
+"""The scheduler's core with its real journal, a clock set by hand and obedient nodes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,9 @@ class SimNode:
         """Take in a message from the scheduler as the real agent would."""
         if self.deaf or getattr(message, "incarnation", self.incarnation) != self.incarnation:
             return
-        pairs = list(zip(getattr(message, "tasks", []), getattr(message, "attempts", []), strict=True))
+        pairs = list(
+            zip(getattr(message, "tasks", []), getattr(message, "attempts", []), strict=True)
+        )
         keys = [(ids.from_bytes(task), attempt) for task, attempt in pairs]
         if isinstance(message, m.Offer):
             self.rev = message.rev
@@ -68,6 +70,12 @@ class SimNode:
             for key in keys:
                 self.held.pop(key, None)
 
+    def begin(self, welcome: m.Registered) -> None:
+        """Begin with the scheduler that let us in."""
+        self.rev = welcome.rev
+        tasks = map(ids.from_bytes, welcome.tasks)
+        self.keep_only(set(zip(tasks, welcome.attempts, strict=True)))
+
     def keep_only(self, living: set[tuple[int, int]]) -> None:
         """End what the scheduler does not want, except results that it must still hear."""
         for key, (_, phase) in list(self.held.items()):
@@ -77,9 +85,7 @@ class SimNode:
 
     def heartbeat(self) -> m.Heartbeat:
         self.seq += 1
-        return m.Heartbeat(
-            self.incarnation, self.seq, self.rev, *self._columns(), {}, 0, 0, {}
-        )
+        return m.Heartbeat(self.incarnation, self.seq, self.rev, *self._columns(), {}, 0, 0, {})
 
     def register(self) -> m.Register:
         tokens = [token for token, _ in self.held.values()]
@@ -152,7 +158,10 @@ class World:
         if effects.commit:
             self.journal.commit(effects.commit)
         self.chronicle.take(effects)
-        self.replies += [message for _, message in effects.replies]
+        for _, message in effects.replies:
+            self.replies.append(message)
+            if isinstance(message, m.Registered):
+                self.nodes[message.name].begin(message)
         self.changes += effects.changes
         for item in effects.to_nodes:
             message = self._offer(item) if isinstance(item, Offering) else item.message

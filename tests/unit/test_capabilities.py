@@ -21,7 +21,7 @@ from remuda.node.capabilities import (
     write_capabilities,
 )
 from remuda.node.cgroup_limits import cpu_limit_milli, memory_limit_bytes
-from remuda.node.gpu import Gpu, Reading, ReadingError
+from remuda.node.gpu import Gpu, LostGpu, Reading, ReadingError
 from remuda.protocol import capabilities as wire
 
 GIB = 1024**3
@@ -104,6 +104,12 @@ def test_an_empty_grant_means_no_gpu() -> None:
 
 def test_the_printed_form_says_why_there_is_no_gpu() -> None:
     assert "none: no GPU is granted" in render(limited(HOST, Limits(gpu_uuids=())))
+
+
+def test_a_card_that_cannot_be_read_is_printed_and_noted() -> None:
+    facts = host_facts(Reading(gpus=(CARD,), lost=(LostGpu(1, "GPU is lost"),)))
+    assert "lost      card 1: GPU is lost" in render(facts)
+    assert ["GPU card 1: GPU is lost"] == capabilities(facts).notes
 
 
 def test_the_printed_form_names_each_gpu() -> None:

@@ -48,9 +48,9 @@ def test_a_gpu_survives_its_plain_form() -> None:
     assert card == gpu_from_plain(gpu_to_plain(card))
 
 
-def test_cards_are_numbered_in_the_order_of_the_pci_bus() -> None:
-    reading = reading_from_plain(plain(gpu("GPU-late", bus="65"), gpu("GPU-early", bus="17")))
-    assert [(g.uuid, g.index) for g in reading.gpus] == [("GPU-early", 0), ("GPU-late", 1)]
+def test_cards_stand_in_the_order_of_their_index() -> None:
+    reading = reading_from_plain(plain(gpu("GPU-late", index=3), gpu("GPU-early", index=1)))
+    assert [("GPU-early", 1), ("GPU-late", 3)] == [(g.uuid, g.index) for g in reading.gpus]
 
 
 def test_one_uuid_listed_twice_is_no_reading() -> None:

@@ -266,10 +266,8 @@ class Fleet(RuleBasedStateMachine):
             return
         node, (task, number) = found
         speaker = self.pick_node(thief)
-        if speaker is node:
-            token = token or b"y" * 16
-        else:
-            token = node.held[task, number][0]
+        if speaker is not node:
+            token, _ = node.held[task, number]
         before = self.world.state(task)
         self.world.says(
             speaker, m.Results([ids.to_bytes(task)], [number], [token], [0], [b""], [b""], [1])

@@ -208,6 +208,14 @@ def test_the_largest_ring_goes_when_all_together_are_too_large(
     assert (1, [2]) == (len(watches), bob.take(bob.ask()))
 
 
+def test_a_session_of_a_withdrawn_key_hears_nothing_more(watches: Watches) -> None:
+    Watcher(watches).ask()
+    Watcher(watches, B, "bob").ask()
+    watches.forget("alice")
+    watches.add([change(1), change(2, B)])
+    assert [[2]] == [[int.from_bytes(t, "big") for t in a.message.tasks] for a in watches.due(0)]
+
+
 def test_a_dropped_follower_leaves_no_trace(watches: Watches) -> None:
     Watcher(watches)
     Watcher(watches, B, "bob")

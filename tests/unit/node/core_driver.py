@@ -1,0 +1,107 @@
+"""A node's core under a test: offers in, effects out, runners played by the test."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from remuda.node import endings
+from remuda.node.core import Core
+from remuda.node.effects import CloseLane, Effect, Feed, Launch, OpenLane, Stop, TakeBack
+from remuda.node.slots import Card, Slots
+from remuda.node.task import Ending
+from remuda.protocol import codec
+from remuda.protocol import messages as m
+from remuda.protocol.messages import Outcome
+from remuda.protocol.spec import TaskSpec, to_document
+
+GIB = 1 << 30
+INCARNATION = b"i" * 16
+CARDS = ("GPU-a", "GPU-b")
+
+
+def task(number: int) -> bytes:
+    return number.to_bytes(16, "big")
+
+
+def spec(**fields: Any) -> bytes:
+    return codec.pack_document(to_document(TaskSpec(**{"kind": "command", **fields})))
+
+
+class CoreDriver:
+    """Feeds a core through the codec, as the wire would, and keeps what it asked for."""
+
+    def __init__(self, cpus: int = 2, cards: tuple[str, ...] = CARDS) -> None:
+        slots = Slots(cpus * 1000, 8 * GIB, {uuid: Card(24 * GIB) for uuid in cards})
+        self.core = Core(INCARNATION, slots, cpus)
+        self.now = 0
+        self.rev = 0
+        self.effects: list[Effect] = []
+
+    @property
+    def state(self):
+        return self.core.state
+
+    def offer(self, body: bytes, *tasks: bytes, number: int = 1, **fields: Any) -> None:
+        self.rev = fields.get("rev", self.rev + 1)
+        count = len(tasks)
+        message = m.Offer(
+            fields.get("incarnation", INCARNATION), self.rev, [body], [fields.get("owner", "ann")],
+            [0] * count, list(tasks), [number] * count, [b"token"] * count, [b""] * count,
+            [list(fields.get("gpus", ()))] * count, [b""] * count,
+            [fields.get("prefetched", False)] * count,
+        )  # fmt: skip
+        self.say(message)
+
+    def say(self, message: m.Message) -> None:
+        self.core.on_message(codec.decode(codec.encode(message, 1)).message)
+
+    def kill(self, *tasks: bytes, grace_ms: int = -1) -> None:
+        count = len(tasks)
+        self.say(m.Kill(INCARNATION, list(tasks), [1] * count, [grace_ms] * count, [""] * count))
+
+    def desired(self, *tasks: bytes, rev: int | None = None) -> None:
+        self.rev = self.rev + 1 if rev is None else rev
+        self.say(m.Desired(INCARNATION, self.rev, 30_000, list(tasks), [1] * len(tasks)))
+
+    def ack(self, *tasks: bytes) -> None:
+        self.say(m.ResultAck(INCARNATION, list(tasks), [1] * len(tasks)))
+
+    def turn(self, ms: int = 1) -> list[Effect]:
+        self.now += ms * 1_000_000
+        effects = self.core.turn(self.now)
+        self.effects += effects
+        self.core.state.check()
+        return effects
+
+    def end(self, key: bytes, outcome: Outcome = Outcome.SUCCEEDED, **fields: Any) -> None:
+        answer = Ending(key, fields.pop("number", 1), outcome, **fields)
+        endings.on_endings(self.state, [answer], self.now)
+
+    def load(self, effect: OpenLane) -> None:
+        endings.on_lane_ready(self.state, effect.lane.id, self.now)
+
+    def launched(self) -> list[bytes]:
+        return [each.attempt.task for each in self.effects if isinstance(each, Launch)]
+
+    def fed(self) -> list[list[bytes]]:
+        return [
+            [attempt.task for attempt in each.attempts]
+            for each in self.effects
+            if isinstance(each, Feed)
+        ]
+
+    def of(self, kind: type) -> list[Any]:
+        return [each for each in self.effects if isinstance(each, kind)]
+
+    def said(self, kind: type[m.Message]) -> list[m.Message]:
+        return [each for each in self.core.messages(self.now) if isinstance(each, kind)]
+
+    def results(self) -> dict[bytes, int]:
+        """Return the outcomes that wait for an acknowledgement."""
+        return {key[0]: entry[0].outcome for key, entry in self.state.outbox.entries.items()}
+
+    def reasons(self) -> list[str]:
+        return [row.reason for row in self.state.rejected]
+
+
+__all__ = ["CloseLane", "CoreDriver", "Feed", "Launch", "OpenLane", "Outcome", "Stop", "TakeBack"]

@@ -1,0 +1,169 @@
+"""Do the node's promises hold whatever is offered, killed, ended and repeated, in any order?"""
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from remuda.node import endings, residents
+from remuda.node.effects import CloseLane, Feed, Launch, OpenLane
+from remuda.node.endings import LaneEnd
+from remuda.node.outbox import RESEND_NS
+from remuda.protocol import messages as m
+from remuda.protocol.messages import Outcome, Phase
+from remuda.protocol.resources import MILLI
+
+from .core_driver import CARDS, GIB, CoreDriver, spec, task
+
+REQUESTS = (
+    {},
+    {"cpus_milli": 2000},
+    {"gpus": 1},
+    {"gpus": 2},
+    {"gpu_milli": 400, "cpus_milli": 100},
+    {"vram_bytes": 10 * GIB, "cpus_milli": 0},
+)
+TASKS = st.integers(1, 12).map(task)
+
+
+class NodeMachine(RuleBasedStateMachine):
+    """A scheduler that errs and repeats itself, and runners that obey, against one core."""
+
+    def __init__(self):
+        super().__init__()
+        self.driver = CoreDriver()
+        residents.declare(self.driver.state, "greet", 1, 6 * GIB)
+        self.running = {}
+        self.executed = {}
+        self.workers = {}
+
+    @rule(
+        kind=st.sampled_from(["command", "function", "handler"]),
+        request=st.sampled_from(REQUESTS),
+        card=st.sampled_from(CARDS),
+        name=TASKS,
+        number=st.integers(1, 3),
+        prefetched=st.booleans(),
+    )
+    def offer(self, kind, request, card, name, number, prefetched):
+        if kind == "handler":
+            body, cards = spec(kind=kind, target="greet"), 0
+        else:
+            body = spec(kind=kind, argv=["x"], target="a:b", **request)
+            cards = request.get("gpus", 1 if {"gpu_milli", "vram_bytes"} & set(request) else 0)
+        gpus = list(CARDS) if cards == 2 else [card][:cards]
+        self.driver.offer(body, name, number=number, gpus=gpus, prefetched=prefetched)
+
+    @rule(name=TASKS, number=st.integers(1, 3))
+    def kill(self, name, number):
+        self.driver.say(m.Kill(b"i" * 16, [name], [number], [-1], [""]))
+
+    @rule(names=st.sets(TASKS), back=st.integers(0, 3))
+    def desired(self, names, back):
+        listed = sorted(names)
+        rev = max(0, self.driver.rev - back)
+        self.driver.say(m.Desired(b"i" * 16, rev, 1000, listed, [1] * len(listed)))
+
+    @rule()
+    def turn(self):
+        for effect in self.driver.turn():
+            if isinstance(effect, Launch):
+                self._begin([effect.attempt])
+            elif isinstance(effect, Feed):
+                assert effect.lane.id in self.workers
+                self._begin(effect.attempts)
+            elif isinstance(effect, OpenLane):
+                self.workers[effect.lane.id] = effect.lane
+            elif isinstance(effect, CloseLane):
+                assert not effect.lane.open
+                self._end_worker(effect.lane.id, loaded=True)
+
+    def _begin(self, attempts):
+        for attempt in attempts:
+            assert attempt.key not in self.running, "handed out twice"
+            self.running[attempt.key] = attempt
+
+    def _end_worker(self, lane_id, *, loaded):
+        self.workers.pop(lane_id, None)
+        event = LaneEnd(lane_id, "worker_died", "it died", was_loaded=loaded)
+        endings.on_lane_ended(self.driver.state, event, self.driver.now)
+
+    @rule(data=st.data(), outcome=st.sampled_from(list(Outcome)), run_us=st.integers(1, 50_000))
+    def end_one(self, data, outcome, run_us):
+        if not self.running:
+            return
+        key = data.draw(st.sampled_from(sorted(self.running)))
+        del self.running[key]
+        if outcome is not Outcome.RETURNED:
+            self.executed[key] = self.executed.get(key, 0) + 1
+            assert 1 == self.executed[key], "executed twice"
+        self.driver.end(key[0], outcome, number=key[1], run_us=run_us)
+
+    @rule(data=st.data())
+    def load_one(self, data):
+        if self.workers:
+            lane_id = data.draw(st.sampled_from(sorted(self.workers)))
+            endings.on_lane_ready(self.driver.state, lane_id, self.driver.now)
+
+    @rule(data=st.data())
+    def break_a_worker(self, data):
+        if not self.workers:
+            return
+        lane_id = data.draw(st.sampled_from(sorted(self.workers)))
+        for key in list(self.workers[lane_id].open):
+            del self.running[key]
+            self.executed[key] = 1
+        self._end_worker(lane_id, loaded=False)
+
+    @rule(data=st.data())
+    def take_long(self, data):
+        if self.running:
+            key = data.draw(st.sampled_from(sorted(self.running)))
+            endings.on_started(self.driver.state, [key], self.driver.now)
+
+    @rule(seconds=st.integers(0, 30))
+    def acknowledge(self, seconds):
+        self.driver.now += seconds * 1_000_000_000
+        taken = self.driver.state.outbox.take(self.driver.now)
+        if taken is not None:
+            results, _ = taken
+            self.driver.say(m.ResultAck(b"i" * 16, results.tasks, results.attempts))
+            for key in zip(results.tasks, results.attempts, strict=True):
+                self.executed.pop(key, None)  # the scheduler offers no acknowledged attempt again
+
+    @rule()
+    def speak(self):
+        said = self.driver.core.messages(self.driver.now)
+        for message in said:
+            lengths = {len(getattr(message, name)) for name in message.COLUMNS}
+            assert 1 == len(lengths)
+
+    @invariant()
+    def the_tables_agree_and_no_card_is_lent_beyond_itself(self):
+        self.driver.state.check()
+        for card in self.driver.state.slots.cards.values():
+            assert card.share_milli <= MILLI
+            assert card.vram_bytes <= card.memory_bytes
+
+    @invariant()
+    def who_runs_is_held(self):
+        for key, attempt in self.running.items():
+            assert self.driver.state.attempts.get(key) is attempt
+            assert attempt.phase != Phase.ENDED
+
+    def teardown(self):
+        """Show that all comes to an end: every attempt has a result, every slot is free again."""
+        for _ in range(40):
+            self.turn()
+            for lane_id in sorted(self.workers):
+                endings.on_lane_ready(self.driver.state, lane_id, self.driver.now)
+            for key in sorted(self.running):
+                del self.running[key]
+                self.driver.end(key[0], number=key[1])
+            self.driver.now += RESEND_NS
+            self.acknowledge(0)
+        assert {} == self.driver.state.attempts
+        assert 0 == self.driver.state.slots.cpus_taken_milli
+
+
+NodeMachine.TestCase.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+TestTheNodesCore = NodeMachine.TestCase
