@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .processes import Process, catches, open_process, write_pid_file
+from .writing import counted
 
 LOG_BYTES_MAX = 10 * 1024 * 1024
 LOG_FILES_KEPT = 3
@@ -20,6 +21,7 @@ SUPERVISOR = "up"
 
 # SIGTERM lets runners go on with their tasks (an upgrade); this stops them and hands back.
 NODE_HAND_BACK = signal.SIGUSR2
+SCHEDULER_HOLD = signal.SIGUSR2  # grant nothing more: what one node returns is not for the next
 HANDLER_WAIT_S = 3.0
 HANDLER_POLL_S = 0.02
 NODES_STOP_S = 11.0
@@ -105,12 +107,15 @@ def stop(
         if each.name not in nodes:
             tell(f"{each.name} left work running: it starts once more, to end it")
             nodes[each.name] = start(each)
+    scheduler = daemons.get(SCHEDULER)
+    if scheduler is not None and catches(scheduler.pid, SCHEDULER_HOLD):
+        scheduler.send(SCHEDULER_HOLD)
     if nodes:
-        tell(f"stopping {_counted(len(nodes), 'node')}: tasks that run go back to the queue")
+        tell(f"stopping {counted(len(nodes), 'node')}: tasks that run go back to the queue")
     _end(nodes, NODE_HAND_BACK, NODES_STOP_S, tell)
-    if SCHEDULER in daemons:
+    if scheduler is not None:
         tell("stopping the scheduler")
-        _end({SCHEDULER: daemons[SCHEDULER]}, signal.SIGTERM, SCHEDULER_STOP_S, tell)
+        _end({SCHEDULER: scheduler}, signal.SIGTERM, SCHEDULER_STOP_S, tell)
 
 
 def last_line(log: Path, bytes_max: int = 4096) -> str:
@@ -154,7 +159,3 @@ def _understood(process: Process, number: signal.Signals, deadline: float) -> si
 def _still_running(daemons: dict[str, Process], deadline: float) -> Sequence[str]:
     left = {name: p for name, p in daemons.items() if not p.wait_end(deadline - time.monotonic())}
     return sorted(left)
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")

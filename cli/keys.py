@@ -143,7 +143,7 @@ def key_allow(
     if session.json:
         screen.document({"name": name, "role": role, "fingerprint": fingerprint(public)})
     elif not session.quiet:
-        screen.line(said or f"{cluster} admits {name} as {role} ({fingerprint(public)})")
+        screen.line(f"{cluster}: {said or f'admits {name} as {role}'} ({fingerprint(public)})")
 
 
 @command("key revoke", example="remuda key revoke anna")
@@ -157,7 +157,7 @@ def key_revoke(session: Session, name: Name) -> None:
     if session.json:
         screen.document({"name": name, "state": "revoked"})
     elif not session.quiet:
-        screen.line(said or f"{cluster} refuses {name} from now on")
+        screen.line(f"{cluster}: {said or f'refuses {name} from now on'}")
 
 
 def _new_pair() -> KeyPair:

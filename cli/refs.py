@@ -10,6 +10,7 @@ import typer
 
 from ..protocol import ids
 from ..protocol.errors import Invalid, Refused
+from ..protocol.messages import Page
 from . import screen
 from .writing import counted, id_text
 
@@ -71,22 +72,32 @@ class Selection:
         return [*self.tasks, *members]
 
 
-def listing(link: Connection, filters: Filters, limit: int, cursor: str = "") -> Any:
-    """Ask for one page of tasks, newest first."""
+def listing(link: Connection, filters: Filters, limit: int, cursor: str = "") -> Page:
+    """Ask for one page of tasks, newest first.
+
+    A scheduler that has looked through many rows answers with what it found so far.
+    """
     from ..client import control
 
-    return control.list_tasks(
-        link,
-        active=filters.active,
-        states=_states(filters.state or []),
-        owner=filters.owner,
-        node=filters.node,
-        name=filters.name,
-        batch=one_batch(link, filters.batch) if filters.batch else b"",
-        tags=tags(filters.tag or []),
-        limit=limit,
-        cursor=cursor,
-    )
+    batch = one_batch(link, filters.batch) if filters.batch else b""
+    rows: list[dict[str, Any]] = []
+    while True:
+        page = control.list_tasks(
+            link,
+            active=filters.active,
+            states=_states(filters.state or []),
+            owner=filters.owner,
+            node=filters.node,
+            name=filters.name,
+            batch=batch,
+            tags=tags(filters.tag or []),
+            limit=limit - len(rows),
+            cursor=cursor,
+        )
+        rows += page.rows
+        cursor = page.cursor
+        if not cursor or len(rows) >= limit:
+            return Page(rows, page.total, cursor)
 
 
 def select(link: Connection, refs: Sequence[str], filters: Filters | None = None) -> Selection:

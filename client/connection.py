@@ -28,6 +28,7 @@ class Connection:
     def __init__(
         self, ref: clusters.ClusterRef, *, request_timeout_s: float = REQUEST_TIMEOUT_S
     ) -> None:
+        self.ref = ref
         dialled = clusters.connection(ref)
         self.cluster = dialled.cluster
         self.name = dialled.name

@@ -32,7 +32,7 @@ def _claim(state: State, bucket: Bucket) -> Attempt | None:
     attempt = bucket.head()
     if attempt is None:
         return None
-    if False:
+    if not attempt.reserved and state.slots.refusal(bucket.charge):
         attempt = next((other for other in bucket.waiting if other.reserved), None)
         if attempt is None:
             return None

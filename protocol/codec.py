@@ -90,8 +90,8 @@ def _unpack(blob: bytes) -> Any:
             strict_map_key=True,
             max_str_len=FRAME_BYTES_MAX,
             max_bin_len=FRAME_BYTES_MAX,
-            max_array_len=ARRAY_MAX,
-            max_map_len=MAP_MAX,
+            max_array_len=min(ARRAY_MAX, len(blob)),  # an item has a byte at least
+            max_map_len=min(MAP_MAX, len(blob)),
             max_ext_len=0,
         )
     except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
@@ -106,8 +106,11 @@ def _is_int(value: object) -> bool:
     return type(value) is int and -INT_MAX <= value <= INT_MAX
 
 
+_PLAIN = frozenset({type(None), bool, float, str, bytes})
+
+
 def _is_document(value: object, depth: int = 0) -> bool:
-    """Check depth and key types of a nested document without recursion beyond DEPTH_MAX."""
+    """Check types and depth of a nested document without recursion beyond DEPTH_MAX."""
     if depth > DEPTH_MAX:
         return False
     if type(value) is dict:
@@ -116,7 +119,7 @@ def _is_document(value: object, depth: int = 0) -> bool:
         )
     if type(value) is list:
         return all(_is_document(item, depth + 1) for item in value)
-    return not isinstance(value, msgpack.Timestamp)
+    return _is_int(value) if type(value) is int else type(value) in _PLAIN
 
 
 def _exactly(kind: type) -> Callable[[object], bool]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 
 ID_BYTES = 16
+ID_END = 1 << 8 * ID_BYTES
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _VALUE = {letter: value for value, letter in enumerate(_ALPHABET)}
 _ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
-_MEMBER = re.compile(r"([0-7][0-9A-HJKMNP-TV-Z]{25})\.(\d{1,9})")
+_MEMBER = re.compile(r"([0-7][0-9A-HJKMNP-TV-Z]{25})\.([0-9]{1,9})")
 BATCH_MEMBERS_MAX = 1 << 32
 
 
@@ -44,7 +45,9 @@ def parse_id(text: str) -> int:
     """Read `ULID` or `ULID.index`; raise ValueError for anything else."""
     upper = text.upper()
     if match := _MEMBER.fullmatch(upper):
-        return member(parse_id(match[1]), int(match[2]))
+        found = member(parse_id(match[1]), int(match[2]))
+        if found < ID_END:
+            return found
     if not _ULID.fullmatch(upper):
         raise ValueError(f"{text!r} is not an id: expected 26 letters and digits, or ID.INDEX")
     value = 0

@@ -57,16 +57,19 @@ class Buckets:
         self._buckets: dict[BucketKey, Bucket] = {}
 
     def put(self, task: Task, *, front: bool = False) -> None:
-        """Queue a task, at the front of its lane when it was taken out before."""
+        """Queue a task; one that was taken out before goes back to its place by age."""
         key = BucketKey(task.spec.request, task.spec.owner, task.avoid)
         bucket = self._buckets.get(key)
         if bucket is None:
             bucket = self._buckets[key] = Bucket(key)
         lane = bucket.lanes.setdefault(task.spec.policy.priority, deque())
-        if front:
-            lane.appendleft(task)
-        else:
+        if not front:
             lane.append(task)
+            return
+        at = 0
+        while at < len(lane) and lane[at].number < task.number:
+            at += 1
+        lane.insert(at, task)
 
     def ready(self, revision: int) -> Iterator[Bucket]:
         """Yield the bucket whose head is next by (priority, age), until the caller stops.

@@ -82,6 +82,7 @@ class Core:
         self.open_by_owner: Counter[str] = Counter()
         self.counts: Counter[State] = Counter()
         self.unplaced = False
+        self.holding = False
         self.recall_due_ns = 0
         self.next_number = recovered.next_number
         self.next_spec_id = recovered.next_spec_id
@@ -110,6 +111,10 @@ class Core:
             if node.backlog and len(self.fleet.nodes) > 1:
                 due.append(self.recall_due_ns)
         return min(due, default=None)
+
+    def hold(self) -> None:
+        """Grant nothing any more, as when the whole cluster stops; all else goes on."""
+        self.holding = True
 
     def wait_until(self, task: Task, due_ns: int) -> None:
         """Have a WAITING task looked at again at a monotonic time."""

@@ -37,6 +37,9 @@ def end_waits(core: Core, now: Now, effects: Effects) -> None:
 
 def place(core: Core, now: Now, effects: Effects) -> None:
     """Hand queued tasks to nodes, by priority and age, as long as there is room."""
+    if core.holding:
+        core.unplaced = False
+        return
     offers: dict[str, Offering] = {}
     candidates: dict[int, _Places] = {}
     left = core.settings.grants_per_turn_max

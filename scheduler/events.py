@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -137,8 +138,8 @@ class Recovered:
     """
 
     specs: dict[int, tuple[Request, Policy, str]]
-    tasks: list[RecoveredTask]
-    attempts: list[RecoveredAttempt]
+    tasks: Iterable[RecoveredTask]
+    attempts: Iterable[RecoveredAttempt]
     nodes: dict[str, bytes]
     next_number: int
     next_spec_id: int

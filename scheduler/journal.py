@@ -20,7 +20,7 @@ from .history import History
 from .records import Commit
 from .registry import Registry
 from .retention import Retention
-from .task import State, kind_of, policy_of
+from .task import State, kind_of, policy_of, shared
 
 SCHEMA_VERSION = 1
 MIGRATIONS: dict[int, str] = {}
@@ -205,24 +205,24 @@ class Journal:
         )
 
     def recover(self) -> Recovered:
-        """Read all that has not ended, for a core that starts."""
+        """Read all that has not ended, for a core that starts; tasks stream and are read once."""
         many = self._reader.execute
-        tasks = [
+        tasks = (
             RecoveredTask(
                 ids.from_bytes(id_), number, ids.from_bytes(batch) if batch else 0, spec_id, owner,
                 session, state, charged, due_ms, grace_ms, avoid, attempts,
             )
             for id_, number, batch, spec_id, owner, session, state, charged, due_ms, grace_ms,
                 avoid, attempts in many(_OPEN_TASKS)
-        ]  # fmt: skip
-        attempts = [
+        )  # fmt: skip
+        attempts = (
             RecoveredAttempt(ids.from_bytes(task), number, node, epoch, tuple(gpus.split()))
             for task, number, node, epoch, gpus in many(_OPEN_ATTEMPTS)
-        ]
+        )
         specs = {}
         for spec_id, body in many(_OPEN_SPECS):
             spec = from_document(unpack_document(body))
-            specs[spec_id] = (spec.request, policy_of(spec), kind_of(spec))
+            specs[spec_id] = (shared(spec.request), policy_of(spec), kind_of(spec))
         nodes = {
             str(name): bytes(blob) for name, blob in many("SELECT name, capabilities FROM nodes")
         }

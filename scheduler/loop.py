@@ -29,6 +29,7 @@ from .wire import Drained, Said, Wire
 BEACON_NS = 1_000_000_000
 SLOW_NS = 500_000_000
 CATCH_UP_ROUNDS = 16
+CATCH_UP_POLL_MS = 50
 IDLE_BUDGET_NS = 5_000_000
 IDLE_EVERY_NS = 1_000_000_000
 MAINTAIN_AT_LEAST_NS = 10_000_000_000
@@ -80,12 +81,17 @@ class Loop:
         self._slow = False
         self._due_ns = core.deadline()
         self._idle_more = True
-        self._last = self._beacon_due_ns = self._idle_done_ns = 0
+        self._last = time.monotonic_ns()
+        self._beacon_due_ns = self._idle_done_ns = 0
         self.dispatch_ports: dict[str, int] = {}
 
     def stop(self) -> None:
         """Let `run` return after the turn that is under way."""
         self._stopping = True
+
+    def hold(self) -> None:
+        """Grant nothing from now on: the nodes are about to hand back what they have."""
+        self._core.hold()
 
     def run(self) -> None:
         while not self._stopping:
@@ -129,10 +135,13 @@ class Loop:
         return int(max(-(-(until - mono_ns) // _NS_PER_MS), 0))
 
     def _catch_up(self, now: Now) -> list[Event]:
-        """Hear everything that came in during a long pause before judging who was silent."""
+        """Hear everything that came in during a long pause before judging who was silent.
+
+        The library's own thread paused as well: it is given a moment to read what waits.
+        """
         events: list[Event] = []
         for _ in range(CATCH_UP_ROUNDS):
-            ready = self._wire.poll(0)
+            ready = self._wire.poll(CATCH_UP_POLL_MS)
             drained = self._wire.drain(ready)
             if not drained:
                 break

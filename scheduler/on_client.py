@@ -11,7 +11,7 @@ from . import life
 from .events import CancelTasks, NewSpec, Now, SubmitTasks
 from .placement import explain_refusals
 from .records import AuditRow, Effects, SpecRow, SubmissionRow, TaskRow, ToNode
-from .task import ON_NODE, Fact, Spec, State, Task
+from .task import ON_NODE, Fact, Spec, State, Task, shared
 
 if TYPE_CHECKING:
     from .core import Core
@@ -104,7 +104,7 @@ def _why_not(core: Core, event: SubmitTasks) -> Failure | None:
 
 
 def _add_spec(core: Core, new: NewSpec, owner: str, effects: Effects) -> Spec:
-    spec = Spec(core.next_spec_id, new.request, new.policy, new.kind, owner)
+    spec = Spec(core.next_spec_id, shared(new.request), new.policy, new.kind, owner)
     core.next_spec_id += 1
     effects.commit.specs.append(SpecRow(spec.spec_id, new.body))
     return spec

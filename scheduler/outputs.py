@@ -11,7 +11,7 @@ from ..protocol.errors import Invalid, MalformedFrame, NotFound, QueueFull
 from ..protocol.messages import OUTPUT_CHUNK_BYTES, Fetch, Logs, Output
 from .access import Principal
 from .events import Now
-from .task import Task
+from .task import State, Task
 from .view import View
 
 FETCHES_MAX = 1_024
@@ -116,7 +116,7 @@ class Outputs:
         if not same:
             return None
         del self._pending[output.request]
-        if output.error and pending.fallback.total and not pending.fallback.error:
+        if output.error and not pending.fallback.error:
             return Told(pending.handle, pending.fallback)
         more = output.offset + len(output.data) < output.total
         return Told(pending.handle, replace(output, request=0, ended=output.ended and not more))
@@ -161,7 +161,8 @@ def _kept(asked: Logs, known: dict[str, Any], *, is_last: bool) -> tuple[Output,
     total = max(total, len(head))
     if len(head) + len(tail) >= total:
         whole = head + tail[len(head) + len(tail) - total :]
-        return _slice(asked, whole, 0, total, 0), bool(details)
+        printed_nothing = known["result"].get("state") == State.SUCCEEDED and is_last
+        return _slice(asked, whole, 0, total, 0), bool(details) or printed_nothing
     tail_starts = total - len(tail)
     if asked.offset < len(head):
         return _slice(asked, head, 0, total, 0), False

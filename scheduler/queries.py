@@ -133,6 +133,7 @@ def show_status(view: View, _message: m.Status, principal: Principal, now: Now) 
             "nodes_total": len(nodes),
             "you": {"name": principal.name, "role": principal.role.value},
             "problems": [],
+            "counters": dict(view.counters),
         }
     )
 

@@ -62,6 +62,7 @@ CREATE TABLE tasks (
 CREATE UNIQUE INDEX tasks_by_number ON tasks (number);
 CREATE INDEX tasks_by_spec ON tasks (spec_id);
 CREATE INDEX tasks_open ON tasks (number) WHERE state < 5;
+CREATE INDEX tasks_unsuccessful ON tasks (state, number) WHERE state > 5;
 CREATE INDEX tasks_ended ON tasks (ended_ms) WHERE ended_ms > 0;
 
 -- `late_ms` marks an attempt whose result came after it had ended.

@@ -13,7 +13,7 @@ from ..protocol.errors import RemudaError
 from .sockets import Socket
 from .wire import Wire
 
-SELF_TEST_S = 5.0
+SELF_TEST_S = 20.0
 _POLL_MS = 50
 _REFUSED = zmq.EVENT_HANDSHAKE_FAILED_AUTH
 _ADMITTED = zmq.EVENT_HANDSHAKE_SUCCEEDED

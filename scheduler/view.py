@@ -30,6 +30,7 @@ class View:
     started_ms: int
     listen: str
     ended: Counter[int] = field(default_factory=Counter)
+    counters: Counter[str] = field(default_factory=Counter)
 
     def task(self, blob: bytes, principal: Principal) -> tuple[int, Task | TaskBrief]:
         """Find a task that this principal may see; raises NotFound."""

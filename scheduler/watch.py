@@ -37,32 +37,13 @@ class Waiting:
     deadline_ns: int
 
 
-@dataclass(slots=True)
-class Session:
-    """What one client session has not yet confirmed, in order; `first` numbers the oldest."""
-
-    owner: str
-    payloads: bool
-    used_ns: int
-    first: int
-    ring: deque[Change] = field(default_factory=deque)
-    ring_bytes: int = 0
-    waiting: Waiting | None = None
-    extra: set[int] = field(default_factory=set)
-
-    @property
-    def last(self) -> int:
-        """Return the number of the newest change."""
-        return self.first + len(self.ring) - 1
-
-
 @dataclass(frozen=True, slots=True)
 class Answer:
     handle: int
     message: Changes
 
 
-def _size(change: Change) -> int:
+def size_of(change: Change) -> int:
     return len(change.value) + len(change.details) + CHANGE_OVERHEAD_BYTES
 
 
@@ -83,6 +64,52 @@ def to_changes(
         values=[row.value if payloads else b"" for row in rows],
         details=[row.details if payloads else b"" for row in rows],
     )
+
+
+@dataclass(slots=True)
+class Session:
+    """What one client session has not yet confirmed, in order; `first` numbers the oldest."""
+
+    owner: str
+    payloads: bool
+    used_ns: int
+    first: int
+    ring: deque[Change] = field(default_factory=deque)
+    ring_bytes: int = 0
+    waiting: Waiting | None = None
+    extra: set[int] = field(default_factory=set)
+
+    @property
+    def last(self) -> int:
+        """Return the number of the newest change."""
+        return self.first + len(self.ring) - 1
+
+    def append(self, change: Change) -> None:
+        self.ring.append(change)
+        self.ring_bytes += size_of(change)
+
+    def drop_oldest(self) -> None:
+        self.ring_bytes -= size_of(self.ring.popleft())
+        self.first += 1
+
+    def confirm(self, seq: int) -> None:
+        """Let go of what the client says it has."""
+        while self.ring and self.first <= seq:
+            self.drop_oldest()
+
+    def nothing(self, epoch: int) -> Changes:
+        return to_changes((), epoch=epoch, seq=self.first - 1)
+
+    def next_changes(self, epoch: int) -> Changes:
+        """Take what fits one frame from the front; it stays until a cursor confirms it."""
+        rows: list[Change] = []
+        size = 0
+        for change in self.ring:
+            size += size_of(change)
+            if rows and (size > ANSWER_BYTES_MAX or len(rows) >= ANSWER_CHANGES_MAX):
+                break
+            rows.append(change)
+        return to_changes(rows, epoch=epoch, seq=self.first + len(rows) - 1, payloads=self.payloads)
 
 
 class Watches:
@@ -156,22 +183,14 @@ class Watches:
             del self._extra[change.task]
 
     def _append(self, name: bytes, session: Session, change: Change) -> None:
-        size = _size(change)
-        session.ring.append(change)
-        if session.last > self._highest:
-            self._highest = session.last
-        session.ring_bytes += size
-        self._bytes += size
+        before = session.ring_bytes
+        session.append(change)
         while len(session.ring) > self._changes_max or session.ring_bytes > SESSION_RING_BYTES:
-            self._drop_oldest(session)
+            session.drop_oldest()
+        self._bytes += session.ring_bytes - before
+        self._highest = max(self._highest, session.last)
         if session.waiting is not None:
             self._ready[name] = None
-
-    def _drop_oldest(self, session: Session) -> None:
-        size = _size(session.ring.popleft())
-        session.first += 1
-        session.ring_bytes -= size
-        self._bytes -= size
 
     def ask(self, session: bytes, epoch: int, seq: int, wait: Waiting, now_ns: int) -> list[Answer]:
         """Take one WATCH of a session that `open` admitted; return what is answered at once.
@@ -183,7 +202,7 @@ class Watches:
         known.used_ns = now_ns
         answers = []
         if known.waiting is not None:
-            answers.append(Answer(known.waiting.handle, self._nothing(known)))
+            answers.append(Answer(known.waiting.handle, known.nothing(self._epoch)))
             known.waiting = None
         if epoch != self._epoch or seq < known.first - 1 or seq > known.last:
             gap = to_changes((), epoch=self._epoch, seq=known.last, gap=True)
@@ -192,7 +211,7 @@ class Watches:
             return answers
         self._confirm(known, seq)
         if known.ring or wait.deadline_ns <= now_ns:
-            answers.append(Answer(wait.handle, self._next(known)))
+            answers.append(Answer(wait.handle, known.next_changes(self._epoch)))
         else:
             known.waiting = wait
             self.next_deadline_ns = min(self.next_deadline_ns, wait.deadline_ns)
@@ -204,7 +223,7 @@ class Watches:
         for name in self._ready:
             session = self._sessions.get(name)
             if session is not None and session.waiting is not None:
-                answers.append(Answer(session.waiting.handle, self._next(session)))
+                answers.append(Answer(session.waiting.handle, session.next_changes(self._epoch)))
                 session.waiting = None
                 session.used_ns = now_ns
         self._ready.clear()
@@ -220,7 +239,7 @@ class Watches:
         idle_ns = now_ns - SESSION_IDLE_S * _NS_PER_S
         for name, session in list(self._sessions.items()):
             if session.waiting is not None and session.waiting.deadline_ns <= now_ns:
-                answers.append(Answer(session.waiting.handle, self._nothing(session)))
+                answers.append(Answer(session.waiting.handle, session.nothing(self._epoch)))
                 session.waiting = None
                 session.used_ns = now_ns
             elif session.waiting is not None:
@@ -237,23 +256,9 @@ class Watches:
             self._drop(name)
 
     def _confirm(self, session: Session, seq: int) -> None:
-        while session.ring and session.first <= seq:
-            self._drop_oldest(session)
-
-    def _nothing(self, session: Session) -> Changes:
-        return to_changes((), epoch=self._epoch, seq=session.first - 1)
-
-    def _next(self, session: Session) -> Changes:
-        """Take what fits one frame from the front; it stays until a cursor confirms it."""
-        rows: list[Change] = []
-        size = 0
-        for change in session.ring:
-            size += _size(change)
-            if rows and (size > ANSWER_BYTES_MAX or len(rows) >= ANSWER_CHANGES_MAX):
-                break
-            rows.append(change)
-        seq = session.first + len(rows) - 1
-        return to_changes(rows, epoch=self._epoch, seq=seq, payloads=session.payloads)
+        before = session.ring_bytes
+        session.confirm(seq)
+        self._bytes += session.ring_bytes - before
 
     def _drop(self, name: bytes) -> None:
         session = self._sessions.pop(name)

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import zmq
-from zmq.utils.monitor import parse_monitor_message
 
 from ..config.settings_scheduler import PortPlan
 from .access import Principal
+from .monitors import Monitors
 from .pipes import Pipes
 from .sockets import Door, Socket, port_of
 from .zap import (
@@ -32,10 +32,6 @@ UPLINK_PER_TURN = 1_024
 HEARTBEAT_PER_TURN = 2_048
 BYTES_PER_TURN = 64 * 1024 * 1024
 ZAP_PER_TURN = 256
-MONITOR_PER_TURN = 256
-_FAILED_EVENTS = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-# The library cuts an oversized frame off together with its connection and does not say so.
-_WHY_ENDED = ": its peer left, or sent a frame over the limit"
 
 
 class Request(NamedTuple):
@@ -89,7 +85,7 @@ class Wire:
         self.heartbeat = door.open(zmq.SUB, HEARTBEAT_DOMAIN)
         self.heartbeat.setsockopt(zmq.SUBSCRIBE, b"")
         self.beacon = door.open(zmq.PUB, BEACON_DOMAIN)
-        self._monitors: list[Socket] = []
+        self._monitors = Monitors(on_trouble, self.counts)
         self._polled_out: set[Socket] = set()
         self.pipes = Pipes(door, plan.dispatch_first)
         self._plan = plan
@@ -105,6 +101,11 @@ class Wire:
             self._door.bind(socket, port)
             if socket is not self.beacon:
                 self._poller.register(socket, zmq.POLLIN)
+
+    def watch_connections(self) -> None:
+        """Hear from now on of handshakes that fail and of connections that end."""
+        sockets = (self.control, self.uplink, self.heartbeat, self.beacon)
+        self._monitors.watch(sockets, self._poller)
 
     def ports(self) -> PortPlan:
         """Return the ports that were really bound."""
@@ -144,9 +145,7 @@ class Wire:
         """Answer handshakes, then take a bounded batch from each socket that is ready."""
         if self._zap in ready:
             self.answer_handshakes()
-        for monitor in self._monitors:
-            if monitor in ready:
-                self._read_monitor(monitor)
+        self._monitors.read(ready)
         drained = Drained()
         if self.heartbeat in ready:
             self._take_said(self.heartbeat, drained.heartbeats, HEARTBEAT_PER_TURN)
@@ -189,10 +188,8 @@ class Wire:
 
     def close(self) -> None:
         self.pipes.close_all()
-        for socket in (self.control, self.uplink, self.heartbeat, self.beacon):
-            socket.disable_monitor()
-            socket.close(linger=0)
-        for socket in (*self._monitors, self._zap):
+        self._monitors.close()
+        for socket in (self.control, self.uplink, self.heartbeat, self.beacon, self._zap):
             socket.close(linger=0)
 
     def _take_said(self, socket: Socket, into: list[Said], most: int) -> None:
@@ -224,41 +221,18 @@ class Wire:
                 frames = self.control.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return
+            last = frames[-1]
+            principal = self._keys.live.get(str(last.get("User-Id")))
             envelope = _envelope(frames)
             if envelope is None:
                 self.counts["envelopes_dropped"] += 1
+                self._on_trouble("strange_envelope", principal.name if principal else "revoked")
                 continue
-            last = frames[-1]
-            principal = self._keys.live.get(str(last.get("User-Id")))
             payload = last.bytes
             drained.control.append(Request(envelope, principal, payload))
             size += len(payload)
             if size > BYTES_PER_TURN:
                 return
-
-    def watch_connections(self) -> None:
-        """Hear from now on of handshakes that fail and of connections that end."""
-        for socket in (self.control, self.uplink, self.heartbeat, self.beacon):
-            self._watch_one(socket)
-
-    def _watch_one(self, socket: Socket) -> None:
-        monitor: Socket = socket.get_monitor_socket(_FAILED_EVENTS | zmq.EVENT_DISCONNECTED)
-        self._monitors.append(monitor)
-        self._poller.register(monitor, zmq.POLLIN)
-
-    def _read_monitor(self, monitor: Socket) -> None:
-        for _ in range(MONITOR_PER_TURN):
-            try:
-                event = parse_monitor_message(monitor.recv_multipart(zmq.NOBLOCK))
-            except zmq.Again:
-                return
-            where = bytes(event["endpoint"]).decode("utf-8", "replace")
-            if event["event"] == zmq.EVENT_DISCONNECTED:
-                self.counts["connections_ended"] += 1
-                self._on_trouble("connection_ended", where + _WHY_ENDED)
-            else:
-                self.counts["handshakes_failed"] += 1
-                self._on_trouble("handshake_failed", where)
 
 
 def _discard_rest(socket: Socket) -> None:

@@ -6,17 +6,25 @@ import signal
 
 from . import tree
 
+FAST_ROUNDS = 200
+"""Rounds of KILL without a pause, for trees that fork while they die; between, pauses grow."""
+DEEP_ROUND = 4
+"""Every so many rounds go all the way down: a killed parent that gets no CPU hides its children."""
 KILL_AGAIN_S = 0.005
 KILL_AGAIN_MAX_S = 1.0
 
 
 class Ending:
-    """One end in progress. The caller reaps; ECHILD is the end of the end."""
+    """One end in progress. The caller reaps between two calls; ECHILD is the end of the end.
+
+    `killed` are those that were alive when the killing began.
+    """
 
     def __init__(self, how: str, *, grace_s: float, now: float) -> None:
         self.how = how
         self.killed: set[int] = set()
         self.next_at = now + max(0.0, grace_s)
+        self._rounds = 0
         self._again_s = KILL_AGAIN_S
         if grace_s > 0:
             tree.signal_all(signal.SIGTERM)
@@ -32,6 +40,15 @@ class Ending:
         """Kill whoever is left once the grace is over, again and again with growing pauses."""
         if now < self.next_at:
             return
-        self.killed |= tree.signal_all(signal.SIGKILL)
-        self.next_at = now + self._again_s
-        self._again_s = min(2 * self._again_s, KILL_AGAIN_MAX_S)
+        self._rounds += 1
+        if self._rounds == 1:
+            self.killed = tree.signal_all(signal.SIGKILL)
+            return
+        if self._rounds % DEEP_ROUND:
+            tree.kill_children()
+        else:
+            tree.signal_all(signal.SIGKILL)
+        if self._rounds % FAST_ROUNDS == 0:
+            # Stuck in the kernel, or of another user: it cannot be hurried.
+            self.next_at = now + self._again_s
+            self._again_s = min(2 * self._again_s, KILL_AGAIN_MAX_S)

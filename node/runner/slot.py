@@ -63,9 +63,13 @@ class Slot:
         """Tell the occupant the time, if it is due."""
         if self.occupant is not None and self.occupant.deadline() <= now:
             self.occupant.on_time(now)
+            self._reap()
 
     def _on_children(self) -> None:
         os.read(self._child_fd, 512)
+        self._reap()
+
+    def _reap(self) -> None:
         while True:
             try:
                 pid, status, usage = os.wait4(-1, os.WNOHANG)

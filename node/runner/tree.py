@@ -13,8 +13,6 @@ from pathlib import Path
 
 _PR_SET_CHILD_SUBREAPER = 36
 _HAS_CHILDREN_FILES = Path(f"/proc/self/task/{os.getpid()}/children").exists()
-PASSES_MAX = 64
-"""Most rounds of one signal; forks that outrun them meet the next round of the caller's timer."""
 
 
 def become_subreaper() -> None:
@@ -46,25 +44,21 @@ def is_zombie(pid: int) -> bool:
 
 
 def signal_all(number: signal.Signals) -> set[int]:
-    """Signal every living process below us; return those that were signalled.
+    """Signal every living process below us once; return those that were signalled."""
+    return {pid for pid in descendants(os.getpid()) if not is_zombie(pid) and _signal(pid, number)}
 
-    For SIGKILL the tree is walked again until a pass meets nobody new: what a process forked
-    while it was being killed is found in the next pass.
+
+def kill_children() -> None:
+    """Kill our direct children, fast: whoever loses its parent by that is our child next time.
+
+    Between two rounds the caller reaps. Fast, because processes that fork every millisecond are
+    caught only by rounds that take less.
     """
-    signalled: set[int] = set()
-    for _ in range(PASSES_MAX if number == signal.SIGKILL else 1):
-        fresh = [
-            pid for pid in descendants(os.getpid()) if pid not in signalled and not is_zombie(pid)
-        ]
-        for pid in fresh:
-            try:
-                os.kill(pid, number)
-            except (ProcessLookupError, PermissionError):
-                continue  # it ended meanwhile, or changed its user: the ECHILD proof stays open
-            signalled.add(pid)
-        if not fresh:
-            break
-    return signalled
+    if not _HAS_CHILDREN_FILES:
+        signal_all(signal.SIGKILL)
+        return
+    for pid in _children(os.getpid()):
+        _signal(pid, signal.SIGKILL)
 
 
 def parent_of(pid: int) -> int:
@@ -74,6 +68,14 @@ def parent_of(pid: int) -> int:
     except OSError:  # it went away
         return 0
     return int(stat[stat.rindex(b")") + 2 :].split()[1])
+
+
+def _signal(pid: int, number: signal.Signals) -> bool:
+    try:
+        os.kill(pid, number)
+    except (ProcessLookupError, PermissionError):
+        return False  # it ended meanwhile, or changed its user: the ECHILD proof stays open
+    return True
 
 
 def _parent_map() -> dict[int, list[int]]:

@@ -18,7 +18,7 @@ from remuda.scheduler.access import CONTROL, HEARTBEAT, UPLINK
 from ..fakes.raw import RawClient, RawNode, RawScheduler, raw_scheduler
 
 pytestmark = pytest.mark.cluster
-EXAMPLES = 400
+EXAMPLES = 40
 KEPT_OUT = {m.RevokeKey}  # it would end the test's own keys
 _NUMBERS = st.sampled_from([-1, 0, 1, 2, 3, 5, 7, 100, 20_000, -(1 << 63) + 1, (1 << 63) - 1])
 _TEXTS = st.sampled_from(["", "last", "1", "out", "n1", "x\0y", "²", "scheduler", "é" * 300, "-"])

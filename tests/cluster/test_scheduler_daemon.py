@@ -1,6 +1,8 @@
 """Does the scheduler daemon serve clients and nodes, also over its own restarts?"""
 
+import contextlib
 import secrets
+import signal
 import subprocess
 import sys
 import time
@@ -277,6 +279,45 @@ def test_a_key_with_nonsense_in_it_is_refused(scheduler: RawScheduler) -> None:
         )
     ]
     assert ["invalid", "invalid", "key_file", "conflict", "not_found"] == codes
+
+
+def test_a_pause_of_the_scheduler_makes_no_node_lost(tmp_path: Path) -> None:
+    quick = "heartbeat = '0.2s'\nsuspect_after = '0.6s'\nlost_after = '2s'\nlease = '1.5s'"
+    with raw_scheduler(tmp_path, f"[scheduler]\n{quick}\n") as scheduler:
+        node = scheduler.node("n1")
+        node.register()
+        (task,) = scheduler.client("alice").submit().tasks
+        node.held = node.hear(m.Offer)
+        assert scheduler.process is not None
+        scheduler.process.send_signal(signal.SIGSTOP)
+        paused_until = time.monotonic() + 4
+        while time.monotonic() < paused_until:
+            node.beat()
+            time.sleep(0.2)
+        scheduler.process.send_signal(signal.SIGCONT)
+        for _ in range(5):
+            node.beat()
+            time.sleep(0.1)
+        (row,) = scheduler.client("alice").ask(m.ListNodes()).rows
+        shown = scheduler.client("alice").ask(m.ShowTask(task)).body
+        assert ("ready", 1) == (row["state"], len(shown["attempts"]))
+
+
+def test_a_node_that_falls_silent_is_lost_and_its_task_runs_elsewhere(tmp_path: Path) -> None:
+    quick = "heartbeat = '0.2s'\nsuspect_after = '0.6s'\nlost_after = '2s'\nlease = '1.5s'"
+    with raw_scheduler(tmp_path, f"[scheduler]\n{quick}\n") as scheduler:
+        first, second = scheduler.node("n1"), scheduler.node("n2")
+        first.register()
+        (task,) = scheduler.client("alice").submit().tasks
+        assert [task] == first.hear(m.Offer).tasks
+        second.register()
+        second.dispatch.setsockopt(zmq.RCVTIMEO, 200)
+        offer = None
+        while offer is None:
+            second.beat()
+            with contextlib.suppress(zmq.Again):
+                offer = second.hear(m.Offer)
+        assert ([task], [2]) == (offer.tasks, offer.attempts)
 
 
 def test_sigterm_ends_the_daemon_cleanly_within_five_seconds(scheduler: RawScheduler) -> None:

@@ -96,13 +96,12 @@ def test_a_daemon_that_is_killed_starts_again(remuda: CommandLine, daemon: str) 
 def test_the_end_hands_tasks_back_uncharged_and_they_run_again(remuda: CommandLine) -> None:
     process, _ = remuda.up("--nodes", "2")
     task = remuda.submit("--", "sh", "-c", "test -e again && exit 7; touch again; sleep 300")
-    remuda.env["UNUSED"] = ""
     remuda.wait_state(task, "running")
     began = time.monotonic()
     assert 0 == stop(process)
     assert time.monotonic() - began < 15
     assert [] == remuda.leftovers()
-    process, _ = remuda.up()
+    process, _ = remuda.up("--nodes", "2")
     shown = remuda.wait_state(task, "running", "failed")
     assert "returned" == shown["attempts"][0]["outcome"]
     assert shown["attempts"][-1]["number"] >= 2

@@ -22,7 +22,7 @@ from remuda.protocol import capabilities as wire_capabilities
 from remuda.protocol import codec
 from remuda.protocol import messages as m
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 ROLES = {"alice": "submit", "bob": "submit", "vera": "viewer", "oscar": "operator",
          "root": "admin", "n1": "node", "n2": "node"}  # fmt: skip
 _Seen = TypeVar("_Seen")
@@ -57,7 +57,11 @@ class RawScheduler:
     def start(self) -> Endpoints:
         """Start the daemon and return where it listens."""
         self.launch()
-        return wait_for(lambda: read_endpoints(self.home.endpoints_file), "endpoints")
+        return wait_for(self._published, "endpoints")
+
+    def _published(self) -> Endpoints | None:
+        assert self.is_alive(), self.log()[-4_000:]
+        return read_endpoints(self.home.endpoints_file)
 
     def launch(self) -> None:
         """Start the daemon."""
@@ -161,6 +165,7 @@ class RawNode:
         self.heartbeat = scheduler.socket(zmq.PUB, pair, ports.heartbeat)
         self.dispatch: zmq.Socket[Any] | None = None
         self.held: m.Offer | None = None
+        self.seq = 0
 
     def register(self, cpus: int = 4) -> m.Registered:
         known = wire_capabilities.Capabilities(cpus * 1000, 8 << 30)
@@ -181,6 +186,15 @@ class RawNode:
             return [], [], [], []
         running = [int(m.Phase.RUNNING)] * len(held.tasks)
         return held.tasks, held.attempts, held.tokens, running
+
+    def beat(self) -> None:
+        """Say what is held, as a heartbeat does."""
+        self.seq += 1
+        tasks, attempts, _, phases = self._holding()
+        frame = m.Heartbeat(
+            self.incarnation, self.seq, 1 << 40, tasks, attempts, phases, {}, 0, 0, {}
+        )
+        self.heartbeat.send(codec.encode(frame, 0))
 
     def say(self, message: m.Message) -> None:
         self.uplink.send(codec.encode(message, 0))

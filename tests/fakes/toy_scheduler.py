@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import queue
 import threading
@@ -18,6 +19,7 @@ from remuda.protocol import messages as m
 from remuda.scheduler.records import Change
 from remuda.scheduler.task import State
 from remuda.scheduler.watch import Waiting, Watches, to_changes, wait_until
+from remuda.worker import values
 
 POLL_MS = 20
 
@@ -85,6 +87,20 @@ class ToyScheduler:
 
         self._work.put(move)
 
+    def end_before_the_reply(self, message: m.Message) -> m.Message:
+        """Answer a Submit after its tasks have ended and whoever watches has heard of it."""
+        assert isinstance(message, m.Submit)
+        known = set(self.tasks)
+        answer = self._submit(message)
+        for number in set(self.tasks) - known:
+            self.tasks[number] = self.tasks[number]._replace(
+                state=State.SUCCEEDED, value=values.encode(7)
+            )
+            self._watches.add([self.tasks[number]])
+        for due in self._watches.due(time.monotonic_ns()):
+            self._reply(self._handles.pop(due.handle), due.message)
+        return answer
+
     def heard_of(self, kind: type[m.Message]) -> list[m.Message]:
         return [message for message in list(self.heard) if type(message) is kind]
 
@@ -92,10 +108,9 @@ class ToyScheduler:
 
     def _run(self, bound: threading.Event) -> None:
         context = zmq.Context()
-        if not self.admits:
-            zap = context.socket(zmq.REP)
-            zap.bind("inproc://zeromq.zap.01")
-        control = context.socket(zmq.ROUTER)
+        zap = context.socket(zmq.REP)
+        zap.bind("inproc://zeromq.zap.01")
+        self._control = control = context.socket(zmq.ROUTER)
         control.curve_server = True
         control.curve_secretkey = self.keys.secret.encode()
         control.zap_domain = b"toy"
@@ -106,41 +121,41 @@ class ToyScheduler:
         self._handles: dict[int, list[bytes]] = {}
         poller = zmq.Poller()
         poller.register(control)
-        if not self.admits:
-            poller.register(zap)
+        poller.register(zap)
         while not self._stop.is_set():
             ready = dict(poller.poll(POLL_MS))
-            if not self.admits and zap in ready:
+            if zap in ready:
                 self._zap(zap)
             if control in ready:
-                self._on_frame(control, control.recv_multipart())
+                with contextlib.suppress(zmq.Again):  # the peer may be gone by now
+                    self._on_frame(control.recv_multipart(zmq.DONTWAIT))
             while not self._work.empty():
                 self._work.get()()
             for answer in self._watches.due(time.monotonic_ns()):
-                self._reply(control, self._handles.pop(answer.handle), answer.message)
+                self._reply(self._handles.pop(answer.handle), answer.message)
         context.destroy(linger=0)
 
     def _zap(self, zap: zmq.Socket[bytes]) -> None:
         request = zap.recv_multipart()
         status = b"200" if self.admits else b"400"
-        zap.send_multipart([b"1.0", request[1], status, b"", b"", b""])
+        zap.send_multipart([b"1.0", request[1], status, b"", b"tester", b""])
 
-    def _on_frame(self, control: zmq.Socket[bytes], frames: list[bytes]) -> None:
+    def _on_frame(self, frames: list[bytes]) -> None:
         envelope, message = frames[:-1], codec.decode(frames[-1]).message
         self.heard.append(message)
         if type(message) in self.on:
             answer = self.on[type(message)](message)
         elif type(message) is m.Watch:
-            answer = self._watch(control, envelope, message)
+            answer = self._watch(envelope, message)
         else:
             answer = self._answer(message)
         if answer is not None:
-            self._reply(control, envelope, answer)
+            self._reply(envelope, answer)
 
-    def _reply(self, control: zmq.Socket[bytes], envelope: list[bytes], answer: m.Message) -> None:
-        control.send_multipart([*envelope, codec.encode(answer, self.epoch)])
+    def _reply(self, envelope: list[bytes], answer: m.Message) -> None:
+        self._control.send_multipart([*envelope, codec.encode(answer, self.epoch)])
 
-    def _watch(self, control: zmq.Socket[bytes], envelope: list[bytes], message: m.Watch) -> None:
+    def _watch(self, envelope: list[bytes], message: m.Watch) -> None:
         now_ns = time.monotonic_ns()
         handle = next(self._numbers)
         self._handles[handle] = envelope
@@ -149,7 +164,7 @@ class ToyScheduler:
         for answer in self._watches.ask(
             message.session, message.epoch, message.seq, waiting, now_ns
         ):
-            self._reply(control, self._handles.pop(answer.handle), answer.message)
+            self._reply(self._handles.pop(answer.handle), answer.message)
 
     def _answer(self, message: m.Message) -> m.Message:
         if isinstance(message, m.Submit):

@@ -205,17 +205,9 @@ class World:
         return node
 
     def join(self, node: SimNode) -> m.Message:
-        """Register a node with what it holds, and have it end what the answer does not list."""
-        stated = list(node.held)
+        """Register a node with what it holds; it ends what the answer does not list."""
         self.step(JoinNode(next(self._handles), node.name, node.register()))
-        reply = self.replies[-1]
-        if isinstance(reply, m.Registered):
-            node.rev = max(node.rev, reply.rev)
-            kept = set(zip(map(ids.from_bytes, reply.tasks), reply.attempts, strict=True))
-            for key in [key for key in stated if key not in kept]:
-                del node.held[key]
-                node.killed.append(key[0])
-        return reply
+        return self.replies[-1]
 
     def submit(
         self,

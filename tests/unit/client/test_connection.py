@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
 from remuda.client import control
 from remuda.client.connection import Connection
 from remuda.client.courier import ClientClosed
@@ -54,9 +55,7 @@ def test_an_answer_of_another_kind_is_an_error_and_not_a_crash(
         control.status(link)
 
 
-def test_a_request_survives_a_restart_of_the_scheduler(
-    toy: ToyScheduler, link: Connection
-) -> None:
+def test_a_request_survives_a_restart_of_the_scheduler(toy: ToyScheduler, link: Connection) -> None:
     control.status(link)
     toy.on[m.Status] = lambda _: None  # swallowed, as by a scheduler that is killed
     asked = threading.Event()

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from remuda.client.connection import Connection
 from remuda.client.courier import ClientClosed
 from remuda.client.outcome import CompletedTask, TaskCancelled
@@ -72,24 +73,7 @@ def test_an_end_that_overtakes_the_submit_reply_is_not_lost(
     toy: ToyScheduler, cluster: Submitter
 ) -> None:
     first = cluster.submit("m:f")
-    late: list[m.Submit] = []
-
-    def submit_slowly(message: m.Message) -> m.Message | None:
-        assert isinstance(message, m.Submit)
-        late.append(message)
-        answer = toy._submit(message)
-        number = next(reversed(toy.tasks))
-        change = toy.tasks[number]._replace(state=State.SUCCEEDED, value=SEVEN)
-        toy.tasks[number] = change
-        toy._watches.add([change])
-        handles = dict(toy._handles)
-        for due in toy._watches.due(time.monotonic_ns()):
-            envelope = handles[due.handle]
-            toy._work.put(lambda: None)
-            toy.overtaking(envelope, due.message)
-        return answer
-
-    toy.on[m.Submit] = submit_slowly
+    toy.on[m.Submit] = toy.end_before_the_reply
     assert 7 == cluster.submit("m:f").result(10)
     assert not first.done()
 
@@ -238,7 +222,9 @@ def test_a_map_goes_out_in_frames_that_share_one_spec(
     assert [7] * 2_500 == list(batch.results(30))
     frames = [frame for frame in toy.heard_of(m.Submit) if isinstance(frame, m.Submit)]
     assert [(0, 1000), (1000, 1000), (2000, 500)] == [(f.offset, len(f.args)) for f in frames]
-    assert [[{"kind": "function", "target": "m:f", "priority": 80}]] * 3 == [f.specs for f in frames]
+    assert [[{"kind": "function", "target": "m:f", "priority": 80}]] * 3 == [
+        f.specs for f in frames
+    ]
     assert 1 == len({frame.batch_key for frame in frames})
     assert [f"{batch.id}.0", f"{batch.id}.2499"] == [batch[0].id, batch[-1].id]
     assert {"succeeded": 2500} == batch.counts

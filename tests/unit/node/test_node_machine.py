@@ -35,6 +35,7 @@ class NodeMachine(RuleBasedStateMachine):
         self.running = {}
         self.executed = {}
         self.workers = {}
+        self.fresh = 100
 
     @rule(
         kind=st.sampled_from(["command", "function", "handler"]),
@@ -52,6 +53,24 @@ class NodeMachine(RuleBasedStateMachine):
             cards = request.get("gpus", 1 if {"gpu_milli", "vram_bytes"} & set(request) else 0)
         gpus = list(CARDS) if cards == 2 else [card][:cards]
         self.driver.offer(body, name, number=number, gpus=gpus, prefetched=prefetched)
+
+    @rule(kind=st.sampled_from(["command", "function", "handler"]), count=st.integers(2, 6))
+    def offer_ahead(self, kind, count):
+        target = "greet" if kind == "handler" else "a:b"
+        names = [task(self.fresh + number) for number in range(count)]
+        self.fresh += count
+        body = spec(kind=kind, argv=["x"], target=target)
+        self.driver.offer(body, *names, prefetched=True)
+
+    @rule(run_us=st.integers(1, 5_000))
+    def end_all(self, run_us):
+        self.turn()
+        for key in sorted(self.running):
+            del self.running[key]
+            self.executed[key] = self.executed.get(key, 0) + 1
+            assert 1 == self.executed[key], "executed twice"
+            self.driver.end(key[0], number=key[1], run_us=run_us)
+            self.driver.state.check()
 
     @rule(name=TASKS, number=st.integers(1, 3))
     def kill(self, name, number):
@@ -98,10 +117,10 @@ class NodeMachine(RuleBasedStateMachine):
             assert 1 == self.executed[key], "executed twice"
         self.driver.end(key[0], outcome, number=key[1], run_us=run_us)
 
-    @rule(data=st.data())
-    def load_one(self, data):
-        if self.workers:
-            lane_id = data.draw(st.sampled_from(sorted(self.workers)))
+    @rule()
+    def load_all(self):
+        self.turn()
+        for lane_id in sorted(self.workers):
             endings.on_lane_ready(self.driver.state, lane_id, self.driver.now)
 
     @rule(data=st.data())

@@ -284,6 +284,14 @@ def test_a_full_queue_refuses_and_says_when_to_come_back(tmp_path) -> None:
     world.close()
 
 
+def test_a_scheduler_on_hold_takes_tasks_in_and_grants_none(world: World) -> None:
+    node = world.node("n1")
+    world.core.hold()
+    (task,) = world.submit()
+    assert "queued" == world.state(task)
+    assert {} == node.held
+
+
 def test_every_session_hears_of_its_own_tasks_alone(world: World) -> None:
     node = world.node("n1")
     (one,) = world.submit(session=b"1" * 16)

@@ -1,0 +1,190 @@
+"""How the parts of the daemon are put together from its configuration."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import ipaddress
+import os
+import resource
+import secrets
+import socket
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import zmq
+
+from ..config.endpoints import Endpoints
+from ..config.home import Home
+from ..config.keys import AuthorizedKey, KeyPair, load_authorized
+from ..config.load import Loaded
+from ..config.settings_scheduler import SchedulerSettings
+from ..protocol.errors import NotFound, Refused
+from .access import Role
+from .core import Core, CoreSettings
+from .edge import Edge
+from .intake import Intake
+from .journal import Journal
+from .loop import Log, Loop, read_clock
+from .outputs import Outputs
+from .self_test import check_strangers_are_refused
+from .sockets import Door
+from .verbs import Verbs
+from .view import View
+from .watch import Watches
+from .wire import Wire
+from .zap import Keys
+
+SOCKETS_BESIDE_NODES = 128
+FILES_PER_NODE = 8
+_NS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What stands before the core does."""
+
+    journal: Journal
+    wire: Wire
+    door: Door
+    keys: Keys
+    loaded: Loaded
+    log: Log
+    on_trouble: Callable[[str, str], None]
+
+
+def make_loop(parts: Parts, epoch: int) -> Loop:
+    """Rebuild the core, open the ports, prove that strangers are refused; return the loop."""
+    journal, wire = parts.journal, parts.wire
+    core = _make_core(parts, epoch)
+    dispatch_ports = _dispatch_ports(journal, parts.keys)
+    wire.pipes.reserve(dispatch_ports)
+    wire.listen()
+    check_strangers_are_refused(parts.door.context, wire, parts.door.host, parts.door.key.public)
+    wire.watch_connections()
+    view = _make_view(parts, core)
+    settings = parts.loaded.settings.scheduler
+    edge = Edge(
+        journal.history,
+        value_bytes_max=settings.inline_bytes_max,
+        random_bits=secrets.randbits,
+    )
+    outputs = Outputs()
+    verbs = Verbs(view, edge, parts.keys, wire, outputs)
+    loop = Loop(
+        core=core,
+        journal=journal,
+        wire=wire,
+        view=view,
+        intake=Intake(view, edge, verbs, wire, parts.on_trouble),
+        outputs=outputs,
+        log=parts.log,
+        on_trouble=parts.on_trouble,
+    )
+    loop.dispatch_ports.update(dispatch_ports)
+    return loop
+
+
+def _make_core(parts: Parts, epoch: int) -> Core:
+    return Core(
+        parts.journal.recover(),
+        epoch=epoch,
+        secret=parts.journal.secret(),
+        seed=secrets.randbits(63),
+        settings=_core_settings(parts.loaded.settings.scheduler),
+        now=read_clock(),
+    )
+
+
+def _make_view(parts: Parts, core: Core) -> View:
+    settings = parts.loaded.settings
+    return View(
+        core=core,
+        history=parts.journal.history,
+        registry=parts.journal.registry,
+        watches=Watches(core.epoch, changes_max=settings.scheduler.watch_events_max),
+        loaded=parts.loaded,
+        cluster=settings.cluster.name,
+        version=importlib.metadata.version("remuda"),
+        started_ms=read_clock().wall_ms,
+        listen=f"{parts.door.host}:{parts.wire.ports().control}",
+        ended=Counter(parts.journal.history.ended_counts()),
+        counters=parts.wire.counts,
+    )
+
+
+def endpoints(parts: Parts, epoch: int) -> Endpoints:
+    """Say where this run of the scheduler listens."""
+    ports = parts.wire.ports()
+    return Endpoints(
+        cluster=parts.loaded.settings.cluster.name,
+        host=parts.door.host,
+        control=ports.control,
+        uplink=ports.uplink,
+        heartbeat=ports.heartbeat,
+        beacon=ports.beacon,
+        scheduler_public=parts.door.key.public,
+        epoch=epoch,
+        pid=os.getpid(),
+    )
+
+
+def make_door(settings: SchedulerSettings, pair: KeyPair, keys: Keys) -> Door:
+    """Choose the address and make the context; raises Refused (see `_address`)."""
+    host = _address(settings.listen, keys)
+    return Door(_context(settings), host, pair, settings.handshake_s, settings.frame_bytes_max)
+
+
+def _core_settings(settings: SchedulerSettings) -> CoreSettings:
+    """Translate the configuration into the core's numbers."""
+    return CoreSettings(
+        lost_after_ns=int(settings.lost_after_s * _NS),
+        offer_resend_ns=int(settings.offer_resend_s * _NS),
+        offer_tries=settings.offer_tries,
+        heartbeat_ms=int(settings.heartbeat_s * 1000),
+        lease_ms=int(settings.lease_s * 1000),
+        queued_max=settings.queued_tasks_max,
+        queued_per_owner_max=settings.user_tasks_max,
+    )
+
+
+def authorized(home: Home) -> list[AuthorizedKey]:
+    try:
+        return load_authorized(home.authorized_file)
+    except NotFound:
+        return []  # keys may be in the journal already, or come later
+
+
+def _address(listen: str, keys: Keys) -> str:
+    """Turn `listen` into an address; raise Refused where nobody could be told from anybody."""
+    name = {"*": "0.0.0.0"}.get(listen, listen)  # noqa: S104 - what the user asked for
+    try:
+        address = ipaddress.ip_address(
+            name if ":" in name else socket.getaddrinfo(name, None, socket.AF_INET)[0][4][0]
+        )
+    except (ValueError, OSError) as error:
+        raise Refused(f"[scheduler] listen: {listen!r} is no address of this host") from error
+    if not address.is_loopback and not keys.live:
+        raise Refused(
+            f"will not listen on {address} without keys: write some into the home's authorized "
+            "file (`remuda key new`), or listen on 127.0.0.1"
+        )
+    return str(address)
+
+
+def _context(settings: SchedulerSettings) -> zmq.Context[Any]:
+    """Make room for a socket and some descriptors per node."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = settings.nodes_max * FILES_PER_NODE + 1_024
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
+    context: zmq.Context[Any] = zmq.Context()
+    context.set(zmq.MAX_SOCKETS, settings.nodes_max + SOCKETS_BESIDE_NODES)
+    return context
+
+
+def _dispatch_ports(journal: Journal, keys: Keys) -> dict[str, int]:
+    nodes = [who.name for who in keys.live.values() if who.role is Role.NODE]
+    found = {node: journal.registry.dispatch_port(node) for node in nodes}
+    return {node: port for node, port in found.items() if port}

@@ -1,0 +1,123 @@
+"""How do tests hold a real cluster: start it, kill parts of it, judge it, leave nothing behind?"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from remuda.cli.daemons import running
+from remuda.cli.setup_home import orphans
+from remuda.client.client import Client
+from remuda.client.local import LocalCluster
+from remuda.client.task import Task
+from remuda.config.home import Home
+
+from ..invariants import History, read_journal, violations
+from .command_line import wait_until
+
+LOG_TAIL_CHARS = 4_000
+
+
+class Cluster:
+    """A cluster in a folder of its own, one client of it, and what the client saw."""
+
+    def __init__(self, folder: Path, nodes: int) -> None:
+        self.folder = folder
+        self.home = Home(folder / "home")
+        self.history = History()
+        self.local = LocalCluster(
+            nodes,
+            home=self.home.root,
+            environment={"REMUDA_NODE__LOCK_DIR": str(folder / "locks")},
+        )
+        self.client: Client = self.local.client()
+
+    def note(self, tasks: Iterable[Task]) -> None:
+        """Hold what was acknowledged, and each end once it is told, against the cluster."""
+        for task in tasks:
+            self.history.on_acknowledged([task.key])
+            task.add_done_callback(self._on_done)
+
+    def _on_done(self, task: Any) -> None:
+        if task.standing.has_ended:
+            self.history.on_end(task.key, task.standing.state)
+
+    def pid(self, daemon: str) -> int:
+        """Return the pid of a daemon as `up` noted it; 0 when it does not run."""
+        try:
+            pid = int(json.loads(self.home.pid_file(daemon).read_text())["pid"])
+        except FileNotFoundError:
+            return 0
+        return pid if psutil.pid_exists(pid) else 0
+
+    def kill(self, daemon: str) -> int:
+        """Kill a daemon as nothing can prevent; return its pid."""
+        pid = self.pid(daemon)
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def wait_restarted(self, daemon: str, old: int) -> None:
+        """Wait until `up` has started a daemon again."""
+        wait_until(lambda: self.pid(daemon) not in (0, old), f"{daemon} was not started again")
+
+    def violations(self, runs: dict[bytes, int] | None = None) -> list[str]:
+        """Judge what clients saw against the journal, and against the work that was done."""
+        return violations(self.history, read_journal(self.home.scheduler_dir / "journal.db"), runs)
+
+    def logs(self) -> str:
+        """Return the ends of all logs."""
+        texts = [f"--- up\n{self.local.said}"]
+        for path in sorted(self.home.logs_dir.glob("*.log")):
+            texts.append(f"--- {path.name}\n{path.read_text(errors='replace')[-LOG_TAIL_CHARS:]}")
+        return "\n".join(texts)
+
+    def leftovers(self) -> list[str]:
+        """Name what runs of this cluster: daemons, runners without an agent, work of tasks."""
+        daemons = running(self.home.run_dir)
+        for process in daemons.values():
+            process.close()
+        named = [" ".join(process.cmdline()) for process in processes_naming(str(self.home.root))]
+        return [*daemons, *(each.name for each in orphans(self.home)), *named]
+
+    def close(self) -> None:
+        """Stop everything; what does not stop is killed and is a failure."""
+        self.local.close()
+        left = self.leftovers()
+        for process in processes_naming(str(self.home.root)):
+            process.kill()
+        assert [] == left, "the cluster left processes behind"
+
+
+@contextmanager
+def real_cluster(folder: Path, nodes: int = 2) -> Iterator[Cluster]:
+    """Run a cluster; whatever the test did, its promises are judged and nothing stays."""
+    made = Cluster(folder, nodes)
+    try:
+        yield made
+        assert [] == made.violations()
+    except BaseException:
+        print(made.logs())  # pytest shows it with the failure
+        raise
+    finally:
+        made.close()
+
+
+def processes_naming(text: str) -> list[psutil.Process]:
+    """Find processes whose command line or environment names a folder, but for ourselves."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            words = [*process.cmdline(), *process.environ().values()]
+        except psutil.Error:
+            continue  # it ended meanwhile, or is not ours
+        ours = process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE
+        if not ours and any(text in word for word in words):
+            found.append(process)
+    return found

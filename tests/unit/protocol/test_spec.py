@@ -1,0 +1,75 @@
+"""Does a spec survive its document, and is what it asks for what placement sees?"""
+
+import dataclasses
+import typing
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from remuda.protocol import codec
+from remuda.protocol.resources import Request
+from remuda.protocol.spec import NAME_CHARS_MAX, TaskSpec, from_document, to_document
+
+from ...fakes.hostile import texts, values_of
+
+HINTS = typing.get_type_hints(TaskSpec)
+_DRAWN = {dict[str, str]: st.dictionaries(texts, texts, max_size=3)}
+
+
+def field_values(name: str) -> st.SearchStrategy[object]:
+    if name == "kind":
+        return st.sampled_from(["command", "function", "handler"])
+    hint = HINTS[name]
+    return _DRAWN[hint] if hint in _DRAWN else values_of(hint)
+
+
+specs = st.fixed_dictionaries(
+    {"kind": field_values("kind")},
+    optional={f.name: field_values(f.name) for f in dataclasses.fields(TaskSpec)[1:]},
+).map(lambda fields: TaskSpec(**fields))
+
+
+@given(specs)
+@settings(derandomize=True, deadline=None)
+def test_a_spec_comes_back_from_its_encoded_document(spec: TaskSpec) -> None:
+    blob = codec.pack_document(to_document(spec))
+    assert spec == from_document(codec.unpack_document(blob))
+
+
+def test_a_document_leaves_defaults_out() -> None:
+    assert {"kind": "command", "argv": ["true"]} == to_document(TaskSpec("command", ["true"]))
+
+
+def test_fields_of_a_newer_version_are_dropped() -> None:
+    assert TaskSpec("command") == from_document({"kind": "command", "moon_phase": "full"})
+
+
+def test_a_document_without_a_kind_is_refused() -> None:
+    with pytest.raises(TypeError, match="kind"):
+        from_document({"argv": ["true"]})
+
+
+def test_the_request_is_the_same_whatever_the_order_of_labels_and_nodes() -> None:
+    one = TaskSpec("command", labels={"a": "1", "b": "2"}, nodes=["n1", "n2"])
+    other = TaskSpec("command", labels={"b": "2", "a": "1"}, nodes=["n2", "n1"])
+    assert one.request == other.request
+    assert hash(one.request) == hash(other.request)
+
+
+def test_only_a_handler_asks_for_a_handler() -> None:
+    assert "repair" == TaskSpec("handler", target="repair").request.handler
+    assert Request() == TaskSpec("function", target="m:f").request
+
+
+@pytest.mark.parametrize(
+    ("spec", "label"),
+    [
+        (TaskSpec("command", ["echo", "a b"]), "echo a b"),
+        (TaskSpec("command", ["echo"], name="greet"), "greet"),
+        (TaskSpec("function", target="m:f"), "m:f"),
+        (TaskSpec("command", ["x" * 500]), "x" * NAME_CHARS_MAX),
+    ],
+)
+def test_people_see_a_name_or_what_runs(spec: TaskSpec, label: str) -> None:
+    assert label == spec.label

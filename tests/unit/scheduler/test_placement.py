@@ -1,0 +1,433 @@
+"""Does a task go where it belongs, and is every refusal true?"""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from remuda.protocol import messages as m
+from remuda.protocol.capabilities import Capabilities, Gpu, Handler
+from remuda.protocol.resources import Request, check_request
+from remuda.scheduler.fleet import Fleet, Node
+from remuda.scheduler.placement import (
+    Candidates,
+    Feasibility,
+    explain_refusals,
+    may_ever,
+    pick_cards,
+    refusal_now,
+    refusals_now,
+)
+from remuda.scheduler.task import Attempt, Policy, Spec, Task
+
+from ...fakes.world import GIB, World, gpu
+
+H100 = "NVIDIA H100 80GB HBM3"
+
+
+def make_node(
+    name: str = "n1",
+    *gpus: Gpu,
+    cpus: float = 4,
+    memory_gib: int = 32,
+    labels: dict[str, str] | None = None,
+    handlers: list[Handler] | None = None,
+) -> Node:
+    known = Capabilities(round(cpus * 1000), memory_gib * GIB, list(gpus), handlers or [], labels or {})
+    node = Node(name, known, connected=True)
+    node.take_capabilities(known)
+    return node
+
+
+def lend(node: Node, request: Request, number: int = 1) -> tuple[Task, Attempt]:
+    """Enter an attempt in the ledger, on the cards that placement picks."""
+    spec = Spec(1, request, Policy(50, 0, 1, 1, 1), "command", "ana")
+    task = Task(number, number, 0, spec, b"")
+    cards = tuple(card.gpu.uuid for card in pick_cards(node, request))
+    attempt = task.live = Attempt(1, node.name, 1, b"", cards, False, 1, 0)
+    node.add(task, attempt)
+    return task, attempt
+
+
+def cards_of(world: World, task: int) -> tuple[str, ...]:
+    live = world.core.tasks[task].live
+    return live.gpus if live else ()
+
+
+# --- each refusal is true --------------------------------------------------------------------
+
+REPAIR = Handler("repair", workers=1)
+LOADING = Handler("segment", state="loading")
+BROKEN = Handler("denoise", state="failed", error="no such file")
+NODE = {
+    "gpus": (gpu(1, 24), gpu(2, 80, H100)),
+    "labels": {"zone": "a"},
+    "handlers": [REPAIR, LOADING, BROKEN],
+}
+NEVER = [
+    (Request(nodes=("n2", "n3")), "is not among the nodes asked for (n2, n3)"),
+    (Request(labels=(("zone", "b"),)), "label zone is a, wanted b"),
+    (Request(labels=(("rack", "7"),)), "label rack is not set, wanted 7"),
+    (
+        Request(handler="colour"),
+        "does not declare the handler colour (declares: denoise, repair, segment)",
+    ),
+    (Request(cpus_milli=4_500), "has 4 CPUs, wanted 4.5"),
+    (Request(memory_bytes=33 * GIB), "has 32GiB of memory, wanted 33GiB"),
+    (Request(gpus=1, gpu_type="A100"), f"has {H100}, NVIDIA L4, wanted a GPU like 'A100'"),
+    (Request(vram_bytes=96 * GIB), "largest GPU has 80GiB of VRAM, wanted 96GiB"),
+    (
+        Request(gpus=1, gpu_type="l4", vram_bytes=40 * GIB),
+        "largest GPU has 24GiB of VRAM, wanted 40GiB",
+    ),
+    (Request(gpus=3), "has 2 such GPUs, wanted 3"),
+    (Request(gpus=2, vram_bytes=40 * GIB), "has 1 such GPUs, wanted 2"),
+]
+
+
+def full_node() -> Node:
+    return make_node("n1", *NODE["gpus"], labels=NODE["labels"], handlers=NODE["handlers"])  # type: ignore[arg-type]  # a dict of parts
+
+
+@pytest.mark.parametrize(("request_", "words"), NEVER, ids=[words for _, words in NEVER])
+def test_what_a_node_never_could_run_is_refused_with_the_reason(
+    request_: Request, words: str
+) -> None:
+    assert words == may_ever(full_node(), request_)
+    assert words == refusal_now(full_node(), request_)
+
+
+def test_a_node_without_a_gpu_says_so() -> None:
+    assert "has no GPU" == may_ever(make_node(), Request(gpus=1))
+    assert "has no GPU" == may_ever(make_node("n1", Gpu("GPU-1", "gone", 0)), Request(gpus=1))
+
+
+NOW = [
+    (Request(cpus_milli=3_000), Request(cpus_milli=1_500), "1 CPUs free, wanted 1.5"),
+    (
+        Request(memory_bytes=30 * GIB),
+        Request(memory_bytes=4 * GIB),
+        "2GiB of memory free, wanted 4GiB",
+    ),
+    (
+        Request(cpus_milli=0, vram_bytes=70 * GIB),
+        Request(vram_bytes=30 * GIB),
+        "at most 10GiB of VRAM free on one matching GPU",
+    ),
+    (
+        Request(cpus_milli=0, vram_bytes=GIB),
+        Request(gpus=2),
+        "1 matching GPUs are wholly free, wanted 2",
+    ),
+    (Request(handler="repair"), Request(handler="repair"), "all 1 workers of handler repair are busy"),
+]
+
+
+@pytest.mark.parametrize(("lent", "asked", "words"), NOW, ids=[words for *_, words in NOW])
+def test_what_is_lent_is_the_reason_while_it_is_lent(
+    lent: Request, asked: Request, words: str
+) -> None:
+    node = full_node()
+    assert "" == refusal_now(node, asked)
+    task, attempt = lend(node, lent)
+    assert words == refusal_now(node, asked)
+    assert "" == may_ever(node, asked)
+    node.remove(task, attempt)
+    assert "" == refusal_now(node, asked)
+
+
+def test_a_handler_that_is_not_ready_says_why() -> None:
+    assert "handler segment is loading" == refusal_now(full_node(), Request(handler="segment"))
+    expected = "handler denoise is failed: no such file"
+    assert expected == refusal_now(full_node(), Request(handler="denoise"))
+
+
+def test_a_node_that_is_lost_or_not_here_yet_says_so() -> None:
+    node = make_node()
+    node.lost = True
+    assert "is lost" == refusal_now(node, Request())
+    node.lost, node.connected = False, False
+    assert "has not registered yet" == refusal_now(node, Request())
+    node.connected = True
+    node.shunned[Request()] = 1
+    assert "refused such a task a moment ago" == refusal_now(node, Request())
+    assert "" == refusal_now(node, Request(cpus_milli=1))
+
+
+def test_a_summary_names_the_first_nodes_and_counts_the_rest() -> None:
+    refusals = {f"n{i}": "has no GPU" for i in range(5)}
+    expected = "n0 has no GPU; n1 has no GPU; and 3 more nodes"
+    assert expected == explain_refusals(refusals, most=2)
+
+
+# --- where it goes -----------------------------------------------------------------------------
+
+
+def test_four_gib_go_to_the_small_card_of_one_node(world: World) -> None:
+    world.node("n1", gpus=[gpu(1, 80), gpu(2, 24)])
+    (task,) = world.submit(vram_bytes=4 * GIB)
+    assert ("GPU-2",) == cards_of(world, task)
+
+
+def test_four_gib_go_to_the_node_with_the_small_card(world: World) -> None:
+    world.node("a-large", gpus=[gpu(1, 80)])
+    world.node("b-small", gpus=[gpu(2, 24)])
+    (task,) = world.submit(vram_bytes=4 * GIB)
+    assert ("GPU-2",) == cards_of(world, task)
+
+
+def test_small_tasks_fill_one_card_before_they_touch_the_next(world: World) -> None:
+    world.node("n1", cpus=8, gpus=[gpu(1, 24), gpu(2, 24)])
+    tasks = world.submit(5, vram_bytes=6 * GIB)
+    expected = [("GPU-1",), ("GPU-1",), ("GPU-1",), ("GPU-1",), ("GPU-2",)]
+    assert expected == [cards_of(world, task) for task in tasks]
+
+
+def test_a_task_without_a_gpu_keeps_away_from_idle_cards(world: World) -> None:
+    world.node("a-gpu", gpus=[gpu(1)])
+    plain = world.node("b-plain")
+    (task,) = world.submit()
+    assert [(task, 1)] == list(plain.held)
+
+
+def test_equal_nodes_are_loaded_in_turn(world: World) -> None:
+    one, two = world.node("n1", cpus=4), world.node("n2", cpus=4)
+    world.submit(4)
+    assert (2, 2) == (len(one.held), len(two.held))
+
+
+def test_a_whole_gpu_is_never_shared(world: World) -> None:
+    node = world.node("n1", cpus=8, gpus=[gpu(1), gpu(2)])
+    (whole,) = world.submit(gpus=1)
+    shared = world.submit(3, vram_bytes=GIB)
+    (fraction,) = world.submit(gpu_milli=100)
+    assert 5 == len(node.held)
+    assert not set(cards_of(world, whole)) & {
+        uuid for task in (*shared, fraction) for uuid in cards_of(world, task)
+    }
+
+
+def test_a_card_in_use_is_not_lent_whole(world: World) -> None:
+    node = world.node("n1", gpus=[gpu(1)])
+    (small,) = world.submit(vram_bytes=GIB)
+    (whole,) = world.submit(gpus=1)
+    assert "queued" == world.state(whole)
+    world.end(node, small)
+    assert ("GPU-1",) == cards_of(world, whole)
+
+
+def test_fractions_of_a_card_add_up_to_one(world: World) -> None:
+    world.node("n1", cpus=8, gpus=[gpu(1)])
+    tasks = world.submit(3, gpu_milli=400)
+    assert ["assigned", "assigned", "queued"] == world.states(tasks)
+
+
+def test_a_fraction_takes_its_part_of_the_memory(world: World) -> None:
+    world.node("n1", cpus=8, gpus=[gpu(1, 24)])
+    world.submit(gpu_milli=500)
+    fits, over = *world.submit(vram_bytes=12 * GIB), *world.submit(vram_bytes=GIB)
+    assert ["assigned", "queued"] == world.states([fits, over])
+
+
+def test_several_gpus_are_distinct_cards_of_one_node(world: World) -> None:
+    world.node("n1", gpus=[gpu(1)])
+    world.node("n2", gpus=[gpu(2), gpu(3)])
+    (task,) = world.submit(gpus=2)
+    assert {"GPU-2", "GPU-3"} == set(cards_of(world, task))
+
+
+def test_a_gpu_type_is_a_pattern_that_ignores_case(world: World) -> None:
+    world.node("n1", gpus=[gpu(1, 24)])
+    world.node("n2", gpus=[gpu(2, 80, H100)])
+    (task,) = world.submit(vram_bytes=GIB, gpu_type="h[12]00")
+    assert ("GPU-2",) == cards_of(world, task)
+
+
+def test_labels_and_names_say_where_a_task_may_go(world: World) -> None:
+    world.node("n1", labels={"zone": "a"})
+    two = world.node("n2", labels={"zone": "b"})
+    tasks = [*world.submit(labels={"zone": "b"}), *world.submit(nodes=["n2", "n9"])]
+    assert tasks == [task for task, _ in two.held]
+
+
+def test_a_handler_is_called_as_often_as_it_has_workers(world: World) -> None:
+    node = world.node("n1", cpus=8, handlers=[Handler("repair", workers=2)])
+    tasks = world.submit(3, kind="handler", target="repair", argv=[])
+    assert ["assigned", "assigned", "queued"] == world.states(tasks)
+    world.end(node, tasks[0])
+    assert "assigned" == world.state(tasks[2])
+
+
+def test_what_a_resident_holds_is_not_lent(world: World) -> None:
+    resident = Handler("repair", workers=1, vram_bytes=20 * GIB, gpu_uuids=["GPU-1"])
+    world.node("n1", cpus=8, gpus=[gpu(1, 24)], handlers=[resident])
+    fits, over = *world.submit(vram_bytes=4 * GIB), *world.submit(vram_bytes=GIB)
+    assert ["assigned", "queued"] == world.states([fits, over])
+
+
+def test_a_card_with_a_resident_is_not_lent_whole(world: World) -> None:
+    resident = Handler("repair", workers=1, vram_bytes=GIB, gpu_uuids=["GPU-1"])
+    world.node("n1", gpus=[gpu(1), gpu(2)], handlers=[resident])
+    first, second = world.submit(2, gpus=1)
+    assert [("GPU-2",), ()] == [cards_of(world, first), cards_of(world, second)]
+
+
+def test_a_card_that_vanished_is_lent_no_more_and_given_back_in_order(world: World) -> None:
+    node = world.node("n1", cpus=8, gpus=[gpu(1)])
+    (task,) = world.submit(vram_bytes=GIB)
+    node.capabilities = Capabilities(8_000, 64 * GIB)
+    world.join(node)
+    (late,) = world.submit(vram_bytes=GIB, allow_infeasible=True)
+    assert ["assigned", "queued"] == world.states([task, late])
+    world.end(node, task)
+    assert ["succeeded", "queued"] == world.states([task, late])
+
+
+def test_a_node_is_told_what_it_was_granted(world: World) -> None:
+    node = world.node("n1", gpus=[gpu(1), gpu(2)])
+    (task,) = world.submit(gpus=2)
+    assert {"GPU-1", "GPU-2"} == set(node.gpus[task])
+
+
+# --- what cannot be is refused, what can be is not ------------------------------------------------
+
+
+def test_an_impossible_request_is_refused_with_every_nodes_reason(world: World) -> None:
+    world.node("n1")
+    world.node("n2", gpus=[gpu(1, 24)])
+    refused = world.submit(vram_bytes=40 * GIB)
+    reply = world.replies[-1]
+    assert isinstance(reply, m.Failure)
+    assert "infeasible" == reply.code
+    assert "n1 has no GPU; n2 largest GPU has 24GiB of VRAM, wanted 40GiB" in reply.message
+    assert ["unknown"] == world.states(refused)
+
+
+def test_an_impossible_request_may_wait_for_a_new_node(world: World) -> None:
+    world.node("n1")
+    (task,) = world.submit(vram_bytes=40 * GIB, allow_infeasible=True)
+    assert "queued" == world.state(task)
+    world.node("n2", gpus=[gpu(1, 80)])
+    assert "assigned" == world.state(task)
+
+
+def test_nothing_is_impossible_while_no_node_is_known(world: World) -> None:
+    (task,) = world.submit(gpus=8)
+    assert "queued" == world.state(task)
+
+
+def test_a_busy_node_makes_nothing_impossible(world: World) -> None:
+    world.node("n1")
+    world.submit(2)
+    (task,) = world.submit(cpus_milli=2_000)
+    assert "queued" == world.state(task)
+
+
+sizes_gib = st.sampled_from([0, 4, 8, 24, 80])
+gpus = st.builds(
+    lambda number, gib, name: gpu(number, gib, name),
+    st.integers(1, 9),
+    sizes_gib,
+    st.sampled_from(["NVIDIA L4", H100]),
+)
+handlers = st.builds(
+    Handler,
+    name=st.sampled_from(["repair", "segment"]),
+    workers=st.integers(1, 2),
+    vram_bytes=st.sampled_from([0, GIB, 30 * GIB]),
+    gpu_uuids=st.lists(st.sampled_from([f"GPU-{i}" for i in range(1, 10)]), max_size=1),
+)
+
+
+@st.composite
+def fleets(draw: st.DrawFn, *, residents: bool) -> Fleet:
+    fleet = Fleet()
+    for i in range(draw(st.integers(1, 3))):
+        cards = draw(st.lists(gpus, max_size=3, unique_by=lambda card: card.uuid))
+        declared = draw(st.lists(handlers, max_size=2, unique_by=lambda handler: handler.name))
+        if not residents:
+            declared = [Handler(handler.name, workers=handler.workers) for handler in declared]
+        fleet.nodes[f"n{i}"] = make_node(
+            f"n{i}", *cards, cpus=draw(st.sampled_from([0.5, 2, 8])),
+            memory_gib=draw(st.sampled_from([1, 16])), handlers=declared,
+            labels=draw(st.dictionaries(st.just("zone"), st.sampled_from("ab"), max_size=1)),
+        )  # fmt: skip
+    return fleet
+
+
+def is_sound(request: Request) -> bool:
+    try:
+        check_request(request)
+    except ValueError:
+        return False
+    return True
+
+
+requests = st.builds(
+    Request,
+    cpus_milli=st.sampled_from([0, 500, 1_000, 2_000, 4_000]),
+    memory_bytes=st.sampled_from([0, GIB, 8 * GIB]),
+    gpus=st.sampled_from([0, 0, 1, 2, 3]),
+    gpu_milli=st.sampled_from([0, 0, 1, 500, 999]),
+    vram_bytes=st.sampled_from([0, GIB, 8 * GIB, 30 * GIB]),
+    gpu_type=st.sampled_from(["", "L4", "h100"]),
+    labels=st.sampled_from([(), (("zone", "a"),)]),
+    nodes=st.sampled_from([(), (), ("n0", "n1")]),
+    handler=st.sampled_from(["", "", "repair"]),
+).filter(is_sound)
+
+
+@given(fleets(residents=False), requests)
+@settings(max_examples=400, derandomize=True, deadline=None)
+def test_a_request_is_refused_exactly_when_an_empty_fleet_has_no_place_for_it(
+    fleet: Fleet, request: Request
+) -> None:
+    refused = bool(Feasibility(fleet).refusals(request))
+    assert refused == (Candidates(fleet.nodes.values(), request).pick() is None)
+
+
+@given(fleets(residents=True), requests, st.lists(requests, max_size=6))
+@settings(max_examples=300, derandomize=True, deadline=None)
+def test_what_is_refused_has_no_place_whatever_is_given_back(
+    fleet: Fleet, request: Request, others: list[Request]
+) -> None:
+    refused = bool(Feasibility(fleet).refusals(request))
+    lent = []
+    for number, other in enumerate(others):
+        choice = Candidates(fleet.nodes.values(), other).pick()
+        if choice is not None:
+            lent.append((choice.node, lend(choice.node, other, number)))
+    places = [Candidates(fleet.nodes.values(), request).pick()]
+    for node, (task, attempt) in lent:
+        node.remove(task, attempt)
+        places.append(Candidates(fleet.nodes.values(), request).pick())
+    assert not refused or [None] * len(places) == places
+
+
+@given(fleets(residents=True), requests, st.lists(requests, max_size=6))
+@settings(max_examples=200, derandomize=True, deadline=None)
+def test_a_node_is_chosen_exactly_when_it_gives_no_reason_against_it(
+    fleet: Fleet, request: Request, others: list[Request]
+) -> None:
+    for number, other in enumerate(others):
+        if choice := Candidates(fleet.nodes.values(), other).pick():
+            lend(choice.node, other, number)
+    willing = {name for name, why in refusals_now(fleet, request) if not why}
+    choice = Candidates(fleet.nodes.values(), request).pick()
+    assert bool(willing) == (choice is not None)
+    if choice is not None:
+        assert choice.node.name in willing
+        assert request.cards == len(set(choice.gpus))
+
+
+def test_refusals_are_asked_anew_when_the_fleet_changes_its_shape() -> None:
+    fleet = Fleet()
+    feasibility = Feasibility(fleet)
+    assert {} == feasibility.refusals(Request(gpus=1))
+    fleet.nodes["n1"] = make_node("n1")
+    fleet.changed_shape()
+    assert {"n1": "has no GPU"} == feasibility.refusals(Request(gpus=1))
+    fleet.nodes["n2"] = make_node("n2", gpu(1))
+    fleet.changed_shape()
+    assert {} == feasibility.refusals(Request(gpus=1))
