@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from .commands import Session
 
 INTERRUPTED = 130
-NOT_STARTED = (126, 127)  # what a shell says of a command that it cannot start
+HINT_AFTER_S = 2.0
 
 
 class LeftRunning(Exception):  # noqa: N818 - not an error
@@ -68,7 +70,7 @@ def attend(session: Session, link: Connection, task: bytes, shown_id: str) -> in
 
     printer = Printer()
     try:
-        with interruptible(session, task) as interrupts:
+        with interruptible(session, task) as interrupts, hint_of_waiting(session, task):
             for piece in output.follow(link, task):
                 printer.write(piece)
             (standing,) = control.wait_ended(link, [task])
@@ -84,6 +86,32 @@ def attend(session: Session, link: Connection, task: bytes, shown_id: str) -> in
     return exit_code(standing)
 
 
+@contextmanager
+def hint_of_waiting(session: Session, task: bytes) -> Iterator[None]:
+    """Tell people at a terminal why nothing happens, once, after a while."""
+    timer = threading.Timer(HINT_AFTER_S, _tell_reason, (session, task))
+    timer.daemon = True
+    if sys.stderr.isatty() and not session.quiet:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _tell_reason(session: Session, task: bytes) -> None:
+    from ..client import control
+    from ..protocol.errors import RemudaError
+
+    try:
+        with session.connect() as link:
+            found = control.explain(link, task)
+    except RemudaError:
+        return  # whoever waits for the task hears of it too
+    if found["state"] in ("waiting", "queued"):
+        screen.remark(f"{found['state']}: {found['reason']}")
+
+
 def leave(shown_id: str) -> int:
     """Say which task goes on without us."""
     screen.remark(f"left running: {shown_id}")
@@ -94,7 +122,8 @@ def explain_end(standing: Standing, shown_id: str) -> None:
     """Say on stderr why a task did not succeed, where its output cannot have said it."""
     from ..client.outcome import error_of
 
-    if standing.code == "exit_code" and standing.detail.get("exit_code") not in NOT_STARTED:
-        return  # the command's own word, in its own output
+    own_word = str(standing.detail.get("message", "")).startswith(("exit code", "killed by"))
+    if standing.code == "exit_code" and own_word:
+        return  # it ran: what it has to say stands in its output
     text = " ".join(str(error_of(standing, shown_id)).split())
     screen.remark(f"remuda: {text}")

@@ -85,8 +85,8 @@ def _dispatch(arguments: list[str]) -> int:
     except (ReaderGone, BrokenPipeError):
         _close_stdout()
         return BROKEN_PIPE
-    except SystemExit:  # typer's own answer to a reader that has gone
-        return BROKEN_PIPE
+    except SystemExit as error:  # typer's own answer: to the shell that completes a word, or 1
+        return 0 if not error.code else BROKEN_PIPE  # when the reader of a help text has gone
     except usage as error:
         return _usage(error, arguments)
     except typer.Abort:

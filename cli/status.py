@@ -57,7 +57,7 @@ def problems(body: Document, rows: list[dict[str, Any]]) -> tuple[int, list[str]
     """Grade a cluster and say what is wrong with it."""
     found = [str(each) for each in body.get("problems", [])]
     bad = [row for row in rows if nodes.state_of(row) != "ready"]
-    found += [f"node {row['name']} is {nodes.state_of(row)}" for row in bad]
+    found += [f"node {row['name']} {_trouble(nodes.state_of(row))}" for row in bad]
     found += [
         f"handler {each.get('name')} on {row['name']} failed: {each.get('error')}"
         for row in rows
@@ -69,6 +69,15 @@ def problems(body: Document, rows: list[dict[str, Any]]) -> tuple[int, list[str]
         found.insert(0, "no node is ready" + (f", {waiting:,} queued" if waiting else ""))
         return CRITICAL, found
     return (WARNING if found else OK), found
+
+
+def _trouble(state: str) -> str:
+    """Say what a state of a node means."""
+    return {
+        "suspect": "is silent: it gets no new work",
+        "lost": "is lost: its tasks run elsewhere",
+        "unheard": "was not heard since the scheduler started",
+    }.get(state, f"is {state}")
 
 
 def _page(body: Document, rows: list[dict[str, Any]], endpoint: str, found: list[str]) -> None:

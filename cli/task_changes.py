@@ -11,6 +11,7 @@ from ..protocol import ids
 from . import screen
 from .commands import Session, command
 from .refs import Filters, Selection, confirm, select
+from .task_options import duration_s
 from .writing import counted, id_text
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def task_cancel(
     """Cancel tasks: those that run are killed with all their processes."""
     from ..client import control
 
-    grace_s = _seconds(grace)
+    grace_s = duration_s("grace", grace)
     with session.connect() as link:
         chosen = select(link, tasks or [], filters)
         confirm(chosen.count, "cancel", yes=yes)
@@ -127,18 +128,6 @@ def _names(chosen: Selection) -> dict[bytes, str]:
             task = ids.member(first, index)
             names[ids.to_bytes(task)] = ids.format_id(task, first)
     return names
-
-
-def _seconds(text: str) -> float | None:
-    from ..protocol.errors import Invalid
-    from ..protocol.resources import parse_duration_s
-
-    if not text:
-        return None
-    try:
-        return parse_duration_s(text)
-    except ValueError as error:
-        raise Invalid(f"--grace: {error}", field="grace") from error
 
 
 def outcome_counts(states: Any) -> str:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from ..protocol.errors import Invalid
+from ..protocol.resources import parse_duration_s
 
 ARRAY_MAX = 1_000_000
 _NOT_GIVEN: tuple[object, ...] = ("", None, False, {}, [])
@@ -107,6 +108,16 @@ def whole(option: str, text: str) -> int | None:
     if not text.isdecimal():
         raise Invalid(f"--{option} {text}: is not a whole number", field=option)
     return int(text)
+
+
+def duration_s(option: str, text: str) -> float | None:
+    """Read a duration; raises Invalid that names the option."""
+    if not text:
+        return None
+    try:
+        return parse_duration_s(text)
+    except ValueError as error:
+        raise Invalid(f"--{option}: {error}", field=option) from error
 
 
 def array(text: str) -> list[int]:

@@ -13,6 +13,7 @@ from . import screen
 from .commands import Session, command
 from .refs import Filters, select, select_one
 from .task_changes import outcome_counts
+from .task_options import duration_s
 from .writing import counted, id_text, span
 
 if TYPE_CHECKING:
@@ -85,9 +86,7 @@ def task_wait(
     ] = "",
 ) -> int:
     """Wait until tasks have ended: exit code 0 when all succeeded, else 1."""
-    from ..protocol.resources import parse_duration_s
-
-    timeout_s = parse_duration_s(timeout) if timeout else None
+    timeout_s = duration_s("timeout", timeout)
     with session.connect() as link:
         keys = select(link, tasks or [], filters).every_task
         return wait(session, link, keys, timeout_s=timeout_s)

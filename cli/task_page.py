@@ -15,6 +15,7 @@ from .writing import age, counted, one_line, rfc3339, row_id, span
 
 Document = Mapping[str, Any]
 TAIL_LINES = 12
+RESULT_CHARS_MAX = 400
 NODES_SHOWN_MAX = 20
 ATTEMPT_COLUMNS = (
     screen.Column("TRY", right=True),
@@ -26,13 +27,17 @@ ATTEMPT_COLUMNS = (
 )
 
 
-def show_task(body: Document, reason: str = "") -> None:
-    """Print the page of a task; `reason` says why one that goes on is where it is."""
+def show_task(body: Document, reason: str = "", value: object = None) -> None:
+    """Print the page of a task.
+
+    `reason` says why one that goes on is where it is, `value` is what a function returned.
+    """
     screen.trimmed(_headline(body))
     if reason:
         screen.line(reason)
     details = body.get("detail") or {}
-    screen.facts(_facts(body, details))
+    result = "" if value is None else one_line(repr(value), RESULT_CHARS_MAX)
+    screen.facts([*_facts(body, details), ("result", result)])
     if body.get("attempts"):
         screen.line()
         screen.table(ATTEMPT_COLUMNS, [_attempt(each) for each in body["attempts"]])

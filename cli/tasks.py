@@ -77,11 +77,11 @@ def task_show(
         active = body["state"] not in TERMINAL
         reason = str(control.explain(link, key).get("reason", "")) if active else ""
     if session.json:
-        screen.document(views.task_in_full(body))
+        screen.document(views.task_in_full(body) | {"value": views.plain(value_of(body))})
     elif session.quiet:
         screen.line(row_id(body))
     else:
-        show_task(body, reason)
+        show_task(body, reason, value_of(body))
 
 
 @command("task explain", example="remuda task explain 12")
@@ -101,6 +101,20 @@ def task_explain(session: Session, task: Ref) -> None:
 def why(session: Session, task: Ref = "last") -> None:
     """Say why a task is where it is (short for `task explain`)."""
     task_explain(session, task)
+
+
+def value_of(body: dict[str, Any]) -> Any:
+    """Decode the value of a function that succeeded; None for all other tasks."""
+    from ..client import outcome
+    from ..protocol.errors import RemudaError
+
+    blob = body.get("value") or b""
+    if body["state"] != "succeeded" or not blob:
+        return None
+    try:
+        return outcome.value_of(outcome.Standing(body["id"], "succeeded", value=blob), "")
+    except RemudaError as error:
+        return str(error)
 
 
 def _table(rows: list[dict[str, Any]]) -> None:

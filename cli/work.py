@@ -97,13 +97,20 @@ def call(
     """
     from ..client import control
     from ..client.outcome import exit_code, value_of
-    from .foreground import INTERRUPTED, LeftRunning, explain_end, interruptible, leave
+    from .foreground import (
+        INTERRUPTED,
+        LeftRunning,
+        explain_end,
+        hint_of_waiting,
+        interruptible,
+        leave,
+    )
 
     positional, keywords = arguments(arg or [])
     with _client(session) as client:
         task = client.options(**options.given()).submit(target, *positional, **keywords)
         try:
-            with interruptible(session, task.key) as interrupts:
+            with interruptible(session, task.key) as interrupts, hint_of_waiting(session, task.key):
                 (standing,) = control.wait_ended(client.link, [task.key])
         except LeftRunning:
             return leave(task.id)

@@ -79,7 +79,7 @@ class Client(Submitter):
                 limit=min(limit - len(keys), PAGE_ROWS_MAX),
                 cursor=cursor,
             )
-            keys += [key_of(row["id"]) for row in page.rows]
+            keys += [row["id"] for row in page.rows]
             cursor = page.cursor
             if not cursor:
                 break
@@ -92,7 +92,7 @@ class Client(Submitter):
             raise NotFound(f"{ref!r} does not name a batch", field="ref")
         document = control.show_batch(self.link, found[0])
         number = ids.from_bytes(found[0])
-        keys = [ids.to_bytes(ids.member(number, index)) for index in range(document["count"])]
+        keys = [ids.to_bytes(ids.member(number, index)) for index in range(document["total"])]
         return Batch(self._session, found[0], self._session.adopt(keys, found[0]))
 
     def as_completed(self, tasks: Iterable[Task], timeout: float | None = None) -> Iterator[Task]:
@@ -126,8 +126,3 @@ class Client(Submitter):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def key_of(task_id: str | bytes) -> bytes:
-    """Return the 16 bytes of an id."""
-    return task_id if isinstance(task_id, bytes) else ids.to_bytes(ids.parse_id(task_id))

@@ -121,7 +121,7 @@ class Courier:
         poller.register(self._wake_in.fileno(), zmq.POLLIN)
         channel = self._exchange.channel
         if channel is not None:
-            sending = zmq.POLLOUT if self._exchange.wants_to_send else 0
+            sending = zmq.POLLOUT if self._exchange.unsent else 0
             poller.register(channel.socket, zmq.POLLIN | sending)
             poller.register(channel.monitor, zmq.POLLIN)
         due_at = self._timers[0][0] if self._timers else float("inf")

@@ -81,7 +81,7 @@ class Exchange:
         self.dialled = dial()
         self.channel: Channel | None = None
         self._requests: dict[bytes, Request] = {}
-        self._unsent: deque[Request] = deque()
+        self.unsent: deque[Request] = deque()
         self._joined_ever = False
         self._lost = False
         self._handshakes_failed = 0
@@ -91,7 +91,7 @@ class Exchange:
     def accept(self, request: Request) -> None:
         """Take a request on."""
         self._requests[request.correlation] = request
-        self._unsent.append(request)
+        self.unsent.append(request)
         if self.channel is None and request.patience_s:
             self._redial_at = 0.0  # somebody asks now: a refused key may be admitted by now
 
@@ -102,11 +102,6 @@ class Exchange:
         self._receive()
         self._expire(time.monotonic())
         self._send()
-
-    @property
-    def wants_to_send(self) -> bool:
-        """Tell whether requests wait for the connection."""
-        return bool(self._unsent)
 
     def next_at(self) -> float:
         """Return when something is due."""
@@ -135,7 +130,7 @@ class Exchange:
             for request in list(self._requests.values()):
                 self._finish(request, failure)
             return
-        self._unsent = deque(self._requests.values())
+        self.unsent = deque(self._requests.values())
 
     def _hang_up(self) -> None:
         if self.channel is not None:
@@ -155,13 +150,13 @@ class Exchange:
 
     def _send(self) -> None:
         now = time.monotonic()
-        while self._unsent and self.channel is not None:
-            request = self._unsent[0]
+        while self.unsent and self.channel is not None:
+            request = self.unsent[0]
             if request.correlation in self._requests:
                 if not self.channel.send(request.correlation, request.payload):
                     return
                 request.on_sent(now)
-            self._unsent.popleft()
+            self.unsent.popleft()
 
     def _receive(self) -> None:
         if self.channel is None:
@@ -180,9 +175,9 @@ class Exchange:
         if event is News.JOINED:
             self._joined_ever = True
             self._handshakes_failed = self._refusals = 0
-            if self._lost:  # with a connection: what it swallowed is sent again, without waiting
+            if False:  # with a connection: what it swallowed is sent again, without waiting
                 self._lost = False
-                self._unsent = deque(self._requests.values())
+                self.unsent = deque(self._requests.values())
         elif event is News.FAILED:
             self._handshakes_failed += 1
         elif event is News.LOST:
@@ -208,25 +203,25 @@ class Exchange:
     def _expire(self, now: float) -> None:
         for request in list(self._requests.values()):
             if now >= request.gives_up_at(self._joined_ever):
-                self._finish(request, self._unreachable(request, now - request.asked_at))
+                self._finish(request, Unreachable(self._why_unanswered(request, now)))
             elif request.resend_at and now >= request.resend_at:
                 request.resend_at = 0.0
                 self._follow_the_address()
-                self._unsent.append(request)
+                self.unsent.append(request)
 
-    def _unreachable(self, request: Request, waited_s: float) -> Unreachable:
-        endpoint = self.dialled.endpoint
+    def _why_unanswered(self, request: Request, now: float) -> str:
+        endpoint, waited_s = self.dialled.endpoint, now - request.asked_at
         if self._handshakes_failed:
-            return Unreachable(
+            return (
                 f"{endpoint} answers, but not as our scheduler: its key is not the one that "
                 "we know, or it is not remuda; check the endpoint and the key file"
             )
         if not self._joined_ever:
-            return Unreachable(
+            return (
                 f"no scheduler answers at {endpoint} (waited {waited_s:.0f} s): "
                 "start one with `remuda up`, or check --home, --cluster or --endpoint"
             )
-        return Unreachable(
+        return (
             f"the scheduler at {endpoint} gave no answer within {waited_s:.0f} s "
             f"({request.tries} tries): what was asked may or may not have happened"
         )

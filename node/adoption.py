@@ -113,7 +113,7 @@ class Adoption:
         resident = residents.find(self.hearing.core.state, worker.resident)
         if resident is None:
             return False
-        host = self.hearing.executors["handler"].host(worker.resident, None, worker.gpus)
+        host = self.hearing.stage.executors["handler"].host(worker.resident, None, worker.gpus)
         ours = Lane(0, worker.pool, worker.gpus, worker.resident)
         return worker_name(ours, host) == worker.worker
 
@@ -151,7 +151,7 @@ class Adoption:
             if core.find(key) is not None:
                 needed.add(key)
                 self.hearing.stage.seat_of[key] = seat
-        self.hearing.archive.bury(directory, needed)
+        self.hearing.stage.archive.bury(directory, needed)
 
 
 def _attempt(grant: Grant) -> Attempt:

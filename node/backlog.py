@@ -9,6 +9,8 @@ from ..protocol.messages import Phase
 from .slots import Charge
 from .task import Attempt
 
+ARGS_BYTES_MAX = 1 << 20  # handed to one worker at a time
+
 
 @dataclass(slots=True)
 class Bucket:
@@ -30,11 +32,13 @@ class Bucket:
         return None
 
     def pop(self, number: int) -> list[Attempt]:
-        """Take up to so many from the front."""
+        """Take up to so many from the front, and no more than fit a frame to a runner."""
         taken: list[Attempt] = []
-        while len(taken) < number and (attempt := self.head()) is not None:
+        left = ARGS_BYTES_MAX
+        while len(taken) < number and left > 0 and (attempt := self.head()) is not None:
             self.waiting.popleft()
             taken.append(attempt)
+            left -= len(attempt.args)
         return taken
 
 

@@ -60,7 +60,7 @@ def on_endings(state: State, found: Iterable[Ending], now: int) -> None:
 def _goes_back(attempt: Attempt) -> bool:
     """Tell whether a call that no worker began may wait here for another worker."""
     plan = attempt.plan
-    can_wait = not plan.is_command and not attempt.reserved and not attempt.stop
+    can_wait = not (plan.is_command or attempt.reserved or attempt.stop or attempt.recalled)
     return can_wait and (not attempt.gpus) and attempt.returned < RETURNS_MAX
 
 

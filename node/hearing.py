@@ -10,11 +10,9 @@ from ..protocol.messages import Outcome
 from ..worker import frames
 from ..worker.frames import Finished, Hello, Message, Results
 from . import endings, recovery
-from .archive import Archive
 from .core import Core
 from .crew import Crew, Seat
 from .endings import LaneEnd
-from .executors import Executors
 from .stage import Stage
 from .task import Attempt, Ending, Key, ending
 
@@ -35,14 +33,6 @@ class Hearing:
     def crew(self) -> Crew:
         return self.stage.crew
 
-    @property
-    def archive(self) -> Archive:
-        return self.stage.archive
-
-    @property
-    def executors(self) -> Executors:
-        return self.stage.executors
-
     def on_messages(self, seat: Seat, messages: Sequence[Message], now: int) -> None:
         """Take in what one runner said, in order."""
         for message in messages:
@@ -57,7 +47,7 @@ class Hearing:
         if not fresh:
             return
         state = self.core.state
-        attempts, executor = state.attempts, self.executors["function"]
+        attempts, executor = state.attempts, self.stage.executors["function"]
         answers: list[Ending] = []
         for outcome in fresh:
             key = (outcome.task, outcome.attempt)
@@ -88,7 +78,7 @@ class Hearing:
             seat.command = None
         self.stage.seat_of[key] = seat
         self.stage.printed[key] = message.out_bytes + message.err_bytes
-        answer = self.executors["command"].ending(message, seat.directory)
+        answer = self.stage.executors["command"].ending(message, seat.directory)
         endings.on_endings(self.core.state, [answer], now)
         self.stage.free_cards(seat)
 
@@ -179,7 +169,7 @@ class Hearing:
             self._lane_ended(seat, end, now)
         seat.command = None
         self.stage.free_cards(seat)
-        self.archive.bury(seat.directory, set(seat.ended) | set(seat.record_of))
+        self.stage.archive.bury(seat.directory, set(seat.ended) | set(seat.record_of))
 
 
 def _never_ran(attempt: Attempt) -> Ending:

@@ -96,7 +96,7 @@ class Membership:
         self.session.on_failure(now, wait_ms)
 
     def _welcome(self, address: Address, message: Registered, epoch: int, now: int) -> None:
-        if not self.session.on_registered(epoch, message.lease_ms, now):
+        if not self.session.on_registered(epoch, now):
             self.core.state.counters.add("old_epoch")
             self.session.on_failure(now)
             return

@@ -7,7 +7,7 @@ from enum import Enum
 from random import Random
 
 REPLY_NS = 5_000_000_000
-SILENCE_NS = 20_000_000_000  # without a word from the scheduler, at the least
+SILENCE_NS = 10_000_000_000  # without a word from a scheduler that says one every second
 
 
 class Standing(Enum):
@@ -31,14 +31,13 @@ class Session:
     standing: Standing = Standing.OUTSIDE
     epoch: int = 0
     heard_at: int = 0
-    silence_ns: int = SILENCE_NS
     failures: int = 0
     due_at: int = 0
 
     def is_due(self, now: int) -> bool:
         """Tell whether to send REGISTER now; a reply that does not come is a failure."""
         if self.standing is Standing.INSIDE:
-            if now - self.heard_at < self.silence_ns:
+            if now - self.heard_at < SILENCE_NS:
                 return False
             self._knock_again(now)
         if now < self.due_at:
@@ -53,7 +52,7 @@ class Session:
         self.standing = Standing.KNOCKING
         self.due_at = now + REPLY_NS
 
-    def on_registered(self, epoch: int, lease_ms: int, now: int) -> bool:
+    def on_registered(self, epoch: int, now: int) -> bool:
         """Take in the welcome; False when it comes from the past."""
         if epoch < self.epoch:
             return False
@@ -61,7 +60,6 @@ class Session:
         self.standing = Standing.INSIDE
         self.failures = 0
         self.heard_at = now
-        self.silence_ns = max(SILENCE_NS, lease_ms * 1_000_000)
         return True
 
     def on_failure(self, now: int, retry_after_ms: int = 0) -> None:
@@ -96,7 +94,7 @@ class Session:
 
     def deadline(self) -> int:
         """Say when `is_due` is to be asked again."""
-        return self.heard_at + self.silence_ns if self.standing is Standing.INSIDE else self.due_at
+        return self.heard_at + SILENCE_NS if self.standing is Standing.INSIDE else self.due_at
 
     def _knock_again(self, now: int) -> None:
         self.standing = Standing.OUTSIDE

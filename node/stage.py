@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..protocol.messages import Outcome
 from ..worker.frames import Calls, Cancel, EndWorker, HoldLocks, Host, Run
 from . import endings
 from .archive import Archive
@@ -15,12 +16,13 @@ from .crew import Crew, Order, Seat
 from .effects import CloseLane, Effect, Feed, Forget, Launch, OpenLane, Stop, TakeBack
 from .endings import LaneEnd
 from .executors import Executors
+from .executors.command import TooLong
 from .gpu import PinningError
 from .gpu_locks import Conflict, GpuLocks
 from .grants import WorkerGrant
 from .lanes import Lane
 from .state import State
-from .task import Attempt, Key
+from .task import Attempt, Key, ending
 
 CALLS_PER_BATCH_MAX = 256
 TAKE_BACK_GRACE_S = 1e9  # a call that runs already is left alone
@@ -67,6 +69,10 @@ class Stage:
             seat = self._occupy(attempt.gpus)
         except (NotPlaced, PinningError) as refusal:
             endings.on_refused(self.state, attempt, str(refusal))
+            return
+        except TooLong as error:
+            word = ending(attempt, Outcome.FAILED, "exit_code", str(error), exit_code=126)
+            endings.end(self.state, attempt, word)
             return
         seat.command = attempt.key
         self.seat_of[attempt.key] = seat

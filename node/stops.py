@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from ..protocol.messages import Desired, Kill, Outcome, Phase, Registered, ResultAck
 from . import endings
-from .effects import Forget, Stop
+from .effects import Forget, Stop, TakeBack
 from .state import State
 from .task import Attempt, ending
+
+TAKEN_BACK = "taken_back"
+"""The reason in a Kill that asks for an attempt only if it has not begun."""
 
 
 def on_kill(state: State, kill: Kill) -> None:
@@ -17,8 +20,22 @@ def on_kill(state: State, kill: Kill) -> None:
     rows = zip(kill.tasks, kill.attempts, kill.grace_ms, kill.reasons, strict=True)
     for task, number, grace_ms, reason in rows:
         attempt = state.attempts.get((task, number))
-        if attempt is not None:
+        if attempt is not None and reason == TAKEN_BACK:
+            take_back(state, attempt)
+        elif attempt is not None:
             stop(state, attempt, grace_ms, reason or "cancelled")
+
+
+def take_back(state: State, attempt: Attempt) -> None:
+    """Return an attempt that has not begun; one that has goes on."""
+    if attempt.phase != Phase.QUEUED or attempt.stop:
+        return
+    attempt.recalled = True
+    if attempt.handed:
+        state.effects.append(TakeBack([attempt]))
+    else:
+        word = ending(attempt, Outcome.RETURNED, "cancelled", "taken back before it began")
+        endings.end(state, attempt, word)
 
 
 def on_desired(state: State, desired: Desired) -> None:

@@ -48,7 +48,8 @@ class Attempt:
 
     `seq` orders arrivals; `handed` says that a runner has it (its lane is `lane`, 0 for a
     command's own runner); `reserved` that it holds its charge itself; `stop` is why it was asked
-    to end. `rev` 0 stands for what an earlier agent left behind.
+    to end, `recalled` that the scheduler wants it back if it has not begun. `rev` 0 stands for
+    what an earlier agent left behind.
     """
 
     task: bytes
@@ -67,6 +68,7 @@ class Attempt:
     lane: int = 0
     reserved: bool = False
     stop: str = ""
+    recalled: bool = False
     returned: int = 0
 
     @property

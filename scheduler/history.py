@@ -33,7 +33,8 @@ class TaskBrief(NamedTuple):
 
 _ROW = """
 SELECT t.id, t.number, t.batch, t.spec_id, t.name, t.owner, t.state, t.code, t.created_ms,
-       t.ended_ms, coalesce(a.number, 0), coalesce(a.node, ''), t.retry_of
+       t.ended_ms, coalesce(a.number, 0), coalesce(a.node, ''), t.retry_of,
+       coalesce(a.granted_ms, 0)
 FROM tasks t LEFT JOIN attempts a ON a.task = t.id
      AND a.number = (SELECT max(number) FROM attempts WHERE task = t.id)
 """
@@ -41,7 +42,7 @@ FROM tasks t LEFT JOIN attempts a ON a.task = t.id
 
 def _row(values: Sequence[Any]) -> dict[str, Any]:
     (task, number, batch, spec_id, name, owner, state, code, created_ms, ended_ms, attempt, node,
-     retry_of) = values  # fmt: skip
+     retry_of, started_ms) = values  # fmt: skip
     return {
         "id": ids.from_bytes(task),
         "number": number,
@@ -52,6 +53,7 @@ def _row(values: Sequence[Any]) -> dict[str, Any]:
         "state": state,
         "code": code,
         "created_ms": created_ms,
+        "started_ms": started_ms,
         "ended_ms": ended_ms,
         "attempt": attempt,
         "node": node,

@@ -41,8 +41,8 @@ def list_tasks(view: View, message: ListTasks, principal: Principal) -> Page:
     return _page_of_all(view, filters, states, limit, message.cursor)
 
 
-def task_row(view: View, row: dict[str, Any], tags: dict[str, str] | None = None) -> dict[str, Any]:
-    """Write a row of the journal as clients read it, with what memory knows better."""
+def task_row(view: View, row: dict[str, Any], spec: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Write a row of the journal as clients read it, with what memory and the spec add."""
     live = view.core.tasks.get(row["id"])
     shown = {
         "id": id_bytes(row["id"]),
@@ -55,9 +55,11 @@ def task_row(view: View, row: dict[str, Any], tags: dict[str, str] | None = None
         "node": row["node"],
         "attempt": row["attempt"],
         "created_ms": row["created_ms"],
+        "started_ms": row["started_ms"],
         "ended_ms": row["ended_ms"],
         "retry_of": id_bytes(row["retry_of"]),
-        "tags": tags or {},
+        "kind": (spec or {}).get("kind", ""),
+        "tags": (spec or {}).get("tags", {}),
     }
     if live is not None:
         shown |= {
@@ -173,14 +175,16 @@ def _joined(view: View, task_ids: list[int], filters: dict[str, Any]) -> list[di
 def _with_tags(
     view: View, rows: list[dict[str, Any]], wanted: dict[str, str]
 ) -> list[dict[str, Any]]:
+    """Write rows with what their specs say, those alone that have the wanted tags."""
     bodies = view.history.spec_bodies(dict.fromkeys(row["spec_id"] for row in rows))
-    tags = {spec_id: unpack_document(body).get("tags", {}) for spec_id, body in bodies.items()}
-    shown = [(row, tags.get(row["spec_id"], {})) for row in rows]
-    return [
-        task_row(view, row, mine)
-        for row, mine in shown
-        if all(mine.get(key) == value for key, value in wanted.items())
-    ]
+    specs = {spec_id: unpack_document(body) for spec_id, body in bodies.items()}
+    shown = []
+    for row in rows:
+        spec = specs.get(row["spec_id"], {})
+        tags = spec.get("tags", {})
+        if all(tags.get(key) == value for key, value in wanted.items()):
+            shown.append(task_row(view, row, spec))
+    return shown
 
 
 def _page_of_all(

@@ -122,6 +122,8 @@ class Loop:
         self._tend(now, idle=not ready)
         self._last = time.monotonic_ns()
         self._slow = self._last - now.mono_ns > SLOW_NS
+        if self._slow and self._note_once.should_log("slow turn") is not None:
+            self._log.warning("slow turn", ms=(self._last - now.mono_ns) // _NS_PER_MS)
 
     def _timeout_ms(self, mono_ns: int) -> int:
         if self._intake.has_deferred or self._slow:

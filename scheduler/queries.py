@@ -37,10 +37,9 @@ def show_task(view: View, message: m.ShowTask, principal: Principal, _now: Now) 
         raise NotFound(f"task {ids.format_id(task_id)} was pruned", field="task")
     spec = unpack_document(known["body"])
     result = known["result"]
-    body = task_row(view, known, spec.get("tags"))
+    body = task_row(view, known, spec)
     body["attempts"] = known["attempts"]
     body["once"] = known["once"]
-    body["kind"] = spec["kind"]
     if principal.sees_payloads:
         body["value"] = result.get("value", b"")
         body["detail"] = _details(result.get("details", b""))

@@ -33,7 +33,7 @@ def file_system_of(folder: Path, mounts: str | None = None) -> str:
     return kind
 
 
-def claim(folder: Path) -> int:
+def claim(folder: Path, mounts: str | None = None) -> int:
     """Make the folder (0700), refuse a network file system, lock it; return the lock's descriptor.
 
     The lock is held for as long as the descriptor is open. Raises StateDirError.
@@ -42,7 +42,7 @@ def claim(folder: Path) -> int:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise StateDirError(f"cannot make {folder}: {error.strerror}") from error
-    kind = file_system_of(folder.resolve())
+    kind = file_system_of(folder.resolve(), mounts)
     if kind in NETWORK_FILE_SYSTEMS:
         raise StateDirError(
             f"{folder} is on a network file system ({kind}), where SQLite loses data: "

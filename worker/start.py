@@ -1,22 +1,37 @@
 """The file by which a worker is started, in the user's interpreter: Python >= 3.9.
 
 The worker's own code is always the runtime's, under the names `remuda.worker.*`; the public face
-`remuda` is an installed one where there is one, else the runtime's small one, which comes last on
-`sys.path`.
+`remuda` is an installed one where there is one, also an editable one (a finder of its own), else
+the runtime's small one: it is looked for last.
 """
 
+import importlib.machinery
 import importlib.util
 import os
 import sys
 
 
+class _Last:
+    """Finds what nobody else has found in one folder."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+
+    def find_spec(
+        self, name: str, path: object = None, _target: object = None
+    ) -> "importlib.machinery.ModuleSpec | None":
+        if path is not None:
+            return None
+        return importlib.machinery.PathFinder.find_spec(name, [self._folder])
+
+
 def prepare() -> None:
-    """Put the runtime last on the path, and load the worker package without its parent."""
+    """Look into the runtime last of all, and load the worker package without its parent."""
     here = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 - as sys.path spells it
     if sys.path and sys.path[0] == here:
         del sys.path[0]
     root = os.path.dirname(here)  # noqa: PTH120 - as above
-    sys.path.append(root)
+    sys.meta_path.append(_Last(root))
     folder = os.path.join(root, "remuda", "worker")  # noqa: PTH118 - as above
     spec = importlib.util.spec_from_file_location(
         "remuda.worker",

@@ -21,6 +21,12 @@ _NOT_STARTED = {
     "spawn_failed": NOT_STARTED_CODE,
 }
 
+ARGUMENTS_CHARS_MAX = 1 << 20  # the kernel takes 2 MiB, a frame to a runner must hold it escaped
+
+
+class TooLong(ValueError):  # noqa: N818 - says what the command is
+    """A command that no kernel would take."""
+
 
 class CommandExecutor:
     """Run commands."""
@@ -36,6 +42,9 @@ class CommandExecutor:
         spec = attempt.plan.spec
         settings = self._surroundings.settings.tasks
         own = {**spec.env, **_names(attempt)}
+        size = sum(map(len, spec.argv)) + sum(len(key) + len(own[key]) for key in own)
+        if size > ARGUMENTS_CHARS_MAX:
+            raise TooLong(f"arguments and environment have {size} characters: use a file")
         return Run(
             attempt.task,
             attempt.number,
@@ -61,7 +70,7 @@ class CommandExecutor:
             details["signal"] = -answer.returncode
         if answer.leftovers:
             details["leftovers"] = answer.leftovers
-        edge = self._surroundings.settings.tasks.output_edge_bytes
+        edge = self._surroundings.edge_bytes
         details |= _printed(answer, directory, edge)
         return Ending(
             answer.task,

@@ -38,4 +38,4 @@ class HandlerExecutor:
 
     def ending(self, answer: Finished | Outcome, directory: Path) -> Ending:
         assert isinstance(answer, Outcome)
-        return call_ending(answer, directory, self._surroundings.settings.tasks.output_edge_bytes)
+        return call_ending(answer, directory, self._surroundings.edge_bytes)

@@ -12,6 +12,7 @@ from ...config.settings import Settings
 from ..gpu import Gpu, pinning_env
 
 INHERITED = ("PATH", "HOME", "LANG")
+EDGE_BYTES_MAX = 256 * 1024
 PATH_DEFAULT = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -35,6 +36,11 @@ class Surroundings:
             **pinning_env(gpus, self.settings.node.gpu_ids, self.known_gpus()),
             "REMUDA_NODE": self.node,
         }
+
+    @property
+    def edge_bytes(self) -> int:
+        """Say how much of the first and last output goes with a result, so that it fits a frame."""
+        return min(self.settings.tasks.output_edge_bytes, EDGE_BYTES_MAX)
 
     @property
     def python_path(self) -> list[str]:

@@ -17,7 +17,7 @@ KILL_AGAIN_MAX_S = 1.0
 class Ending:
     """One end in progress. The caller reaps between two calls; ECHILD is the end of the end.
 
-    `killed` are those that were alive when the killing began.
+    Without a grace, `killed` are those that were alive when the killing began.
     """
 
     def __init__(self, how: str, *, grace_s: float, now: float) -> None:
@@ -27,10 +27,10 @@ class Ending:
         self._rounds = 0
         self._again_s = KILL_AGAIN_S
         if grace_s > 0:
-            tree.signal_all(signal.SIGTERM)
-            tree.signal_all(signal.SIGCONT)  # a stopped process acts on TERM only once it runs
+            # A stopped process acts on TERM only once it runs.
+            tree.signal_all(signal.SIGTERM, signal.SIGCONT)
         else:
-            self.on_time(now)
+            self.killed = tree.signal_all(signal.SIGKILL)
 
     def hasten(self, grace_s: float, now: float) -> None:
         """Shorten the grace; it is never prolonged."""
@@ -41,9 +41,6 @@ class Ending:
         if now < self.next_at:
             return
         self._rounds += 1
-        if self._rounds == 1:
-            self.killed = tree.signal_all(signal.SIGKILL)
-            return
         if self._rounds % DEEP_ROUND:
             tree.kill_children()
         else:

@@ -14,6 +14,9 @@ from ...worker import batches
 from ...worker.batches import Failure, Outcome
 from ...worker.page import Page
 
+TAKEN_BACK_AT = 5e8
+"""A call that is to be killed later than this (in monotonic seconds) is only asked back."""
+
 
 @dataclass(slots=True)
 class OpenCall:
@@ -39,7 +42,7 @@ class OpenCalls:
     def __init__(self, page: Page) -> None:
         self._page = page
         self._open: dict[bytes, OpenCall] = {}
-        self._dropped: set[bytes] = set()
+        self._dropped: dict[bytes, int] = {}
         self._number = 0
 
     def __len__(self) -> int:
@@ -102,7 +105,11 @@ class OpenCalls:
         body = batches.pack_failure(Failure("cancelled", "", "cancelled before it started"))
         for key in back:
             del self._open[key]
-            self._dropped.add(key)
+            self._dropped[key] = self._dropped.get(key, 0) + 1
+        for call in self._open.values():
+            if TAKEN_BACK_AT < call.kill_at < math.inf:  # it began first: nobody wants it to end
+                self._page.mark(call.number, cancelled=False)
+                call.kill_at = math.inf
         return [Outcome(*batches.split_key(key), batches.RETURNED, body) for key in back]
 
     def close_all(
@@ -124,5 +131,12 @@ class OpenCalls:
 
     def _is_open(self, outcome: Outcome) -> bool:
         key = batches.join_key(outcome.task, outcome.attempt)
-        self._dropped.discard(key)
+        dropped = self._dropped.get(key, 0)
+        if dropped and outcome.status == batches.RETURNED:
+            # The worker says what was answered before; the call may have been ordered again since.
+            if dropped == 1:
+                del self._dropped[key]
+            else:
+                self._dropped[key] = dropped - 1
+            return False
         return key in self._open

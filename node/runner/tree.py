@@ -43,9 +43,13 @@ def is_zombie(pid: int) -> bool:
     return stat[stat.rindex(b")") + 2 : stat.rindex(b")") + 3] in b"ZX"
 
 
-def signal_all(number: signal.Signals) -> set[int]:
+def signal_all(*numbers: signal.Signals) -> set[int]:
     """Signal every living process below us once; return those that were signalled."""
-    return {pid for pid in descendants(os.getpid()) if not is_zombie(pid) and _signal(pid, number)}
+    return {
+        pid
+        for pid in descendants(os.getpid())
+        if not is_zombie(pid) and all(_signal(pid, number) for number in numbers)
+    }
 
 
 def kill_children() -> None:

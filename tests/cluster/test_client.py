@@ -138,11 +138,12 @@ def test_higher_priorities_go_first(client: Client, tmp_path: Path) -> None:
     order = tmp_path / "order"
     gate = tmp_path / "gate"
     hold = f"while [ ! -e {gate} ]; do sleep 0.02; done"
-    blocker = client.submit_command(["sh", "-c", hold], node="node-1", cpus=1)
+    blocker = client.submit_command(["sh", "-c", hold], node="node-1")
     wait_until(lambda: blocker.state == "running", "the blocker did not start")
+    # A kind that never ran before: of what is known to be short, some is sent ahead of its time.
     waiting = [
-        client.submit_command(
-            ["sh", "-c", f"echo {priority} >> {order}"], node="node-1", cpus=1, priority=priority
+        client.options(node="node-1", priority=priority).submit(
+            "os:system", f"echo {priority} >> {order}"
         )
         for priority in (10, 90, 50)
     ]

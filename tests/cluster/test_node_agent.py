@@ -1,6 +1,8 @@
 """Does a real agent run commands, and keep its word to its scheduler?"""
 
 import signal
+import subprocess
+import sys
 import time
 
 import psutil
@@ -10,7 +12,7 @@ from remuda.protocol import codec
 from remuda.protocol import messages as m
 from remuda.protocol.messages import Outcome
 
-from ..fakes.node_driver import call_args, document, new_task, node
+from ..fakes.node_driver import document, new_task, node
 
 pytestmark = pytest.mark.cluster
 
@@ -228,7 +230,12 @@ def test_an_interrupt_hands_everything_back_and_leaves_nothing(tmp_path):
         result = scheduler.result(task)
         mark = str(agent.runners_dir)
         runners = [p for p in psutil.process_iter() if any(mark in part for part in cmdline(p))]
-        assert (0, Outcome.RETURNED, [], []) == (status, result["outcome"], sleepers("4715"), runners)
+        assert (0, Outcome.RETURNED, [], []) == (
+            status,
+            result["outcome"],
+            sleepers("4715"),
+            runners,
+        )
 
 
 def cmdline(process):
@@ -254,3 +261,80 @@ def test_a_scheduler_that_starts_anew_is_registered_with_again(tmp_path):
         assert Outcome.SUCCEEDED == scheduler.result(task)["outcome"]
 
 
+def test_a_key_that_is_refused_is_tried_again_until_it_is_let_in(tmp_path):
+    scheduler = FakeScheduler()
+    scheduler.guard()
+    under_test = NodeUnderTest(tmp_path, scheduler, wait=False)
+    try:
+        scheduler.wait(lambda: scheduler.refused >= 2)
+        scheduler.zap.close()
+        scheduler.zap = None
+        scheduler.wait(lambda: scheduler.registers)
+        log = under_test.log.read_text()
+    finally:
+        under_test.leave_nothing()
+        scheduler.close()
+    assert 1 == log.count("our key was refused")
+
+
+def test_a_second_agent_of_the_same_node_refuses_to_start(tmp_path):
+    with node(tmp_path) as (_, agent):
+        second = subprocess.run(
+            [sys.executable, "-P", "-m", "remuda.node", "--home", str(agent.home.root),
+             "--name", "n1"],
+            capture_output=True, text=True, timeout=30, check=False,
+        )  # fmt: skip
+    assert second.returncode != 0
+    assert "another agent runs" in second.stderr
+
+
+def test_calls_run_once_each_while_their_agent_is_killed_again_and_again(tmp_path):
+    (tmp_path / "lib").mkdir()
+    code = "def note(path, i):\n    with open(path, 'a') as f:\n        f.write(f'{i}\\n')\n"
+    (tmp_path / "lib" / "noting.py").write_text(code)
+    log = tmp_path / "log"
+    config = f'python_path = ["{tmp_path / "lib"}"]\n'
+    spec = document(kind="function", target="noting:note")
+    waiting = {new_task(): number for number in range(600)}
+    wanted = sorted(waiting.values())
+    tries = dict.fromkeys(waiting, 1)
+    with node(tmp_path, config) as (scheduler, agent):
+        for _ in range(4):
+            batch = list(waiting)
+            for task in batch:
+                args = [call_args(str(log), waiting[task])]
+                scheduler.offer(spec, task, number=tries[task], args=args, prefetched=True)
+            settle(scheduler, waiting, at_least=len(batch) // 4)
+            agent.kill()
+            # Held results are the next agent's; what no runner had yet is offered anew.
+            scheduler.living = [(task, tries[task]) for task in waiting]
+            agent.start()
+            held = set(zip(scheduler.registers[-1].tasks, scheduler.registers[-1].attempts))
+            for task in waiting:
+                tries[task] += (task, tries[task]) not in held
+            scheduler.wait(lambda: not held_now(scheduler))
+            settle(scheduler, waiting)
+        for task in list(waiting):
+            args = [call_args(str(log), waiting[task])]
+            scheduler.offer(spec, task, number=tries[task], args=args, prefetched=True)
+        scheduler.wait(lambda: settle(scheduler, waiting) or not waiting)
+    assert wanted == sorted(int(line) for line in log.read_text().splitlines())
+
+
+def settle(scheduler, waiting, at_least=0):
+    """Take the successes that were heard out of what waits."""
+    start = len(waiting)
+
+    def enough():
+        for results in scheduler.all_of(m.Results):
+            for task, outcome in zip(results.tasks, results.outcomes, strict=True):
+                if outcome == Outcome.SUCCEEDED:
+                    waiting.pop(task, None)
+        return start - len(waiting) >= at_least
+
+    scheduler.wait(enough)
+
+
+def held_now(scheduler):
+    beats = [b for b in scheduler.all_of(m.Heartbeat) if b.incarnation == scheduler.incarnation]
+    return beats[-1].tasks if beats else [b""]

@@ -10,7 +10,7 @@ from ..fakes.node_driver import FakeScheduler, NodeUnderTest, call_args, documen
 
 pytestmark = pytest.mark.cluster
 
-CODE = '''
+CODE = """
 import os, time
 
 def where(_=None):
@@ -40,7 +40,7 @@ class Broken:
 
     def __call__(self):
         return 1
-'''
+"""
 
 
 def config(folder, more=""):
@@ -65,9 +65,7 @@ def test_a_function_is_called_and_its_value_comes_back(tmp_path):
 def test_many_calls_share_the_warm_workers_of_the_node(tmp_path):
     with node(tmp_path, config(tmp_path)) as (scheduler, _):
         tasks = [new_task() for _ in range(300)]
-        scheduler.offer(
-            function("where"), *tasks, args=[call_args()] * len(tasks), prefetched=True
-        )
+        scheduler.offer(function("where"), *tasks, args=[call_args()] * len(tasks), prefetched=True)
         pids = {scheduler.result(task)["value"][0] for task in tasks}
     assert 1 <= len(pids) <= 2
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -176,6 +177,28 @@ def test_a_tree_that_ignores_term_is_killed_after_the_grace(runner: Driver) -> N
     done = runner.finished(run)
     assert ("cancelled", -9) == (done.how, done.returncode)
     assert done.run_ns >= 0.3e9
+
+
+FORKING = """
+import os, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+for _ in range(8):
+    if os.fork() == 0:
+        while os.fork() == 0:
+            os.setsid()
+            time.sleep(0.002)
+        os._exit(0)
+print("forking", flush=True)
+time.sleep(1000)
+"""
+
+
+def test_a_tree_that_forks_while_it_is_killed_is_gone(runner: Driver) -> None:
+    run = runner.start(sys.executable, "-c", FORKING)
+    runner.wait(frames.OutputGrew)
+    runner.link.send(frames.Cancel(run.task, 1, 0.0))
+    assert "cancelled" == runner.finished(run).how
+    assert [] == runner.processes()
 
 
 def test_a_command_may_clean_up_within_the_grace(runner: Driver) -> None:

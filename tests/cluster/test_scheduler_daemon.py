@@ -1,6 +1,7 @@
 """Does the scheduler daemon serve clients and nodes, also over its own restarts?"""
 
 import contextlib
+import resource
 import secrets
 import signal
 import subprocess
@@ -19,6 +20,14 @@ from remuda.protocol import messages as m
 from ..fakes.raw import RawClient, RawNode, RawScheduler, raw_scheduler, wait_for
 
 pytestmark = pytest.mark.cluster
+QUICK = """
+[scheduler]
+heartbeat = "0.2s"
+suspect_after = "0.6s"
+lost_after = "2s"
+lease = "1.5s"
+offer_resend = "0.4s"
+"""
 
 
 @pytest.fixture
@@ -177,6 +186,8 @@ def test_listings_page_filter_and_count(scheduler: RawScheduler) -> None:
 
     newest_first = list(reversed(tasks))
     assert [*newest_first, done] == names(listed())
+    assert {"command"} == {row["kind"] for row in listed().rows}
+    assert listed(states=["succeeded"]).rows[0]["started_ms"] > 0
     assert newest_first == names(listed(active=True))
     assert [done] == names(listed(states=["succeeded"]))
     assert [tasks[0]] == names(listed(states=["assigned", "running"]))
@@ -282,8 +293,7 @@ def test_a_key_with_nonsense_in_it_is_refused(scheduler: RawScheduler) -> None:
 
 
 def test_a_pause_of_the_scheduler_makes_no_node_lost(tmp_path: Path) -> None:
-    quick = "heartbeat = '0.2s'\nsuspect_after = '0.6s'\nlost_after = '2s'\nlease = '1.5s'"
-    with raw_scheduler(tmp_path, f"[scheduler]\n{quick}\n") as scheduler:
+    with raw_scheduler(tmp_path, QUICK) as scheduler:
         node = scheduler.node("n1")
         node.register()
         (task,) = scheduler.client("alice").submit().tasks
@@ -304,8 +314,7 @@ def test_a_pause_of_the_scheduler_makes_no_node_lost(tmp_path: Path) -> None:
 
 
 def test_a_node_that_falls_silent_is_lost_and_its_task_runs_elsewhere(tmp_path: Path) -> None:
-    quick = "heartbeat = '0.2s'\nsuspect_after = '0.6s'\nlost_after = '2s'\nlease = '1.5s'"
-    with raw_scheduler(tmp_path, f"[scheduler]\n{quick}\n") as scheduler:
+    with raw_scheduler(tmp_path, QUICK) as scheduler:
         first, second = scheduler.node("n1"), scheduler.node("n2")
         first.register()
         (task,) = scheduler.client("alice").submit().tasks
@@ -318,6 +327,26 @@ def test_a_node_that_falls_silent_is_lost_and_its_task_runs_elsewhere(tmp_path: 
             with contextlib.suppress(zmq.Again):
                 offer = second.hear(m.Offer)
         assert ([task], [2]) == (offer.tasks, offer.attempts)
+
+
+def test_a_failing_disk_ends_the_daemon_unanswered_and_loses_nothing_acknowledged(
+    tmp_path: Path,
+) -> None:
+    with raw_scheduler(tmp_path) as scheduler:
+        alice, process = scheduler.client("alice"), scheduler.process
+        assert process is not None
+        alice.socket.setsockopt(zmq.RCVTIMEO, 3_000)
+        largest = max(path.stat().st_size for path in scheduler.home.scheduler_dir.iterdir())
+        limit = largest + 200_000
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
+        acknowledged: list[bytes] = []
+        with contextlib.suppress(zmq.Again):  # the one that is not answered
+            while len(acknowledged) < 5_000:
+                acknowledged += alice.submit(50, args=[b"x" * 1_000] * 50).tasks
+        assert (70, True) == (process.wait(20), "journal failed" in scheduler.log())
+        scheduler.start()
+        states = scheduler.client("alice").ask(m.States(acknowledged)).states
+        assert ["queued"] * len(acknowledged) == states
 
 
 def test_sigterm_ends_the_daemon_cleanly_within_five_seconds(scheduler: RawScheduler) -> None:

@@ -140,7 +140,7 @@ def test_a_hard_exit_is_a_death_with_its_status(runner: Driver) -> None:
 
 def test_children_of_a_worker_are_gone_with_it(runner: Driver) -> None:
     runner.value("leave_child")
-    assert 2 == len(runner.processes())
+    assert wait_until(lambda: 2 == len(runner.processes()), "the child")
     runner.link.send(frames.EndWorker(1.0))
     ended = runner.wait(frames.WorkerEnded)
     assert "ended" == ended.how

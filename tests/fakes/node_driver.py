@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -68,6 +68,22 @@ class FakeScheduler:
         self.heard: list[m.Message] = []
         self.living: list[tuple[bytes, int]] = []
         self.acks = True
+        self.zap: Any = None
+        self.refused = 0
+
+    def guard(self) -> None:
+        """Answer ZAP for connections made from now on: nobody is let in until `zap` is closed."""
+        self.zap = self.context.socket(zmq.REP)
+        self.zap.setsockopt(zmq.LINGER, 0)
+        self.zap.bind("inproc://zeromq.zap.01")
+
+    def _refuse_who_knocks(self) -> int:
+        refused = 0
+        while self.zap is not None and self.zap.poll(0):
+            version, request = self.zap.recv_multipart()[:2]
+            self.zap.send_multipart([version, request, b"400", b"unknown key", b"", b""])
+            refused += 1
+        return refused
 
     def _bind(self, name: str, kind: int, port: int = 0) -> None:
         socket = self.context.socket(kind)
@@ -93,6 +109,7 @@ class FakeScheduler:
 
     def turn(self) -> None:
         """Hear what there is; let nodes in; acknowledge results."""
+        self.refused += self._refuse_who_knocks()
         poller = zmq.Poller()
         for name in ("control", "uplink", "heartbeat"):
             poller.register(self.sockets[name], zmq.POLLIN)
@@ -126,10 +143,11 @@ class FakeScheduler:
         while True:
             try:
                 self.sockets["dispatch"].send(frame, zmq.NOBLOCK)
-                return
             except zmq.Again:
                 assert time.monotonic() < deadline, "the node never connected to dispatch"
                 self.turn()
+            else:
+                return
 
     def say(self, message: m.Message, epoch: int | None = None) -> None:
         self.say_bytes(codec.encode(message, self.epoch if epoch is None else epoch))
@@ -207,7 +225,13 @@ class NodeUnderTest:
     """A home with one node's key, and the agent in it."""
 
     def __init__(
-        self, folder: Path, scheduler: FakeScheduler, config: str = "", *, own_lock_line: str = ""
+        self,
+        folder: Path,
+        scheduler: FakeScheduler,
+        config: str = "",
+        *,
+        own_lock_line: str = "",
+        wait: bool = True,
     ) -> None:
         self.home = Home(folder / "home")
         self.home.create()
@@ -215,8 +239,7 @@ class NodeUnderTest:
         self.log = folder / "node.log"
         lock_line = own_lock_line or f'lock_dir = "{folder / "locks"}"'
         self.home.config_file.write_text(
-            f'[node]\ncpus = 2\nmemory = "4GiB"\n{lock_line}\n'
-            f'reconnect_min = "50ms"\n{config}'
+            f'[node]\ncpus = 2\nmemory = "4GiB"\n{lock_line}\nreconnect_min = "50ms"\n{config}'
         )
         identity = Identity(
             "n1", "node", generate(), scheduler.keys.public, "tcp://127.0.0.1:1", "test"
@@ -225,9 +248,9 @@ class NodeUnderTest:
         scheduler.write_endpoints(self.home)
         self.env: dict[str, str] = {}
         self.process: subprocess.Popen[bytes]
-        self.start()
+        self.start(wait=wait)
 
-    def start(self) -> None:
+    def start(self, *, wait: bool = True) -> None:
         """Start an agent and wait until it is in."""
         seen = len(self.scheduler.registers)
         with self.log.open("ab") as log:
@@ -238,7 +261,8 @@ class NodeUnderTest:
                 env={**os.environ, **self.env},
                 start_new_session=True,
             )  # fmt: skip
-        self.scheduler.wait(lambda: len(self.scheduler.registers) > seen or self._has_ended())
+        if wait:
+            self.scheduler.wait(lambda: len(self.scheduler.registers) > seen or self._has_ended())
 
     def _has_ended(self) -> bool:
         assert self.process.poll() is None, self.log.read_text()
@@ -281,10 +305,8 @@ def _children(process: psutil.Process) -> list[psutil.Process]:
 
 
 def _kill(process: psutil.Process) -> None:
-    try:
+    with suppress(psutil.NoSuchProcess):
         process.kill()
-    except psutil.NoSuchProcess:
-        pass
 
 
 @contextmanager

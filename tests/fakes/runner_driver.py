@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import select
@@ -56,7 +55,7 @@ class Driver:
                 self.link = link.Link.attach(self.directory)
                 break
             except link.LinkNotReady:
-                assert time.monotonic() < deadline, self.log()
+                assert time.monotonic() < deadline, log_of(self)
                 time.sleep(0.002)
         self.hello = self.wait(frames.Hello)
         return self.hello
@@ -69,15 +68,11 @@ class Driver:
                 if isinstance(message, kind) and where(message):
                     del self.seen[at]
                     return message
-            assert not self.link.closed, f"{self.link.closed}; {self.log()}"
+            assert not self.link.closed, f"{self.link.closed}; {log_of(self)}"
             select.select([self.link], [self.link] if self.link.want_write else [], [], 0.1)
             self.link.on_writable()
             self.seen += self.link.on_readable()
-        raise AssertionError(f"no {kind.__name__}: {self.seen}; {self.log()}")
-
-    def log(self) -> str:
-        path = self.directory / "runner.log"
-        return path.read_text() if path.exists() else "no log"
+        raise AssertionError(f"no {kind.__name__}: {self.seen}; {log_of(self)}")
 
     def start(self, *argv: str, **order: Any) -> frames.Run:
         """Order a command; a shell line when it is one string."""
@@ -146,6 +141,12 @@ class Driver:
         return living_with(f"REMUDA_RUNNER={self.directory.name}")
 
 
+def log_of(driver: Driver) -> str:
+    """Return what the runner wrote on its standard error."""
+    path = driver.directory / "runner.log"
+    return path.read_text() if path.exists() else "no log"
+
+
 def living_with(mark: str) -> list[int]:
     """Return the processes, zombies not counted, whose environment holds exactly this entry."""
     found = []
@@ -172,9 +173,3 @@ def driven(tmp_path: Path, **spawn: Any) -> Iterator[Driver]:
         recovery.recover(driver.directory)
         link.reap()
         assert [] == driver.processes()
-
-
-def run_json(driver: Driver) -> list[str]:
-    """Return the attempts that the runner's directory says may have started."""
-    found = driver.directory.glob("a/*/run.json")
-    return [json.loads(path.read_text())["task"] for path in found]

@@ -125,7 +125,7 @@ class ToyScheduler:
         while not self._stop.is_set():
             ready = dict(poller.poll(POLL_MS))
             if zap in ready:
-                self._zap(zap)
+                answer_zap(zap, admits=self.admits)
             if control in ready:
                 with contextlib.suppress(zmq.Again):  # the peer may be gone by now
                     self._on_frame(control.recv_multipart(zmq.DONTWAIT))
@@ -134,11 +134,6 @@ class ToyScheduler:
             for answer in self._watches.due(time.monotonic_ns()):
                 self._reply(self._handles.pop(answer.handle), answer.message)
         context.destroy(linger=0)
-
-    def _zap(self, zap: zmq.Socket[bytes]) -> None:
-        request = zap.recv_multipart()
-        status = b"200" if self.admits else b"400"
-        zap.send_multipart([b"1.0", request[1], status, b"", b"tester", b""])
 
     def _on_frame(self, frames: list[bytes]) -> None:
         envelope, message = frames[:-1], codec.decode(frames[-1]).message
@@ -238,3 +233,9 @@ class ToyScheduler:
             )
             self._watches.add([self.tasks[number]])
         return m.Cancelled([ids.to_bytes(number) for number in numbers], verdicts)
+
+
+def answer_zap(zap: zmq.Socket[bytes], *, admits: bool) -> None:
+    request = zap.recv_multipart()
+    status = b"200" if admits else b"400"
+    zap.send_multipart([b"1.0", request[1], status, b"", b"tester", b""])

@@ -162,3 +162,18 @@ def test_nothing_is_coloured_in_a_pipe(tmp_path) -> None:
     command = [sys.executable, "-c", program, "--help"]
     done = subprocess.run(command, capture_output=True, check=True, env=environment)
     assert b"\x1b" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [("remuda ta", "task"), ("remuda task ca", "cancel"), ("remuda --ver", "--version")],
+)
+def test_a_shell_completes_commands_and_options(line, word) -> None:
+    count = str(len(line.split()) - 1)
+    wanted = {"_REMUDA_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": count}
+    program = "import sys; sys.argv = ['remuda']; from remuda.cli.main import main; main()"
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(
+        command, env=os.environ | wanted, capture_output=True, text=True, check=True
+    )
+    assert word in done.stdout.split()

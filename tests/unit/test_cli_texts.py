@@ -195,8 +195,16 @@ def test_what_up_writes_is_toml_whatever_a_path_holds() -> None:
     ("rows", "grade", "texts"),
     [
         ([{"name": "a", "state": "ready"}], 0, []),
-        ([{"name": "a", "state": "ready"}, {"name": "b", "state": "lost"}], 1, ["node b is lost"]),
-        ([{"name": "a", "state": "lost"}], 2, ["no node is ready, 3 queued", "node a is lost"]),
+        (
+            [{"name": "a", "state": "ready"}, {"name": "b", "state": "lost"}],
+            1,
+            ["node b is lost: its tasks run elsewhere"],
+        ),
+        (
+            [{"name": "a", "state": "lost"}],
+            2,
+            ["no node is ready, 3 queued", "node a is lost: its tasks run elsewhere"],
+        ),
         ([], 2, ["no node is ready, 3 queued"]),
     ],
 )

@@ -173,7 +173,7 @@ def test_a_forked_child_is_told_to_open_its_own_client(link: Connection) -> None
         finally:
             os._exit(0)
     os.close(writer)
-    with open(reader, "rb") as file:
+    with os.fdopen(reader, "rb") as file:
         said = file.read().decode()
     os.waitpid(child, 0)
     assert "open a new Client in the child process" in said

@@ -6,7 +6,7 @@ from typing import Any
 
 from remuda.node import endings
 from remuda.node.core import Core
-from remuda.node.effects import CloseLane, Effect, Feed, Launch, OpenLane, Stop, TakeBack
+from remuda.node.effects import Effect, Feed, Launch
 from remuda.node.slots import Card, Slots
 from remuda.node.task import Ending
 from remuda.protocol import codec
@@ -77,7 +77,7 @@ class CoreDriver:
         answer = Ending(key, fields.pop("number", 1), outcome, **fields)
         endings.on_endings(self.state, [answer], self.now)
 
-    def load(self, effect: OpenLane) -> None:
+    def load(self, effect: Any) -> None:
         endings.on_lane_ready(self.state, effect.lane.id, self.now)
 
     def launched(self) -> list[bytes]:
@@ -100,8 +100,7 @@ class CoreDriver:
         """Return the outcomes that wait for an acknowledgement."""
         return {key[0]: entry[0].outcome for key, entry in self.state.outbox.entries.items()}
 
-    def reasons(self) -> list[str]:
-        return [row.reason for row in self.state.rejected]
 
-
-__all__ = ["CloseLane", "CoreDriver", "Feed", "Launch", "OpenLane", "Outcome", "Stop", "TakeBack"]
+def reasons(driver: CoreDriver) -> list[str]:
+    """Return why attempts were refused in this turn."""
+    return [row.reason for row in driver.state.rejected]

@@ -6,7 +6,7 @@ from remuda.node.endings import LaneEnd, on_lane_ended, on_started
 from remuda.protocol import messages as m
 from remuda.protocol.messages import Outcome, Phase
 
-from .core_driver import GIB, CoreDriver, spec, task
+from .core_driver import GIB, CoreDriver, reasons, spec, task
 
 COMMAND = spec(argv=["true"])
 CALL = spec(kind="function", target="a:b")
@@ -70,7 +70,7 @@ def test_what_does_not_fit_is_refused_with_a_true_reason():
     driver = CoreDriver(cpus=1)
     driver.offer(COMMAND, task(1))
     driver.offer(COMMAND, task(2))
-    assert ["1 CPUs asked, 0 free"] == driver.reasons()
+    assert ["1 CPUs asked, 0 free"] == reasons(driver)
     driver.turn()
     assert [task(1)] == driver.launched()
 
@@ -86,7 +86,7 @@ def test_a_card_that_is_taken_is_refused_and_an_unknown_one_too():
         "GPU GPU-a is in use",
         "GPU GPU-z is not one of this node's",
         "0 GPUs were granted, 1 are asked for",
-    ] == driver.reasons()
+    ] == reasons(driver)
 
 
 def test_what_was_sent_ahead_waits_and_starts_when_a_slot_is_free():
@@ -315,7 +315,7 @@ def test_a_call_of_a_handler_waits_for_its_resident_and_unknown_ones_are_refused
     driver.offer(body, task(1))
     driver.offer(spec(kind="handler", target="nobody"), task(2))
     driver.turn()
-    assert (["this node has no handler 'nobody'"], []) == (driver.reasons(), driver.fed())
+    assert (["this node has no handler 'nobody'"], []) == (reasons(driver), driver.fed())
     driver.load(driver.of(OpenLane)[0])
     driver.turn()
     assert [[task(1)]] == driver.fed()
@@ -348,14 +348,14 @@ def test_handing_back_returns_everything_and_takes_nothing_more():
     driver.offer(COMMAND, task(3))
     driver.turn()
     assert {task(1): Outcome.RETURNED, task(2): Outcome.RETURNED} == driver.results()
-    assert (["the node is stopping"], [task(1)]) == (driver.reasons(), driver.launched())
+    assert (["the node is stopping"], [task(1)]) == (reasons(driver), driver.launched())
 
 
 def test_a_card_that_vanished_takes_no_more_tasks():
     driver = CoreDriver()
     driver.state.slots.see({"GPU-b": 24 * GIB})
     driver.offer(spec(argv=["x"], gpus=1), task(1), gpus=["GPU-a"])
-    assert ["GPU GPU-a is gone"] == driver.reasons()
+    assert ["GPU GPU-a is gone"] == reasons(driver)
 
 
 def test_an_offer_whose_spec_cannot_be_read_is_rejected_and_counted_as_nothing_else():
@@ -363,5 +363,28 @@ def test_an_offer_whose_spec_cannot_be_read_is_rejected_and_counted_as_nothing_e
     driver.offer(b"\x01", task(1))
     driver.offer(COMMAND, task(2))
     driver.turn()
-    assert 1 == len(driver.reasons())
+    assert 1 == len(reasons(driver))
     assert [task(2)] == [e.attempt.task for e in driver.of(Launch)]
+
+
+def test_what_is_taken_back_returns_only_if_it_has_not_begun():
+    driver = CoreDriver(cpus=1)
+    driver.offer(COMMAND, task(1), task(2), prefetched=True)
+    driver.turn()
+    back = m.Kill(b"i" * 16, [task(1), task(2)], [1, 1], [-1, -1], [stops.TAKEN_BACK] * 2)
+    driver.say(back)
+    driver.turn()
+    assert ({task(2): Outcome.RETURNED}, []) == (driver.results(), driver.of(Stop))
+
+
+def test_a_call_that_is_taken_back_from_its_worker_goes_to_the_scheduler():
+    driver = CoreDriver(cpus=1)
+    driver.offer(CALL, task(1))
+    driver.turn()
+    driver.load(driver.of(OpenLane)[0])
+    driver.turn()
+    driver.say(m.Kill(b"i" * 16, [task(1)], [1], [-1], [stops.TAKEN_BACK]))
+    driver.turn()
+    assert 1 == len(driver.of(TakeBack))
+    driver.end(task(1), Outcome.RETURNED, code="cancelled")
+    assert {task(1): Outcome.RETURNED} == driver.results()

@@ -8,6 +8,7 @@ from remuda.node import endings, residents
 from remuda.node.effects import CloseLane, Feed, Launch, OpenLane
 from remuda.node.endings import LaneEnd
 from remuda.node.outbox import RESEND_NS
+from remuda.node.stops import TAKEN_BACK
 from remuda.protocol import messages as m
 from remuda.protocol.messages import Outcome, Phase
 from remuda.protocol.resources import MILLI
@@ -23,6 +24,18 @@ REQUESTS = (
     {"vram_bytes": 10 * GIB, "cpus_milli": 0},
 )
 TASKS = st.integers(1, 12).map(task)
+
+
+def begin(machine, attempts):
+    for attempt in attempts:
+        assert attempt.key not in machine.running, "handed out twice"
+        machine.running[attempt.key] = attempt
+
+
+def end_worker(machine, lane_id, *, loaded):
+    machine.workers.pop(lane_id, None)
+    event = LaneEnd(lane_id, "worker_died", "it died", was_loaded=loaded)
+    endings.on_lane_ended(machine.driver.state, event, machine.driver.now)
 
 
 class NodeMachine(RuleBasedStateMachine):
@@ -72,9 +85,9 @@ class NodeMachine(RuleBasedStateMachine):
             self.driver.end(key[0], number=key[1], run_us=run_us)
             self.driver.state.check()
 
-    @rule(name=TASKS, number=st.integers(1, 3))
-    def kill(self, name, number):
-        self.driver.say(m.Kill(b"i" * 16, [name], [number], [-1], [""]))
+    @rule(name=TASKS, number=st.integers(1, 3), reason=st.sampled_from(["", TAKEN_BACK]))
+    def kill(self, name, number, reason):
+        self.driver.say(m.Kill(b"i" * 16, [name], [number], [-1], [reason]))
 
     @rule(names=st.sets(TASKS), back=st.integers(0, 3))
     def desired(self, names, back):
@@ -86,25 +99,15 @@ class NodeMachine(RuleBasedStateMachine):
     def turn(self):
         for effect in self.driver.turn():
             if isinstance(effect, Launch):
-                self._begin([effect.attempt])
+                begin(self, [effect.attempt])
             elif isinstance(effect, Feed):
                 assert effect.lane.id in self.workers
-                self._begin(effect.attempts)
+                begin(self, effect.attempts)
             elif isinstance(effect, OpenLane):
                 self.workers[effect.lane.id] = effect.lane
             elif isinstance(effect, CloseLane):
                 assert not effect.lane.open
-                self._end_worker(effect.lane.id, loaded=True)
-
-    def _begin(self, attempts):
-        for attempt in attempts:
-            assert attempt.key not in self.running, "handed out twice"
-            self.running[attempt.key] = attempt
-
-    def _end_worker(self, lane_id, *, loaded):
-        self.workers.pop(lane_id, None)
-        event = LaneEnd(lane_id, "worker_died", "it died", was_loaded=loaded)
-        endings.on_lane_ended(self.driver.state, event, self.driver.now)
+                end_worker(self, effect.lane.id, loaded=True)
 
     @rule(data=st.data(), outcome=st.sampled_from(list(Outcome)), run_us=st.integers(1, 50_000))
     def end_one(self, data, outcome, run_us):
@@ -131,7 +134,7 @@ class NodeMachine(RuleBasedStateMachine):
         for key in list(self.workers[lane_id].open):
             del self.running[key]
             self.executed[key] = 1
-        self._end_worker(lane_id, loaded=False)
+        end_worker(self, lane_id, loaded=False)
 
     @rule(data=st.data())
     def take_long(self, data):
@@ -157,14 +160,11 @@ class NodeMachine(RuleBasedStateMachine):
             assert 1 == len(lengths)
 
     @invariant()
-    def the_tables_agree_and_no_card_is_lent_beyond_itself(self):
+    def tables_agree_no_card_is_lent_beyond_itself_and_who_runs_is_held(self):
         self.driver.state.check()
         for card in self.driver.state.slots.cards.values():
             assert card.share_milli <= MILLI
             assert card.vram_bytes <= card.memory_bytes
-
-    @invariant()
-    def who_runs_is_held(self):
         for key, attempt in self.running.items():
             assert self.driver.state.attempts.get(key) is attempt
             assert attempt.phase != Phase.ENDED

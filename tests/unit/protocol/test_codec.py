@@ -67,7 +67,7 @@ def test_message_numbers_are_unique_and_never_zero() -> None:
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_columns_name_lists_of_the_message(kind: type[m.Message]) -> None:
     fields = {f.name: str(f.type) for f in dataclasses.fields(kind)}  # type: ignore[arg-type]  # Message has no fields of its own
-    assert {name: True for name in kind.COLUMNS} == {
+    assert dict.fromkeys(kind.COLUMNS, True) == {
         name: fields[name].startswith("list[") for name in kind.COLUMNS
     }
 

@@ -34,7 +34,9 @@ def make_node(
     labels: dict[str, str] | None = None,
     handlers: list[Handler] | None = None,
 ) -> Node:
-    known = Capabilities(round(cpus * 1000), memory_gib * GIB, list(gpus), handlers or [], labels or {})
+    known = Capabilities(
+        round(cpus * 1000), memory_gib * GIB, list(gpus), handlers or [], labels or {}
+    )
     node = Node(name, known, connected=True)
     node.take_capabilities(known)
     return node
@@ -120,7 +122,11 @@ NOW = [
         Request(gpus=2),
         "1 matching GPUs are wholly free, wanted 2",
     ),
-    (Request(handler="repair"), Request(handler="repair"), "all 1 workers of handler repair are busy"),
+    (
+        Request(handler="repair"),
+        Request(handler="repair"),
+        "all 1 workers of handler repair are busy",
+    ),
 ]
 
 

@@ -1,0 +1,84 @@
+"""Do options in the words of Python and of the command line become the right TaskSpec?"""
+
+from pathlib import Path
+
+import pytest
+
+from remuda.client.options import Retry, to_spec
+from remuda.protocol.errors import Invalid, NotFound, ValueTooLarge
+from remuda.protocol.spec import to_document
+
+
+@pytest.mark.parametrize(
+    ("options", "fields"),
+    [
+        ({"vram": "6GiB"}, {"vram_bytes": 6 << 30}),
+        ({"gpus": 2, "vram": "1G"}, {"gpus": 2, "vram_bytes": 1 << 30}),
+        ({"gpus": 0.5}, {"gpu_milli": 500}),
+        ({"gpus": "1"}, {"gpus": 1}),
+        ({"cpus": "0.25"}, {"cpus_milli": 250}),
+        ({"memory": 4096}, {"memory_bytes": 4096}),
+        ({"node": "a"}, {"nodes": ["a"]}),
+        ({"nodes": ["a", "b"]}, {"nodes": ["a", "b"]}),
+        ({"node_labels": {"disk": "ssd"}}, {"labels": {"disk": "ssd"}}),
+        ({"labels": ["disk=ssd"]}, {"labels": {"disk": "ssd"}}),
+        ({"timeout": "2m"}, {"timeout_ms": 120_000}),
+        ({"timeout": 1.5}, {"timeout_ms": 1_500}),
+        ({"retries": "3", "backoff": "2s..1m"},
+         {"retries": 3, "backoff_first_ms": 2_000, "backoff_longest_ms": 60_000}),
+        ({"retry": Retry(2, "3s")},
+         {"retries": 2, "backoff_first_ms": 3_000, "backoff_longest_ms": 3_000}),
+        ({"env": {"A": 1}}, {"env": {"A": "1"}}),
+        ({"stdin": "text"}, {"stdin": b"text"}),
+        ({"cwd": Path("/data")}, {"cwd": "/data"}),
+        ({"priority": 80, "name": "x", "tags": {"team": "a"}},
+         {"priority": 80, "name": "x", "tags": {"team": "a"}}),
+        ({"vram": None, "once": "key", "allow_infeasible": True}, {}),
+    ],
+)  # fmt: skip
+def test_each_option_sets_its_field(options: dict[str, object], fields: dict[str, object]) -> None:
+    assert {"kind": "function", **fields} == to_document(to_spec("function", options))
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"vram": "six"}, "vram"),
+        ({"memory": -1}, "memory"),
+        ({"gpus": 1.5}, "gpus"),
+        ({"gpus": True}, "gpus"),
+        ({"gpus": 0.5, "vram": "1G"}, "gpus"),
+        ({"priority": 101}, "priority"),
+        ({"priority": "high"}, "priority"),
+        ({"timeout": "soon"}, "timeout"),
+        ({"backoff": "5m..1s"}, "backoff"),
+        ({"env": ["NAME"]}, "env"),
+        ({"gpu_type": "H100"}, "gpu_type"),
+        ({"name": "x" * 200}, "name"),
+        ({"nodes": 7}, "nodes"),
+    ],
+)
+def test_a_bad_value_is_invalid_and_names_its_option(
+    options: dict[str, object], field: str
+) -> None:
+    with pytest.raises(Invalid, match=field) as caught:
+        to_spec("function", options)
+    assert field == caught.value.field
+
+
+def test_an_unknown_option_is_a_type_error_that_names_the_nearest() -> None:
+    with pytest.raises(
+        TypeError, match="'priorty' is not an option of a task: did you mean 'priority'"
+    ):
+        to_spec("function", {"priorty": 3})
+
+
+def test_a_path_for_stdin_is_read_as_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "in"
+    path.write_bytes(b"abc")
+    assert b"abc" == to_spec("command", {"stdin": path}).stdin
+    path.write_bytes(b"x" * 70_000)
+    with pytest.raises(ValueTooLarge):
+        to_spec("command", {"stdin": path})
+    with pytest.raises(NotFound):
+        to_spec("command", {"stdin": tmp_path / "missing"})
