@@ -27,5 +27,6 @@ docs: setup  ## Write what docs/ draws from the code again: the diagrams, the co
 	$(PY) docs/generate.py
 	$(PY) docs/generate_configuration.py
 
-bench: setup  ## Measure and print the figures of the README
+bench:  ## Measure and print the figures of the README, peers beside them
+	@bin/setup-venv dev,demo,bench
 	$(PY) benchmarks/run.py

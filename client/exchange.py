@@ -175,7 +175,7 @@ class Exchange:
         if event is News.JOINED:
             self._joined_ever = True
             self._handshakes_failed = self._refusals = 0
-            if False:  # with a connection: what it swallowed is sent again, without waiting
+            if self._lost:  # with a connection: what it swallowed is sent again, without waiting
                 self._lost = False
                 self.unsent = deque(self._requests.values())
         elif event is News.FAILED:

@@ -47,6 +47,7 @@ class Session:
         self._open: dict[bytes, Task] = {}
         self._cursor = (0, 0)
         self._begun = False
+        self._beginning = threading.Lock()
         self._watching = False
         self._asking = False
         self._doubtful: dict[bytes, None] = {}
@@ -58,9 +59,7 @@ class Session:
         self.connection.check_usable()
         stored: Future[list[Task]] = Future()
         resync = any(message.once)
-        if not self._begun:
-            self._begun = True
-            self._courier.call_soon(self._begin)
+        self._begin()
 
         def receive(outcome: Reply | RemudaError) -> None:
             self._submitting -= 1
@@ -104,18 +103,23 @@ class Session:
         self._courier.call_soon(lambda: done.set_result(work()))
         return done.result()
 
-    # --- on the courier's thread --------------------------------------------------------------
-
     def _begin(self) -> None:
         """Learn where to watch from, before the first submission reaches the scheduler."""
 
         def receive(outcome: Reply | RemudaError) -> None:
             changes = _changes(outcome)
-            if isinstance(changes, Changes) and self._cursor == (0, 0):
-                self._cursor = (changes.epoch, changes.seq)
+            # Sent twice, it may have been answered after a submission: then a gap is right.
+            if isinstance(outcome, Reply) and outcome.tries == 1 and isinstance(changes, Changes):
+                self._cursor = max(self._cursor, (changes.epoch, changes.seq))
 
-        message = codec.encode(States([], self.key), 0)
-        self._courier.post(message, receive, patience_s=self.connection.request_timeout_s)
+        with self._beginning:
+            if not self._begun:
+                message = codec.encode(States([], self.key), 0)
+                timeout_s = self.connection.request_timeout_s
+                self._courier.post(message, receive, patience_s=timeout_s)
+                self._begun = True
+
+    # --- on the courier's thread --------------------------------------------------------------
 
     def _take_on(self, keys: Sequence[bytes], batch: bytes) -> list[Task]:
         tasks = [self._open.get(key) or Task(self, key, batch) for key in keys]

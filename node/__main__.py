@@ -110,6 +110,7 @@ def serve(home: Home, settings: Settings, name: str) -> int:
     loop = build(home, settings, name, identity, node_dir, facts)
     log = get_logger()
     loop.adoption.run()
+    loop.stage.look_at_cards()
     log.info(
         "started",
         incarnation=loop.stage.state.incarnation.hex(),

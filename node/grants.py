@@ -62,7 +62,7 @@ class GrantsFile:
         self._path = directory / FILE
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         self._descriptor = os.open(self._path, flags, 0o600)
-        self._size = os.fstat(self._descriptor).st_size
+        self.size_bytes = os.fstat(self._descriptor).st_size
         self._packer = msgpack.Packer()
 
     def add_attempts(self, attempts: Iterable[Attempt]) -> None:
@@ -77,10 +77,10 @@ class GrantsFile:
 
     def renew(self, worker: WorkerGrant | None) -> None:
         """Begin anew once the file is long and no attempt in it lives."""
-        if self._size < FILE_BYTES_MAX:
+        if self.size_bytes < FILE_BYTES_MAX:
             return
         os.ftruncate(self._descriptor, 0)
-        self._size = 0
+        self.size_bytes = 0
         if worker is not None:
             self.add_worker(worker)
 
@@ -90,7 +90,7 @@ class GrantsFile:
             self._descriptor = -1
 
     def _write(self, data: bytes) -> None:
-        self._size += os.write(self._descriptor, data)
+        self.size_bytes += os.write(self._descriptor, data)
 
 
 def _attempt_row(attempt: Attempt) -> tuple[Any, ...]:
@@ -115,7 +115,7 @@ def read(directory: Path) -> Granted:
         with (directory / FILE).open("rb") as file:
             unpacker = msgpack.Unpacker(file, use_list=False, max_buffer_size=READ_BYTES_MAX)
             # A torn or foreign record ends the reading: what came before it still counts.
-            with contextlib.suppress(ValueError, TypeError, msgpack.UnpackException):
+            with contextlib.suppress(ValueError, TypeError, IndexError, msgpack.UnpackException):
                 for row in unpacker:
                     _take(granted, row)
     except FileNotFoundError:

@@ -124,6 +124,7 @@ class Loop:
         if now >= self._probe_at:
             self._probe_at = now + self.probe_every_ns
             self.probe.request(now)
+            self.stage.look_at_cards(noted_only=True)
         if now >= self._expire_at:
             self._expire_at = now + EXPIRE_EVERY_NS
             self.stage.archive.expire(now)

@@ -178,6 +178,18 @@ class Stage:
             self.notes.pop(uuid, None)
         return self.locks.descriptors(gpus)
 
+    def look_at_cards(self, *, noted_only: bool = False) -> None:
+        """Note which of our cards another agent of this host holds now."""
+        for uuid in list(self.notes) if noted_only else sorted(self.state.slots.cards):
+            if not self.state.slots.is_card_free(uuid):
+                continue
+            got = self.locks.acquire(uuid)
+            if isinstance(got, Conflict):
+                self.notes[uuid] = str(got)
+            else:
+                self.notes.pop(uuid, None)
+                self.locks.release(uuid)
+
     def free_cards(self, seat: Seat) -> None:
         """Give up our own hold of cards that nobody here uses; a runner keeps its own."""
         cards, seat.cards = seat.cards, ()

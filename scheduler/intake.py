@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
 
 from ..protocol import messages as m
 from ..protocol.codec import decode, encode
 from ..protocol.errors import (
     MalformedFrame,
     NotAllowed,
-    QueueFull,
     RemudaError,
     UnknownMessage,
 )
 from .access import Principal, check_control
 from .edge import Edge, Later
 from .events import Event, Now
+from .fair_queue import FairQueue
+from .outputs import Told
 from .queries import answer
 from .verbs import Verbs
 from .view import View
+from .watch import Answer
 from .wire import Request, Wire
 
 ANSWERS_WAITING_MAX = 16_384
-DEFERRED_MAX = 4_096
+SERVE_NS_MAX = 25_000_000
 
 
 class Intake:
@@ -44,28 +47,38 @@ class Intake:
         self._on_trouble = on_trouble
         self._epoch = view.core.epoch
         self._waiting: OrderedDict[int, list[bytes]] = OrderedDict()
-        self._deferred: deque[Request] = deque()
+        self._queue = FairQueue()
+        self._later: list[Request] = []
         self._last_handle = 0
         self._refused: list[int] = []
 
     @property
-    def has_deferred(self) -> bool:
-        """Tell whether frames wait for the next turn."""
-        return bool(self._deferred)
+    def has_waiting(self) -> bool:
+        """Tell whether requests wait for the next turn."""
+        return bool(self._queue) or bool(self._later)
+
+    @property
+    def is_full(self) -> bool:
+        """Tell whether no more requests should be taken from the socket."""
+        return self._queue.is_full
 
     def take(self, requests: list[Request], now: Now) -> list[Event]:
-        """Serve what waited since the last turn, then the new requests."""
-        if self._deferred:
-            requests = [*self._deferred, *requests]
-            self._deferred.clear()
+        """Serve requests, one of each key in turn, until none waits or the time is up."""
+        self._queue.put_back(self._later)
+        self._later.clear()
+        self._queue.add(requests)
         events: list[Event] = []
-        for request in requests:
+        ends_ns = time.monotonic_ns() + SERVE_NS_MAX
+        while self._queue:
+            request = self._queue.pop()
             try:
                 event = self._one(request, now)
             except RemudaError as error:
                 self._fail(request, error)
                 continue
             events += event
+            if time.monotonic_ns() > ends_ns:
+                break
         return events
 
     def reply(self, handle: int, message: m.Message) -> None:
@@ -75,6 +88,11 @@ class Intake:
             self._refused.append(handle)
         if envelope is not None:
             self._send(envelope, message)
+
+    def reply_all(self, answers: Iterable[Answer | Told]) -> None:
+        """Answer requests whose wait is over."""
+        for each in answers:
+            self.reply(each.handle, each.message)
 
     def end_turn(self) -> None:
         """Let the edge forget what the commit has settled."""
@@ -102,7 +120,7 @@ class Intake:
             raise
         if outcome is Later.NEXT_TURN:
             self._waiting.pop(handle, None)
-            self._defer(request)
+            self._later.append(request)
             return ()
         for known, reply in outcome.answers:
             self.reply(known, reply)
@@ -112,11 +130,6 @@ class Intake:
         found = answer(self._view, message, principal, now)
         assert found is not None, f"{type(message).__name__} is allowed but nobody serves it"
         return found
-
-    def _defer(self, request: Request) -> None:
-        if len(self._deferred) >= DEFERRED_MAX:
-            raise QueueFull("too many repeated frames at once: try again", retry_after_s=1.0)
-        self._deferred.append(request)
 
     def _remember(self, envelope: list[bytes]) -> int:
         self._last_handle += 1

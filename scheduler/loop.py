@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -23,7 +23,6 @@ from .offers import Payloads
 from .outputs import Outputs
 from .records import Effects, Offering
 from .view import View
-from .watch import Answer
 from .wire import Drained, Said, Wire
 
 BEACON_NS = 1_000_000_000
@@ -107,7 +106,7 @@ class Loop:
         """
         now = read_clock()
         paused = self._slow or now.mono_ns - self._last > SLOW_NS + BEACON_NS
-        drained = self._wire.drain(ready)
+        drained = self._wire.drain(ready, control=not self._intake.is_full)
         events = self._hear(drained, now)
         if paused:
             events += self._catch_up(now)
@@ -118,7 +117,7 @@ class Loop:
             self._send(effects, now)
         self._due_ns = self._core.deadline()
         self._intake.end_turn()
-        self._answer_all(self._view.watches.due(now.mono_ns))
+        self._intake.reply_all(self._view.watches.due(now.mono_ns))
         self._tend(now, idle=not ready)
         self._last = time.monotonic_ns()
         self._slow = self._last - now.mono_ns > SLOW_NS
@@ -126,7 +125,7 @@ class Loop:
             self._log.warning("slow turn", ms=(self._last - now.mono_ns) // _NS_PER_MS)
 
     def _timeout_ms(self, mono_ns: int) -> int:
-        if self._intake.has_deferred or self._slow:
+        if self._intake.has_waiting or self._slow:
             return 0
         due = self._due_ns
         until = min(self._beacon_due_ns, self._view.watches.next_deadline_ns)
@@ -144,7 +143,7 @@ class Loop:
         events: list[Event] = []
         for _ in range(CATCH_UP_ROUNDS):
             ready = self._wire.poll(CATCH_UP_POLL_MS)
-            drained = self._wire.drain(ready)
+            drained = self._wire.drain(ready, control=not self._intake.is_full)
             if not drained:
                 break
             events += self._hear(drained, now)
@@ -158,7 +157,7 @@ class Loop:
             self._hear_node(said, HEARTBEAT, events)
         for said in drained.uplink:
             self._hear_node(said, UPLINK, events)
-        if drained.control or self._intake.has_deferred:
+        if drained.control or self._intake.has_waiting:
             events += self._intake.take(drained.control, now)
         return events
 
@@ -248,10 +247,6 @@ class Loop:
             beacon_port=self._ports.beacon,
         )
 
-    def _answer_all(self, answers: Sequence[Answer]) -> None:
-        for each in answers:
-            self._intake.reply(each.handle, each.message)
-
     def _tend(self, now: Now, *, idle: bool) -> None:
         """Do what the time asks for: beacon, ends of waits, upkeep of the journal."""
         mono_ns = now.mono_ns
@@ -259,11 +254,10 @@ class Loop:
         if mono_ns >= self._beacon_due_ns:
             self._wire.send_beacon(self._beacon)
             self._beacon_due_ns = mono_ns + BEACON_NS
-            for told in self._outputs.expire(mono_ns):
-                self._intake.reply(told.handle, told.message)
-            self._answer_all(self._view.watches.expire(mono_ns))
+            self._intake.reply_all(self._outputs.expire(mono_ns))
+            self._intake.reply_all(self._view.watches.expire(mono_ns))
         elif mono_ns >= self._view.watches.next_deadline_ns:
-            self._answer_all(self._view.watches.expire(mono_ns))
+            self._intake.reply_all(self._view.watches.expire(mono_ns))
         since_ns = mono_ns - self._idle_done_ns
         wanted = self._idle_more or since_ns >= IDLE_EVERY_NS
         if (idle and wanted) or since_ns >= MAINTAIN_AT_LEAST_NS:

@@ -62,16 +62,29 @@ def _has_cards(node: Node, request: Request) -> Refusal:
     if not typed:
         names = ", ".join(sorted({card.gpu.name for card in cards}))
         return f"has {names}, wanted a GPU like {request.gpu_type!r}"
-    big = [card for card in typed if card.gpu.memory_bytes >= request.vram_bytes]
-    if len(big) < request.cards:
-        largest = max(card.gpu.memory_bytes for card in typed)
-        if not big:
-            return (
-                f"largest GPU has {format_bytes(largest)} of VRAM, "
-                f"wanted {format_bytes(request.vram_bytes)}"
-            )
-        return f"has {len(big)} such GPUs, wanted {request.cards}"
-    return ""
+    able = sum(_could_fit(card, request) for card in typed)
+    return "" if able >= request.cards else _too_few(typed, able, request)
+
+
+def _could_fit(card: Card, request: Request) -> bool:
+    """Tell whether a card has what is asked for next to its residents, which stay."""
+    if request.gpus:
+        return not card.resident_bytes and card.gpu.memory_bytes >= request.vram_bytes
+    return card.resident_bytes + card_charge(request, card.gpu)[1] <= card.gpu.memory_bytes
+
+
+def _too_few(cards: list[Card], able: int, request: Request) -> Refusal:
+    largest = max(card.gpu.memory_bytes for card in cards)
+    if largest < request.vram_bytes:
+        return (
+            f"largest GPU has {format_bytes(largest)} of VRAM, "
+            f"wanted {format_bytes(request.vram_bytes)}"
+        )
+    if request.gpus:
+        apart = " without a loaded handler" if any(card.resident_bytes for card in cards) else ""
+        return f"has {able} such GPUs{apart}, wanted {request.gpus}"
+    left = max(card.gpu.memory_bytes - card.resident_bytes for card in cards)
+    return f"loaded handlers leave at most {format_bytes(max(left, 0))} of VRAM on one GPU"
 
 
 MAY_EVER: tuple[_Filter, ...] = (

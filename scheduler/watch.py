@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -13,6 +13,7 @@ from .task import TERMINAL, State
 
 SESSION_BYTES = 16
 SESSIONS_MAX = 4_096
+SESSIONS_PER_OWNER_MAX = 1_024
 SESSION_IDLE_S = 600
 SESSION_RING_BYTES = 64 * 1024 * 1024
 RINGS_BYTES_MAX = 256 * 1024 * 1024
@@ -120,6 +121,7 @@ class Watches:
         self._changes_max = changes_max
         self._sessions: dict[bytes, Session] = {}
         self._extra: dict[int, list[bytes]] = {}
+        self._owned: Counter[str] = Counter()
         self._bytes = 0
         self._ready: dict[bytes, None] = {}
         self._highest = 0
@@ -136,8 +138,7 @@ class Watches:
         """
         known = self._sessions.get(session)
         if known is None:
-            if len(self._sessions) >= SESSIONS_MAX:
-                self._drop(next(iter(self._sessions)))
+            self._make_room(owner)
             self._highest += 2
             self._sessions[session] = Session(owner, payloads, now_ns, self._highest)
             return True
@@ -145,6 +146,18 @@ class Watches:
             return False
         known.used_ns = now_ns
         return True
+
+    def _make_room(self, owner: str) -> None:
+        """Drop the session that was quiet the longest: the owner's own before that of others."""
+        if self._owned[owner] >= SESSIONS_PER_OWNER_MAX:
+            names = [name for name, each in self._sessions.items() if each.owner == owner]
+        elif len(self._sessions) >= SESSIONS_MAX:
+            names = list(self._sessions)
+        else:
+            names = []
+        if names:
+            self._drop(min(names, key=lambda name: self._sessions[name].used_ns))
+        self._owned[owner] += 1
 
     def position(self, session: bytes) -> int:
         """Return the number of the newest change of a session, 0 when it is unknown."""
@@ -262,6 +275,9 @@ class Watches:
 
     def _drop(self, name: bytes) -> None:
         session = self._sessions.pop(name)
+        self._owned[session.owner] -= 1
+        if not self._owned[session.owner]:
+            del self._owned[session.owner]
         self._bytes -= session.ring_bytes
         for task in session.extra:
             others = [other for other in self._extra[task] if other != name]

@@ -141,8 +141,11 @@ class Wire:
         self.pipes.close(node)
         return 0
 
-    def drain(self, ready: dict[Any, int]) -> Drained:
-        """Answer handshakes, then take a bounded batch from each socket that is ready."""
+    def drain(self, ready: dict[Any, int], *, control: bool = True) -> Drained:
+        """Answer handshakes, then take a bounded batch from each socket that is ready.
+
+        Without `control` its requests stay where they are.
+        """
         if self._zap in ready:
             self.answer_handshakes()
         self._monitors.read(ready)
@@ -151,7 +154,7 @@ class Wire:
             self._take_said(self.heartbeat, drained.heartbeats, HEARTBEAT_PER_TURN)
         if self.uplink in ready:
             self._take_said(self.uplink, drained.uplink, UPLINK_PER_TURN)
-        if self.control in ready:
+        if control and self.control in ready:
             self._take_requests(drained)
         return drained
 

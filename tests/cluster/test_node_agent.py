@@ -12,7 +12,14 @@ from remuda.protocol import codec
 from remuda.protocol import messages as m
 from remuda.protocol.messages import Outcome
 
-from ..fakes.node_driver import document, new_task, node
+from ..fakes.node_driver import (
+    FakeScheduler,
+    NodeUnderTest,
+    call_args,
+    document,
+    new_task,
+    node,
+)
 
 pytestmark = pytest.mark.cluster
 
@@ -309,7 +316,9 @@ def test_calls_run_once_each_while_their_agent_is_killed_again_and_again(tmp_pat
             # Held results are the next agent's; what no runner had yet is offered anew.
             scheduler.living = [(task, tries[task]) for task in waiting]
             agent.start()
-            held = set(zip(scheduler.registers[-1].tasks, scheduler.registers[-1].attempts))
+            settle(scheduler, waiting)
+            register = scheduler.registers[-1]
+            held = set(zip(register.tasks, register.attempts, strict=True))
             for task in waiting:
                 tries[task] += (task, tries[task]) not in held
             scheduler.wait(lambda: not held_now(scheduler))

@@ -242,12 +242,14 @@ def test_a_card_stays_locked_for_its_task_when_its_agent_is_gone(tmp_path, gpus)
         wish = new_task()
         other_scheduler.offer(spec, wish, gpus=[[gpus[0]]])
         reason = other_scheduler.wait_for(m.Reject, wish).reasons[0]
+        notes = other_scheduler.registers[-1].capabilities["notes"]
         other.leave_nothing()
         other_scheduler.close()
         scheduler.living = [(task, 1)]
         agent.start()
         assert [task] == scheduler.registers[-1].tasks
     assert f"GPU {gpus[0]} is held by node 'n1'" in reason
+    assert reason in notes
 
 
 def test_a_handler_with_vram_takes_its_part_of_a_card(tmp_path, gpus):

@@ -22,6 +22,7 @@ from remuda.scheduler.watch import Waiting, Watches, to_changes, wait_until
 from remuda.worker import values
 
 POLL_MS = 20
+DEADLINE_S = 20.0
 
 
 class ToyScheduler:
@@ -46,6 +47,7 @@ class ToyScheduler:
         self._folder = folder
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._handles: dict[int, list[bytes]] = {}
         self.start()
 
     # --- what tests do ---------------------------------------------------------------------------
@@ -100,6 +102,13 @@ class ToyScheduler:
         for due in self._watches.due(time.monotonic_ns()):
             self._reply(self._handles.pop(due.handle), due.message)
         return answer
+
+    def wait_watched(self) -> None:
+        """Wait until a long poll is outstanding."""
+        deadline = time.monotonic() + DEADLINE_S
+        while not self._handles:
+            assert time.monotonic() < deadline, "nobody watches"
+            time.sleep(0.005)
 
     def heard_of(self, kind: type[m.Message]) -> list[m.Message]:
         return [message for message in list(self.heard) if type(message) is kind]

@@ -73,6 +73,7 @@ def test_an_end_that_overtakes_the_submit_reply_is_not_lost(
     toy: ToyScheduler, cluster: Submitter
 ) -> None:
     first = cluster.submit("m:f")
+    toy.wait_watched()
     toy.on[m.Submit] = toy.end_before_the_reply
     assert 7 == cluster.submit("m:f").result(10)
     assert not first.done()

@@ -100,6 +100,33 @@ def test_what_a_node_never_could_run_is_refused_with_the_reason(
     assert words == refusal_now(full_node(), request_)
 
 
+RESIDENT = Handler("repair", vram_bytes=4 * GIB, gpu_uuids=["GPU-1"])
+BESIDE = [
+    (Request(gpus=1), "has 0 such GPUs without a loaded handler, wanted 1"),
+    (Request(vram_bytes=21 * GIB), "loaded handlers leave at most 20GiB of VRAM on one GPU"),
+    (Request(gpu_milli=900), "loaded handlers leave at most 20GiB of VRAM on one GPU"),
+    (Request(vram_bytes=25 * GIB), "largest GPU has 24GiB of VRAM, wanted 25GiB"),
+    (Request(vram_bytes=20 * GIB), ""),
+    (Request(gpu_milli=833), ""),
+]
+
+
+@pytest.mark.parametrize(("request_", "words"), BESIDE)
+def test_what_a_resident_holds_is_never_to_be_had(request_: Request, words: str) -> None:
+    node = make_node("n1", gpu(1, 24), handlers=[RESIDENT])
+    assert words == may_ever(node, request_)
+    assert words == refusal_now(node, request_)
+
+
+def test_a_retry_goes_back_rather_than_wait_for_a_card_that_a_resident_keeps(world: World) -> None:
+    world.node("n1", gpus=[gpu(1, 24)], handlers=[RESIDENT])
+    two = world.node("n2", gpus=[gpu(2, 24)])
+    (task,) = world.submit(gpus=1, retries=1)
+    world.end(two, task, m.Outcome.FAILED)
+    world.later(1)
+    assert [(task, 2)] == list(two.held)
+
+
 def test_a_node_without_a_gpu_says_so() -> None:
     assert "has no GPU" == may_ever(make_node(), Request(gpus=1))
     assert "has no GPU" == may_ever(make_node("n1", Gpu("GPU-1", "gone", 0)), Request(gpus=1))
@@ -347,13 +374,11 @@ handlers = st.builds(
 
 
 @st.composite
-def fleets(draw: st.DrawFn, *, residents: bool) -> Fleet:
+def fleets(draw: st.DrawFn) -> Fleet:
     fleet = Fleet()
     for i in range(draw(st.integers(1, 3))):
         cards = draw(st.lists(gpus, max_size=3, unique_by=lambda card: card.uuid))
         declared = draw(st.lists(handlers, max_size=2, unique_by=lambda handler: handler.name))
-        if not residents:
-            declared = [Handler(handler.name, workers=handler.workers) for handler in declared]
         fleet.nodes[f"n{i}"] = make_node(
             f"n{i}", *cards, cpus=draw(st.sampled_from([0.5, 2, 8])),
             memory_gib=draw(st.sampled_from([1, 16])), handlers=declared,
@@ -384,7 +409,7 @@ requests = st.builds(
 ).filter(is_sound)
 
 
-@given(fleets(residents=False), requests)
+@given(fleets(), requests)
 @settings(max_examples=400, derandomize=True, deadline=None)
 def test_a_request_is_refused_exactly_when_an_empty_fleet_has_no_place_for_it(
     fleet: Fleet, request: Request
@@ -393,7 +418,7 @@ def test_a_request_is_refused_exactly_when_an_empty_fleet_has_no_place_for_it(
     assert refused == (Candidates(fleet.nodes.values(), request).pick() is None)
 
 
-@given(fleets(residents=True), requests, st.lists(requests, max_size=6))
+@given(fleets(), requests, st.lists(requests, max_size=6))
 @settings(max_examples=300, derandomize=True, deadline=None)
 def test_what_is_refused_has_no_place_whatever_is_given_back(
     fleet: Fleet, request: Request, others: list[Request]
@@ -411,7 +436,7 @@ def test_what_is_refused_has_no_place_whatever_is_given_back(
     assert not refused or [None] * len(places) == places
 
 
-@given(fleets(residents=True), requests, st.lists(requests, max_size=6))
+@given(fleets(), requests, st.lists(requests, max_size=6))
 @settings(max_examples=200, derandomize=True, deadline=None)
 def test_a_node_is_chosen_exactly_when_it_gives_no_reason_against_it(
     fleet: Fleet, request: Request, others: list[Request]

@@ -197,6 +197,18 @@ def test_the_number_of_sessions_is_bounded(
     assert 3 == len(watches)
 
 
+def test_one_owner_pushes_out_its_own_quietest_session_and_nobody_elses(
+    watches: Watches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "SESSIONS_PER_OWNER_MAX", 2)
+    bob = Watcher(watches, B, "bob")
+    for number in (1, 2, 3):
+        watches.open(bytes([number]) * 16, "alice", number)
+        watches.open(b"\1" * 16, "alice", number + 10)
+    known = [number for number in (1, 2, 3) if watches.position(bytes([number]) * 16)]
+    assert ([1, 3], []) == (known, bob.take(bob.ask(wait_ms=0)))
+
+
 def test_the_largest_ring_goes_when_all_together_are_too_large(
     watches: Watches, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,58 @@
+"""All figures of the README, measured on this machine in one run: `make bench`."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+
+import latency
+import memory
+import peers
+import throughput
+
+GOALS = (
+    # figure, key, unit, goal, whether the goal is a ceiling
+    ("submission, durably acknowledged, p50", "submit_p50_ms", "ms", 2.0, True),
+    ("submission, durably acknowledged, p99", "submit_p99_ms", "ms", 5.0, True),
+    ("status query with 10,000 queued, p99", "status_p99_ms", "ms", 5.0, True),
+    ("no-op Python tasks, end to end", "calls_per_s", "/s", 5_000.0, False),
+    ("commands (`true`), end to end", "commands_per_s", "/s", None, False),
+    ("scheduler with 100,000 queued tasks", "queued_mib", "MiB", 150.0, True),
+    ("the same after kill -9 and restart", "restarted_mib", "MiB", 150.0, True),
+    ("from kill -9 to serving all 100,000", "restart_s", "s", None, True),
+)
+
+
+def main() -> int:
+    """Measure, print a table and the peers with ratios; exit 1 when a goal is missed."""
+    print(f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}")
+    print("CURVE on, synchronous=FULL, 2 nodes\n")
+    measured: dict[str, float] = {}
+    for part in (latency, throughput, memory):
+        print(f"measuring {part.__name__} ...", file=sys.stderr)
+        measured.update(part.main())
+    print("| figure | measured | goal |\n|---|---:|---:|")
+    missed = 0
+    for figure, key, unit, goal, ceiling in GOALS:
+        value = measured[key]
+        wanted = "" if goal is None else f"{'<=' if ceiling else '>='} {goal:,.0f} {unit}"
+        mark = ""
+        if goal is not None and (value > goal if ceiling else value < goal):
+            missed += 1
+            mark = " missed"
+        print(f"| {figure} | {value:,.{0 if value >= 100 else 1}f} {unit}{mark} | {wanted} |")
+    print("\nmeasuring peers ...", file=sys.stderr)
+    ours = measured["calls_per_s"]
+    print("\n| no-op tasks per second, 2 workers | measured | remuda is |\n|---|---:|---:|")
+    print(f"| remuda (durable, authenticated) | {ours:,.0f} | |")
+    for name, theirs in peers.main().items():
+        if theirs is None:
+            print(f"| {name} | not installed (`pip install distributed`) | |")
+        else:
+            print(f"| {name} | {theirs:,.0f} | {ours / theirs:.2f} x |")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,384 @@
+"""Whatever happens in whatever order, does the core keep its word? A fleet driven by Hypothesis."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from remuda.protocol import capabilities as wire
+from remuda.protocol import ids
+from remuda.protocol import messages as m
+from remuda.protocol.codec import pack_document
+from remuda.protocol.resources import MILLI, Request
+from remuda.scheduler.core import CoreSettings
+from remuda.scheduler.events import NodeRevoked
+from remuda.scheduler.fleet import card_charge
+from remuda.scheduler.task import ON_NODE, TERMINAL, State
+
+from ...fakes.hostile import node_messages
+from ...fakes.world import GIB, SimNode, World, gpu
+
+Key = tuple[int, int]
+OWNERS = ("ana", "bob")
+FLEET = {
+    "plain": wire.Capabilities(2_000, 8 * GIB),
+    "small": wire.Capabilities(2_000, 8 * GIB, [gpu(1, 8), gpu(2, 8)], labels={"zone": "a"}),
+    "large": wire.Capabilities(
+        4_000,
+        64 * GIB,
+        [gpu(3, 24), gpu(4, 80, "NVIDIA H100")],
+        [wire.Handler("repair", workers=2, vram_bytes=2 * GIB, gpu_uuids=["GPU-3"])],
+    ),
+}
+SHAPES: list[dict[str, object]] = [
+    {"cpus_milli": 1_000},
+    {"cpus_milli": 500, "kind": "function", "target": "m:tiny", "argv": []},
+    {"cpus_milli": 2_000, "memory_bytes": 6 * GIB},
+    {"vram_bytes": 6 * GIB},
+    {"vram_bytes": 40 * GIB, "cpus_milli": 500},
+    {"gpus": 1},
+    {"gpus": 2, "cpus_milli": 500},
+    {"gpu_milli": 400, "cpus_milli": 0},
+    {"gpus": 1, "gpu_type": "H100"},
+    {"labels": {"zone": "a"}},
+    {"nodes": ["plain", "large"]},
+    {"kind": "handler", "target": "repair", "argv": [], "cpus_milli": 250},
+]
+SETTINGS = CoreSettings(queued_max=60, queued_per_owner_max=40, grants_per_turn_max=4)
+any_pick = st.integers(0, 1 << 16)
+
+
+class GuardedNode(SimNode):
+    """A node with the second guard: it refuses a card that it has not got back yet."""
+
+    def __init__(self, name: str, world: World) -> None:
+        super().__init__(name, FLEET[name])
+        self.world = world
+        self.requests: dict[int, Request] = {}
+        self.life = 0
+        self.refused: list[tuple[Key, bytes]] = []
+        self.said: list[m.Results] = []
+        self.unacked: dict[Key, m.Results] = {}
+
+    def take(self, message: m.Message) -> None:
+        before = set(self.held)
+        super().take(message)
+        if isinstance(message, m.Offer):
+            for task, _ in self.held.keys() - before:
+                self.requests[task] = self.world.core.tasks[task].spec.request
+            for key in [key for key in self.held if key not in before and not self.fits(key)]:
+                self.refused.append((key, self.held.pop(key)[0]))
+        for key in self.acked:
+            self.unacked.pop(key, None)
+
+    def fits(self, newest: Key) -> bool:
+        """Tell whether the cards of the newest attempt carry it next to all that lives here."""
+        share: Counter[str] = Counter()
+        vram: Counter[str] = Counter()
+        cards = {card.uuid: card for card in self.capabilities.gpus}
+        for (task, _), (_, phase) in self.held.items():
+            if phase is m.Phase.ENDED:
+                continue
+            for uuid in self.gpus[task]:
+                used = card_charge(self.requests[task], cards[uuid])
+                share[uuid] += used[0]
+                vram[uuid] += used[1]
+        granted = self.gpus[newest[0]]
+        assert len(set(granted)) == len(granted) == self.requests[newest[0]].cards
+        return all(
+            share[uuid] <= MILLI and vram[uuid] <= cards[uuid].memory_bytes for uuid in granted
+        )
+
+    def end(self, key: Key, outcome: m.Outcome, code: str) -> m.Results:
+        """End a held attempt; what is said stays due until it is acknowledged."""
+        token, _ = self.held[key]
+        failed = pack_document({"code": code}) if outcome is m.Outcome.FAILED else b""
+        said = m.Results(
+            [ids.to_bytes(key[0])], [key[1]], [token], [int(outcome)], [b"v"], [failed], [900]
+        )
+        self.held[key] = token, m.Phase.ENDED
+        self.unacked[key] = said
+        self.said.append(said)
+        return said
+
+    def lose_memory(self) -> None:
+        """Come up anew with nothing, as after a power cut."""
+        self.held.clear()
+        self.gpus.clear()
+        self.refused.clear()
+        self.unacked.clear()
+        self.acked.clear()
+        self.begin_life()
+
+    def begin_life(self) -> None:
+        self.life += 1
+        self.incarnation = f"{self.name}-{self.life}".encode().ljust(16, b"-")
+        self.rev = self.seq = 0
+
+
+class Fleet(RuleBasedStateMachine):
+    """Nodes, clients, time and a scheduler that may be killed at any moment."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp())
+        self.world = World(self.folder / "state", SETTINGS)
+        self.nodes = {name: GuardedNode(name, self.world) for name in FLEET}
+        self.world.nodes = dict(self.nodes)
+        self.stored: list[int] = []
+        self.old_heartbeats: list[tuple[int, GuardedNode, m.Heartbeat]] = []
+
+    def teardown(self) -> None:
+        try:
+            self.finish_everything()
+        finally:
+            self.world.close()
+            shutil.rmtree(self.folder)
+
+    @initialize()
+    def one_node_is_known(self) -> None:
+        self.world.join(self.nodes["large"])
+
+    # --- clients ---------------------------------------------------------------------------
+
+    @rule(
+        count=st.integers(1, 4),
+        shape=st.sampled_from(SHAPES),
+        priority=st.sampled_from([10, 50, 50, 90]),
+        retries=st.integers(0, 2),
+        owner=st.sampled_from(OWNERS),
+    )
+    def submit(self, count, shape, priority, retries, owner) -> None:
+        tasks = self.world.submit(
+            count, owner=owner, allow_infeasible=True, **shape, priority=priority, retries=retries,
+            backoff_first_ms=500, backoff_longest_ms=2_000,
+        )  # fmt: skip
+        if tasks[0] in self.world.core.tasks:
+            self.stored += tasks
+
+    @precondition(lambda self: self.stored)
+    @rule(pick=any_pick, count=st.integers(1, 3), owner=st.sampled_from(["", *OWNERS]))
+    def cancel(self, pick, count, owner) -> None:
+        tasks = [self.stored[(pick + i) % len(self.stored)] for i in range(count)]
+        before = {task: self.world.state(task) for task in tasks}
+        verdicts = self.world.cancel(*tasks, owner=owner)
+        for task, verdict in zip(tasks, verdicts, strict=True):
+            if verdict == "not_allowed":
+                assert before[task] == self.world.state(task)
+            elif verdict == "stopping":
+                assert "stopping" == self.world.state(task)
+
+    # --- nodes -----------------------------------------------------------------------------
+
+    def pick_node(self, pick: int) -> GuardedNode:
+        return list(self.nodes.values())[pick % len(self.nodes)]
+
+    def pick_held(self, pick: int, *phases: m.Phase) -> tuple[GuardedNode, Key] | None:
+        found = [
+            (node, key)
+            for node in self.nodes.values()
+            for key, (_, phase) in node.held.items()
+            if phase in phases
+        ]
+        return found[pick % len(found)] if found else None
+
+    @rule(pick=any_pick)
+    def register(self, pick) -> None:
+        self.world.join(self.pick_node(pick))
+
+    @rule(pick=any_pick)
+    def agent_restarts_and_finds_its_runners(self, pick) -> None:
+        node = self.pick_node(pick)
+        node.begin_life()
+        self.world.join(node)
+
+    @rule(pick=any_pick)
+    def node_loses_its_memory(self, pick) -> None:
+        node = self.pick_node(pick)
+        node.lose_memory()
+        self.world.join(node)
+
+    @rule(pick=any_pick)
+    def messages_to_a_node_get_lost_or_arrive_again(self, pick) -> None:
+        node = self.pick_node(pick)
+        node.deaf = not node.deaf
+
+    @rule(pick=any_pick)
+    def heartbeat(self, pick) -> None:
+        node = self.pick_node(pick)
+        said = node.heartbeat()
+        self.old_heartbeats.append((self.world.epochs, node, said))
+        self.world.says(node, said)
+
+    @rule(pick=any_pick)
+    def heartbeat_is_under_way(self, pick) -> None:
+        node = self.pick_node(pick)
+        self.old_heartbeats.append((self.world.epochs, node, node.heartbeat()))
+
+    @precondition(lambda self: self.old_heartbeats)
+    @rule(pick=any_pick)
+    def old_heartbeat_arrives(self, pick) -> None:
+        epoch, node, said = self.old_heartbeats[pick % len(self.old_heartbeats)]
+        if epoch == self.world.epochs:  # the shell drops frames of another epoch
+            self.world.says(node, said)
+
+    @rule(pick=any_pick)
+    def start(self, pick) -> None:
+        if found := self.pick_held(pick, m.Phase.QUEUED):
+            node, key = found
+            node.held[key] = node.held[key][0], m.Phase.RUNNING
+            self.world.says(node, m.Started([ids.to_bytes(key[0])], [key[1]]))
+
+    @rule(
+        pick=any_pick,
+        outcome=st.sampled_from([m.Outcome.SUCCEEDED, *m.Outcome]),
+        code=st.sampled_from(["exit_code", "exception", "code_missing"]),
+    )
+    def end(self, pick, outcome, code) -> None:
+        if found := self.pick_held(pick, m.Phase.QUEUED, m.Phase.RUNNING):
+            node, key = found
+            self.world.says(node, node.end(key, outcome, code))
+
+    @rule(pick=any_pick)
+    def results_are_said_again(self, pick) -> None:
+        node = self.pick_node(pick)
+        for said in [*node.unacked.values(), *node.said[-3:]]:
+            self.world.says(node, said)
+
+    @rule(pick=any_pick, token=st.sampled_from([b"", b"x" * 16]), thief=any_pick)
+    def forged_result(self, pick, token, thief) -> None:
+        """Neither a wrong token nor the right token from another node ends anything."""
+        found = self.pick_held(pick, m.Phase.QUEUED, m.Phase.RUNNING)
+        if found is None:
+            return
+        node, (task, number) = found
+        speaker = self.pick_node(thief)
+        if speaker is not node:
+            token, _ = node.held[task, number]
+        before = self.world.state(task)
+        self.world.says(
+            speaker, m.Results([ids.to_bytes(task)], [number], [token], [0], [b""], [b""], [1])
+        )
+        assert before == self.world.state(task) or before in ("queued", "waiting")
+
+    @rule(pick=any_pick, message=node_messages())
+    def node_says_anything(self, pick, message) -> None:
+        self.world.says(self.pick_node(pick), message)
+
+    @rule(pick=any_pick)
+    def key_of_a_node_is_revoked(self, pick) -> None:
+        self.world.step(NodeRevoked(self.pick_node(pick).name))
+
+    def refuse(self) -> None:
+        """Say what the guards refused; that a card was not back yet is the one good reason."""
+        for node in self.nodes.values():
+            refused, node.refused = node.refused, []
+            for (task, number), token in refused:
+                assert self.is_behind(node), f"{node.name} was lent a card twice"
+                said = m.Reject([ids.to_bytes(task)], [number], [token], ["no room"])
+                self.world.says(node, said)
+
+    def is_behind(self, node: GuardedNode) -> bool:
+        """Tell whether a node holds something that the scheduler took away from it."""
+        tasks = self.world.core.tasks
+        return any(
+            task not in tasks or (live := tasks[task].live) is None
+            or (live.node, live.number) != (node.name, number)
+            for task, number in node.held
+        )  # fmt: skip
+
+    # --- time and the scheduler itself -----------------------------------------------------
+
+    @rule(seconds=st.sampled_from([0.2, 1.0, 3.0, 6.0, 61.0]))
+    def time_passes(self, seconds) -> None:
+        self.world.later(seconds)
+
+    @rule()
+    def scheduler_is_killed(self) -> None:
+        before = standing(self.world)
+        self.world.restart()
+        assert before == standing(self.world)
+
+    # --- what must hold --------------------------------------------------------------------
+
+    @invariant()
+    def guards_have_spoken(self) -> None:
+        self.refuse()
+
+    @invariant()
+    def every_stored_task_is_somewhere(self) -> None:
+        live, ended = self.world.core.tasks, self.world.chronicle.ended
+        assert [] == [task for task in self.stored if (task in live) == (task in ended)]
+        assert self.world.chronicle.ended == self.world.chronicle.told
+
+    def finish_everything(self) -> None:
+        """Let the world be kind for a while: every task then ends, and the journal agrees."""
+        world = self.world
+        for node in self.nodes.values():
+            node.deaf = False
+            world.join(node)
+        for _ in range(200):
+            for node in self.nodes.values():
+                self.refuse()
+                for key, (_, phase) in list(node.held.items()):
+                    if phase is not m.Phase.ENDED:
+                        node.end(key, m.Outcome.SUCCEEDED, "")
+                for said in list(node.unacked.values()):
+                    world.says(node, said)
+                world.heartbeat(node)
+            world.later(1.0)
+            if not world.core.tasks:
+                break
+        assert {} == world.core.tasks
+        rows = world.journal.history.ended(self.stored)
+        assert world.chronicle.ended == {task: State(row.state) for task, row in rows.items()}
+        assert set(self.stored) == set(rows)
+        assert {row.state for row in rows.values()} <= TERMINAL
+        assert 0 == sum(node.cpus_used_milli for node in world.core.fleet.nodes.values())
+
+
+def standing(world: World) -> tuple[object, ...]:
+    """Return what a restart must bring back: all but whether a node was heard to have started."""
+    tasks = {
+        task.id: (
+            task.number, State.ASSIGNED if task.state is State.RUNNING else task.state,
+            task.attempt, task.charged, task.avoid, task.spec, task.session,
+            task.grace_ms if task.state is State.STOPPING else -1,
+            (task.live.number, task.live.node, task.live.token, task.live.gpus)
+            if task.state in ON_NODE and task.live else None,
+        )
+        for task in world.core.tasks.values()
+    }  # fmt: skip
+    cards = {
+        (node.name, card.gpu.uuid): (card.share_milli, card.vram_bytes)
+        for node in world.core.fleet.nodes.values()
+        for card in node.cards.values()
+    }
+    return tasks, cards, world.core.next_number, world.core.next_spec_id
+
+
+def test_the_core_keeps_its_word_whatever_happens() -> None:
+    run_state_machine_as_test(
+        Fleet,
+        settings=settings(
+            max_examples=2500,
+            stateful_step_count=40,
+            derandomize=False, database=None,
+            report_multiple_bugs=False,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
