@@ -7,6 +7,7 @@ its peers, or survives the loss of its coordinator. The ratio says what those pr
 from __future__ import annotations
 
 import importlib.util
+import logging
 import time
 from concurrent.futures import ProcessPoolExecutor
 
@@ -35,7 +36,10 @@ def dask() -> float | None:
 
     with (
         distributed.LocalCluster(
-            n_workers=WORKERS, threads_per_worker=1, dashboard_address=None
+            n_workers=WORKERS,
+            threads_per_worker=1,
+            dashboard_address=None,
+            silence_logs=logging.CRITICAL,
         ) as cluster,
         distributed.Client(cluster) as client,
     ):

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from . import screen
+from .interrupts import INTERRUPTED
 from .streams import Printer
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from ..client.outcome import Standing
     from .commands import Session
 
-INTERRUPTED = 130
 HINT_AFTER_S = 2.0
 
 

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
+from .interrupts import INTERRUPTED, end_on_interrupt
+
 # Which module declares a command; `remuda --help` loads them all, a command only its own.
 MODULES = {
     "up": "up_down",
@@ -37,11 +39,12 @@ GROUPS = {
 SUMMARY = "Schedule work onto a fleet of GPU hosts."
 CODE_IS_THE_COMMANDS = ("run", "call")  # there every failure of ours is 125
 TRACEBACK_VARIABLE = "REMUDA_TRACEBACK"
-FAILED, USAGE, OURS, INTERRUPTED, BROKEN_PIPE = 1, 2, 125, 130, 141
+FAILED, USAGE, OURS, BROKEN_PIPE = 1, 2, 125, 141
 
 
 def main() -> None:
     """Run the command line of this process and exit."""
+    end_on_interrupt()
     sys.exit(run(sys.argv[1:]))
 
 

@@ -11,6 +11,7 @@ import typer
 
 from . import screen
 from .commands import Session, command
+from .interrupts import INTERRUPTED, raising_interrupts
 from .refs import Filters, select, select_one
 from .task_changes import outcome_counts
 from .task_options import duration_s
@@ -19,7 +20,7 @@ from .writing import counted, id_text, span
 if TYPE_CHECKING:
     from ..client.outcome import Standing
 
-FAILED, TIMED_OUT, INTERRUPTED = 1, 124, 130
+FAILED, TIMED_OUT = 1, 124
 REDRAW_S = 0.1
 LINES_MAX = 1_000_000
 OneRef = Annotated[str, typer.Argument(metavar="TASK", help="An id, a number or `last`.")]
@@ -51,8 +52,9 @@ def task_logs(
         key = select_one(link, task)
         try:
             read = output.follow if follow else output.read
-            for piece in read(link, key, streams=streams, attempt=attempt):
-                printer.write(piece)
+            with raising_interrupts():
+                for piece in read(link, key, streams=streams, attempt=attempt):
+                    printer.write(piece)
         except KeyboardInterrupt:
             return INTERRUPTED
         finally:
@@ -98,7 +100,10 @@ def wait(session: Session, link: Any, keys: list[bytes], *, timeout_s: float | N
 
     progress = _progress(len(keys), session)
     try:
-        ended = control.wait_ended(link, keys, timeout_s=timeout_s, on_change=progress.on_change)
+        with raising_interrupts():
+            ended = control.wait_ended(
+                link, keys, timeout_s=timeout_s, on_change=progress.on_change
+            )
     except TimeoutError:
         progress.close()
         screen.remark(f"still going on after {span(timeout_s or 0)}: nothing was changed")

@@ -186,7 +186,7 @@ def _block(title: str, text: str) -> None:
 
 def _harmless(text: str) -> str:
     """Keep what a task printed from steering the terminal."""
-    return "".join(c if c.isprintable() or c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return "".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in text)
 
 
 def _text(value: object) -> str:

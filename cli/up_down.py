@@ -14,6 +14,7 @@ import typer
 
 from . import screen
 from .commands import Session, command
+from .interrupts import raising_interrupts
 from .writing import counted
 
 if TYPE_CHECKING:
@@ -132,7 +133,8 @@ def _detach(wish: ups.Wish, *, quiet: bool) -> int:
         )
     assert child.stdout is not None
     try:
-        ready = child.stdout.readline().decode()
+        with raising_interrupts():
+            ready = child.stdout.readline().decode()
         if ready:
             sys.stdout.write(ready)
             return 0

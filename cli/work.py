@@ -10,6 +10,7 @@ import typer
 
 from . import screen
 from .commands import Session, command
+from .interrupts import INTERRUPTED, raising_interrupts
 from .task_options import TaskOptions, arguments, array
 from .writing import counted
 
@@ -97,14 +98,7 @@ def call(
     """
     from ..client import control
     from ..client.outcome import exit_code, value_of
-    from .foreground import (
-        INTERRUPTED,
-        LeftRunning,
-        explain_end,
-        hint_of_waiting,
-        interruptible,
-        leave,
-    )
+    from .foreground import LeftRunning, explain_end, hint_of_waiting, interruptible, leave
 
     positional, keywords = arguments(arg or [])
     with _client(session) as client:
@@ -143,10 +137,11 @@ def _print_task(session: Session, client: Client, task: Task) -> None:
 def _wait_for_task(client: Client, task: Task) -> int:
     from ..client import control
     from ..client.outcome import exit_code
-    from .foreground import INTERRUPTED, explain_end
+    from .foreground import explain_end
 
     try:
-        (standing,) = control.wait_ended(client.link, [task.key])
+        with raising_interrupts():
+            (standing,) = control.wait_ended(client.link, [task.key])
     except KeyboardInterrupt:
         screen.remark("stopped looking; the task goes on")
         return INTERRUPTED

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from ..protocol import ids
-from ..protocol.errors import NotFound, RemudaError
+from ..protocol.errors import NotAllowed, NotFound, RemudaError
 from . import control, output
 from .outcome import Standing, TaskCancelled, error_of, value_of
 
@@ -87,6 +87,8 @@ class Task(Future[Any]):
         verdict = verdicts[0][1] if verdicts else "not_found"
         if verdict == "not_found":
             raise NotFound(f"task {self.id} is not known any more")
+        if verdict == "not_allowed":
+            raise NotAllowed(f"task {self.id} belongs to somebody else")
         return verdict in ("cancelled", "stopping") or self.cancelled()
 
     def refresh(self) -> Task:

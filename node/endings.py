@@ -33,7 +33,8 @@ class LaneEnd:
 def on_endings(state: State, found: Iterable[Ending], now: int) -> None:
     """Take in answers of runners: each attempt has exactly one."""
     pace: dict[str, list[int]] = {}
-    for answer in found:
+    for said in found:
+        answer = said
         attempt = state.attempts.get((answer.task, answer.number))
         if attempt is None:
             state.effects.append(Forget((answer.task, answer.number)))
@@ -42,6 +43,7 @@ def on_endings(state: State, found: Iterable[Ending], now: int) -> None:
             state.counters.add("repeated_answer")
             continue
         if attempt.lane:
+            answer = _judged(state, attempt, answer)
             if answer.outcome == Outcome.SUCCEEDED:
                 sums = pace.setdefault(attempt.plan.pool, [0, 0])
                 sums[0] += answer.run_us
@@ -55,6 +57,15 @@ def on_endings(state: State, found: Iterable[Ending], now: int) -> None:
         end(state, attempt, answer)
     for pool, (run_us, calls) in pace.items():
         state.lanes.learn(pool, run_us, calls)
+
+
+def _judged(state: State, attempt: Attempt, answer: Ending) -> Ending:
+    """Charge a task whose own worker, bound to its cards, could not even start."""
+    lane = state.lanes.by_id.get(attempt.lane)
+    never_ready = lane is not None and lane.single and lane.state is LaneState.OPENING
+    if never_ready and answer.outcome == Outcome.RETURNED and answer.code != "cancelled":
+        return answer._replace(outcome=Outcome.FAILED)
+    return answer
 
 
 def _goes_back(attempt: Attempt) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -107,6 +108,11 @@ class Hearing:
         self._lane_ended(seat, LaneEnd(seat.lane, code, text, was_loaded=loaded), now)
 
     def _lane_ended(self, seat: Seat, end: LaneEnd, now: int) -> None:
+        # The runner answered what its worker had: what is open was sent too late to be taken.
+        lane = self.core.state.lanes.by_id.get(seat.lane)
+        self._come_back(seat, list(lane.open) if lane else [], now)
+        for_it = (frames.Calls, frames.EndWorker)
+        seat.orders = deque(o for o in seat.orders if not isinstance(o.message, for_it))
         self.stage.lane_seats.pop(seat.lane, None)
         seat.lane, seat.worker = 0, None
         endings.on_lane_ended(self.core.state, end, now)
@@ -139,7 +145,9 @@ class Hearing:
         answers = []
         for key in list(keys):
             seat.open.pop(key, None)
-            self.stage.seat_of.pop(key, None)
+            if self.stage.seat_of.get(key) is not seat:
+                continue
+            del self.stage.seat_of[key]
             attempt = self.core.find(key)
             if attempt is not None:
                 answers.append(_never_ran(attempt))
@@ -155,7 +163,8 @@ class Hearing:
             self.on_results(seat, results, now)
         waiting = {key for order in seat.orders for key in order.keys}
         self._come_back(seat, waiting, now)
-        lost = set(found.lost) | set(seat.open)
+        seat_of = self.stage.seat_of
+        lost = {key for key in {*found.lost, *seat.open} if seat_of.get(key) is seat}
         answers = [
             ending(attempt, Outcome.FAILED, LOST, "the runner of the task was killed")
             for key in sorted(lost)

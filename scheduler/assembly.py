@@ -102,6 +102,7 @@ def _make_view(parts: Parts, core: Core) -> View:
     return View(
         core=core,
         history=parts.journal.history,
+        catalogue=parts.journal.catalogue,
         registry=parts.journal.registry,
         watches=Watches(core.epoch, changes_max=settings.scheduler.watch_events_max),
         loaded=parts.loaded,
@@ -109,7 +110,7 @@ def _make_view(parts: Parts, core: Core) -> View:
         version=importlib.metadata.version("remuda"),
         started_ms=read_clock().wall_ms,
         listen=f"{parts.door.host}:{parts.wire.ports().control}",
-        ended=Counter(parts.journal.history.ended_counts()),
+        ended=Counter(parts.journal.catalogue.ended_counts()),
         counters=parts.wire.counts,
     )
 

@@ -108,7 +108,7 @@ class Core:
             if node.held and not node.lost:
                 due.append(node.heard_ns + self.settings.lost_after_ns)
             due += node.shunned.values()
-            if node.backlog and len(self.fleet.nodes) > 1:
+            if node.backlog:
                 due.append(self.recall_due_ns)
         return min(due, default=None)
 

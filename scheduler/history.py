@@ -6,15 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import apsw
-import msgpack
 
 from ..protocol import ids
 from .records import SubmissionRow, TaskResult
-from .task import State
 
 CHUNK = 500
-COUNTED_MAX = 100_000
-SCANNED_MAX = 20_000
 
 
 class TaskBrief(NamedTuple):
@@ -31,7 +27,7 @@ class TaskBrief(NamedTuple):
     node: str
 
 
-_ROW = """
+ROW = """
 SELECT t.id, t.number, t.batch, t.spec_id, t.name, t.owner, t.state, t.code, t.created_ms,
        t.ended_ms, coalesce(a.number, 0), coalesce(a.node, ''), t.retry_of,
        coalesce(a.granted_ms, 0)
@@ -40,7 +36,7 @@ FROM tasks t LEFT JOIN attempts a ON a.task = t.id
 """
 
 
-def _row(values: Sequence[Any]) -> dict[str, Any]:
+def row_of(values: Sequence[Any]) -> dict[str, Any]:
     (task, number, batch, spec_id, name, owner, state, code, created_ms, ended_ms, attempt, node,
      retry_of, started_ms) = values  # fmt: skip
     return {
@@ -103,11 +99,11 @@ class History:
 
     def spec_bodies(self, spec_ids: Iterable[int]) -> dict[int, bytes]:
         """Return the encoded documents of specs."""
-        return dict(self._in("SELECT spec_id, body FROM specs WHERE spec_id IN", spec_ids))
+        return dict(self._rows_in("SELECT spec_id, body FROM specs WHERE spec_id IN", spec_ids))
 
     def args(self, task_ids: Iterable[int]) -> dict[int, bytes]:
         """Return the arguments of tasks."""
-        rows = self._in("SELECT id, args FROM tasks WHERE id IN", map(ids.to_bytes, task_ids))
+        rows = self._rows_in("SELECT id, args FROM tasks WHERE id IN", map(ids.to_bytes, task_ids))
         return {ids.from_bytes(task): args for task, args in rows}
 
     # --- single tasks ------------------------------------------------------------------------
@@ -121,12 +117,12 @@ class History:
 
     def task_rows(self, task_ids: Iterable[int]) -> dict[int, dict[str, Any]]:
         """Return the rows that listings show, by id."""
-        rows = map(_row, self._in(f"{_ROW} WHERE t.id IN", map(ids.to_bytes, task_ids)))
+        rows = map(row_of, self._rows_in(f"{ROW} WHERE t.id IN", map(ids.to_bytes, task_ids)))
         return {row["id"]: row for row in rows}
 
     def ended(self, task_ids: Iterable[int]) -> dict[int, TaskResult]:
         """Return the results of those tasks that have ended."""
-        rows = self._in(
+        rows = self._rows_in(
             "SELECT t.id, t.state, t.code, coalesce(r.value, x''), coalesce(r.details, x''),"
             " t.ended_ms FROM tasks t LEFT JOIN results r ON r.task = t.id"
             " WHERE t.ended_ms > 0 AND t.id IN",
@@ -173,80 +169,7 @@ class History:
         )
         return [ids.from_bytes(task) for (task,) in rows]
 
-    def last_task(self, owner: str = "") -> int | None:
-        """Return the newest task, of an owner if one is named."""
-        row = self._db.execute(
-            "SELECT id FROM tasks WHERE ?1 = '' OR owner = ?1 ORDER BY number DESC LIMIT 1",
-            (owner,),
-        ).fetchone()
-        return None if row is None else ids.from_bytes(row[0])
-
-    # --- listings and counts -------------------------------------------------------------------
-
-    def list_tasks(
-        self, filters: dict[str, Any], limit: int, cursor: str, *, counted: bool = True
-    ) -> tuple[list[dict[str, Any]], int, str]:
-        """Return a page of tasks, newest first, the count of all that match, the next cursor.
-
-        Without `counted` the count is that of the page; else it stops at `COUNTED_MAX`. A page ends
-        early after `SCANNED_MAX` tasks were looked at, so that a rare filter costs several short
-        questions instead of a long one.
-        """
-        where, values = _where(filters)
-        found: list[dict[str, Any]] = []
-        below = int(cursor) if cursor.isdigit() else 1 << 62
-        tags = filters.get("tags") or {}
-        scanned = 0
-        for row in map(
-            _row,
-            self._db.execute(
-                f"{_ROW} WHERE {where} AND t.number < ? ORDER BY t.number DESC LIMIT ?",
-                (*values, below, SCANNED_MAX if tags else limit),
-            ),
-        ):
-            scanned += 1
-            below = row["number"]
-            if not tags or self._has_tags(row["spec_id"], tags):
-                found.append(row)
-                if len(found) == limit:
-                    break
-        more = len(found) == limit or scanned == SCANNED_MAX
-        total = self._count(where, values, filters, len(found)) if counted else len(found)
-        return found, total, str(below) if more else ""
-
-    def _count(self, where: str, values: list[Any], filters: dict[str, Any], page: int) -> int:
-        if filters.get("tags"):
-            return page
-        ((total,),) = self._db.execute(
-            f"SELECT count(*) FROM (SELECT 1 FROM tasks t WHERE {where} LIMIT ?)",  # noqa: S608
-            (*values, COUNTED_MAX),
-        )
-        return int(total)
-
-    def _has_tags(self, spec_id: int, wanted: dict[str, str]) -> bool:
-        body = self.spec_bodies([spec_id])[spec_id]
-        tags = msgpack.unpackb(body).get("tags", {})
-        return all(tags.get(key) == value for key, value in wanted.items())
-
-    def batch_counts(self, batch: int) -> dict[int, int]:
-        """Count the ended members of a batch by state."""
-        counts: dict[int, int] = {}
-        for row in self.batch_rows(batch):
-            for state, n in self._db.execute(
-                "SELECT state, count(*) FROM tasks WHERE number >= ? AND number < ?"
-                " AND ended_ms > 0 GROUP BY state",
-                (row.first_number, row.first_number + row.members),
-            ):
-                counts[state] = counts.get(state, 0) + n
-        return counts
-
-    def ended_counts(self) -> dict[int, int]:
-        """Count all ended tasks by state; asked once, at start."""
-        return dict(
-            self._db.execute("SELECT state, count(*) FROM tasks WHERE ended_ms > 0 GROUP BY state")
-        )
-
-    def _in(self, query: str, keys: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
+    def _rows_in(self, query: str, keys: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
         """Ask for rows by key, in chunks that SQLite can bind."""
         wanted = list(keys)
         for start in range(0, len(wanted), CHUNK):
@@ -261,23 +184,3 @@ def _submission(row: Sequence[Any]) -> SubmissionRow:
         principal, key, ids.from_bytes(batch) if batch else 0, batch_key or b"", offset, first,
         members, created_ms,
     )  # fmt: skip
-
-
-def _where(filters: dict[str, Any]) -> tuple[str, list[Any]]:
-    """Write the filters of a listing as SQL with bound values."""
-    terms, values = ["1"], []
-    if states := filters.get("states"):
-        numbers = [int(State[word.upper()]) for word in states]
-        terms.append(f"t.state IN ({','.join('?' * len(numbers))})")
-        values += numbers
-    for key in ("owner", "name"):
-        if filters.get(key):
-            terms.append(f"t.{key} = ?")
-            values.append(filters[key])
-    if filters.get("batch"):
-        terms.append("t.batch = ?")
-        values.append(filters["batch"])
-    if filters.get("node"):
-        terms.append("EXISTS (SELECT 1 FROM attempts WHERE task = t.id AND node = ?)")
-        values.append(filters["node"])
-    return " AND ".join(terms), values

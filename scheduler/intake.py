@@ -75,8 +75,8 @@ class Intake:
                 event = self._one(request, now)
             except RemudaError as error:
                 self._fail(request, error)
-                continue
-            events += event
+            else:
+                events += event
             if time.monotonic_ns() > ends_ns:
                 break
         return events

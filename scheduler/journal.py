@@ -15,6 +15,7 @@ from ..protocol.errors import RemudaError
 from ..protocol.spec import from_document
 from . import statedir
 from .audit import write_audit
+from .catalogue import Catalogue
 from .events import Recovered, RecoveredAttempt, RecoveredTask
 from .history import History
 from .records import Commit
@@ -41,7 +42,7 @@ class Journal:
 
     `commit` returns once its rows are on disk (WAL, synchronous=FULL). Errors of SQLite
     propagate as `apsw.Error`; after an I/O error the outcome is unknown and the process must end.
-    `history` reads, `registry` keeps keys and ports.
+    `history` and `catalogue` read, `registry` keeps keys and ports.
     """
 
     def __init__(self, connection: apsw.Connection, reader: apsw.Connection, lock: int) -> None:
@@ -49,6 +50,7 @@ class Journal:
         self._reader = reader
         self._lock = lock
         self.history = History(reader)
+        self.catalogue = Catalogue(reader, self.history)
         self.registry = Registry(connection)
         self._retention = Retention(connection)
 

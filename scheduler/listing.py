@@ -198,7 +198,7 @@ def _page_of_all(
     rows: list[dict[str, Any]] = []
     total = _known_total(view, filters, states)
     for _ in range(ROUNDS_MAX):
-        found, count, cursor = view.history.list_tasks(
+        found, count, cursor = view.catalogue.list_tasks(
             asked, limit - len(rows), cursor, counted=total is None
         )
         total = count if total is None else total

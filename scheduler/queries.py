@@ -78,7 +78,7 @@ def show_batch(view: View, message: m.ShowBatch, principal: Principal, _now: Now
     if not rows or not may_see(rows[0].principal, principal):
         raise NotFound(f"there is no batch {ids.format_id(batch)}", field="batch")
     counts: Counter[str] = Counter()
-    for state, n in view.history.batch_counts(batch).items():
+    for state, n in view.catalogue.batch_counts(batch).items():
         counts[WORDS[state]] += n
     total = sum(row.members for row in rows)
     if counts.total() < total and total <= BATCH_SCAN_MAX:
@@ -89,7 +89,7 @@ def show_batch(view: View, message: m.ShowBatch, principal: Principal, _now: Now
                 if (task := live.get(task_id)) is not None:
                     counts[task.state.word] += 1
     failed = {"batch": message.batch, "states": ["failed"]}
-    failures = view.history.list_tasks(failed, FAILURES_SHOWN, "")[0]
+    failures = view.catalogue.list_tasks(failed, FAILURES_SHOWN, "")[0]
     first_id = ids.member(batch, rows[0].offset)
     brief = view.history.task_rows([first_id]).get(first_id, {})
     return m.Document(

@@ -1,4 +1,4 @@
-"""How work that was sent ahead is taken back: when it waits at one node and another is free."""
+"""How work that was sent ahead is taken back: for a free node, or for more urgent work."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..protocol import ids
 from ..protocol.messages import Kill
 from .events import Now
 from .fleet import Node
-from .placement import refusal_now
+from .placement import may_ever, refusal_now
 from .records import Effects, ToNode
 from .task import Task
 
@@ -22,23 +22,37 @@ RECALL_AFTER_NS = 250_000_000
 
 
 def take_back(core: Core, now: Now, effects: Effects) -> None:
-    """Ask nodes for attempts that have waited in their queue while another node has room.
+    """Ask nodes for what waits in their queues while another node has room, or while a task of
+    higher priority waits for such a node.
 
     Looks at most every `RECALL_AFTER_NS`; takes the youngest first, no more than fit elsewhere.
     """
     if now.mono_ns < core.recall_due_ns:
         return
     core.recall_due_ns = now.mono_ns + RECALL_AFTER_NS
-    for node in core.fleet.nodes.values():
+    held_up = [node for node in core.fleet.nodes.values() if node.backlog and node.connected]
+    if not held_up:
+        return
+    urgent = max(core.buckets.heads(), key=_priority, default=None)
+    for node in held_up:
         waiting = _waiting_long(node, now)
-        if not waiting or not node.connected:
+        if not waiting:
             continue
+        if urgent is not None and not may_ever(node, urgent.spec.request):
+            lower = [task for task in waiting if _priority(task) < _priority(urgent)]
+            if lower:
+                _recall(node, lower, effects)
+                continue
         room = sum(
             _room(other, waiting[0]) for other in core.fleet.nodes.values() if other is not node
         )
         room -= sum(bool(task.live and task.live.recalled) for task in node.backlog.values())
         if room > 0:
             _recall(node, waiting[:room], effects)
+
+
+def _priority(task: Task) -> int:
+    return task.spec.policy.priority
 
 
 def _waiting_long(node: Node, now: Now) -> list[Task]:

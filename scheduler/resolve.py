@@ -63,7 +63,7 @@ def _parsed(text: str, ref: str) -> int:
 
 
 def _last(view: View, principal: Principal) -> tuple[list[int], int]:
-    newest = view.history.last_task(principal.name)
+    newest = view.catalogue.last_task(principal.name)
     if newest is None:
         raise NotFound("last: you have submitted nothing yet", field="last")
     brief = view.history.briefs([newest])[newest]

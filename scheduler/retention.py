@@ -9,6 +9,8 @@ import apsw
 RETENTION_MS = 7 * 24 * 3_600_000
 JOURNAL_BYTES_MAX = 10 << 30
 SLICE_TASKS = 100
+SLICE_PAGES = 100
+FREE_PAGES_KEPT = 256
 CHECKPOINT_BYTES = 64 << 20
 IDLE_CHECKPOINT_BYTES = 1 << 20
 CHECK_EVERY_MS = 10_000
@@ -54,7 +56,7 @@ class Retention:
         if now_ms - self._checked_ms < CHECK_EVERY_MS:
             return False
         until_ns = time.monotonic_ns() + budget_ns
-        while self._prune_slice(now_ms):
+        while self._prune_slice(now_ms) or self._give_back_slice():
             if time.monotonic_ns() >= until_ns:
                 return True
         self._checked_ms = now_ms
@@ -89,7 +91,14 @@ class Retention:
                 " AND NOT EXISTS (SELECT 1 FROM tasks WHERE spec_id = ?1)",
                 {(spec_id,) for _, spec_id in doomed},
             )
-        self._db.execute(f"PRAGMA incremental_vacuum({SLICE_TASKS})")
+        return True
+
+    def _give_back_slice(self) -> bool:
+        """Return some free pages to the file system; what the next turns can use is kept."""
+        if int(self._db.pragma("freelist_count")) <= FREE_PAGES_KEPT:
+            return False
+        # Each step of this statement frees one page: only taking all of them frees the slice.
+        self._db.execute(f"PRAGMA incremental_vacuum({SLICE_PAGES})").fetchall()
         return True
 
     def _prune_keys(self, before_ms: int) -> bool:

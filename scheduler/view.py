@@ -9,6 +9,7 @@ from ..config.load import Loaded
 from ..protocol import ids
 from ..protocol.errors import Invalid, NotFound
 from .access import Principal
+from .catalogue import Catalogue
 from .core import Core
 from .history import History, TaskBrief
 from .registry import Registry
@@ -22,6 +23,7 @@ class View:
 
     core: Core
     history: History
+    catalogue: Catalogue
     registry: Registry
     watches: Watches
     loaded: Loaded

@@ -17,6 +17,7 @@ from ..fakes.node_driver import (
     NodeUnderTest,
     call_args,
     document,
+    guard,
     new_task,
     node,
 )
@@ -270,7 +271,7 @@ def test_a_scheduler_that_starts_anew_is_registered_with_again(tmp_path):
 
 def test_a_key_that_is_refused_is_tried_again_until_it_is_let_in(tmp_path):
     scheduler = FakeScheduler()
-    scheduler.guard()
+    guard(scheduler)
     under_test = NodeUnderTest(tmp_path, scheduler, wait=False)
     try:
         scheduler.wait(lambda: scheduler.refused >= 2)

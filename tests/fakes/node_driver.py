@@ -71,20 +71,6 @@ class FakeScheduler:
         self.zap: Any = None
         self.refused = 0
 
-    def guard(self) -> None:
-        """Answer ZAP for connections made from now on: nobody is let in until `zap` is closed."""
-        self.zap = self.context.socket(zmq.REP)
-        self.zap.setsockopt(zmq.LINGER, 0)
-        self.zap.bind("inproc://zeromq.zap.01")
-
-    def _refuse_who_knocks(self) -> int:
-        refused = 0
-        while self.zap is not None and self.zap.poll(0):
-            version, request = self.zap.recv_multipart()[:2]
-            self.zap.send_multipart([version, request, b"400", b"unknown key", b"", b""])
-            refused += 1
-        return refused
-
     def _bind(self, name: str, kind: int, port: int = 0) -> None:
         socket = self.context.socket(kind)
         socket.setsockopt(zmq.LINGER, 0)
@@ -109,7 +95,7 @@ class FakeScheduler:
 
     def turn(self) -> None:
         """Hear what there is; let nodes in; acknowledge results."""
-        self.refused += self._refuse_who_knocks()
+        self.refused += refuse_who_knocks(self)
         poller = zmq.Poller()
         for name in ("control", "uplink", "heartbeat"):
             poller.register(self.sockets[name], zmq.POLLIN)
@@ -219,6 +205,23 @@ class FakeScheduler:
 
     def close(self) -> None:
         self.context.destroy(linger=0)
+
+
+def guard(scheduler: FakeScheduler) -> None:
+    """Answer ZAP for connections made from now on: nobody is let in until `zap` is closed."""
+    scheduler.zap = scheduler.context.socket(zmq.REP)
+    scheduler.zap.setsockopt(zmq.LINGER, 0)
+    scheduler.zap.bind("inproc://zeromq.zap.01")
+
+
+def refuse_who_knocks(scheduler: FakeScheduler) -> int:
+    """Refuse those who wait for an answer, and count them."""
+    refused = 0
+    while scheduler.zap is not None and scheduler.zap.poll(0):
+        version, request = scheduler.zap.recv_multipart()[:2]
+        scheduler.zap.send_multipart([version, request, b"400", b"unknown key", b"", b""])
+        refused += 1
+    return refused
 
 
 class NodeUnderTest:

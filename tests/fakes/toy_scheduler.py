@@ -44,7 +44,7 @@ class ToyScheduler:
         self._batches: dict[bytes, int] = {}
         self._numbers = itertools.count(1)
         self._work: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._folder = folder
+        self.folder = folder
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._handles: dict[int, list[bytes]] = {}
@@ -64,15 +64,6 @@ class ToyScheduler:
         self._stop.set()
         assert self._thread is not None
         self._thread.join()
-
-    def ref(self, *, server: str = "") -> ClusterRef:
-        """Write an identity for a client; `server` replaces the scheduler's key in it."""
-        path = self._folder / "client.key"
-        endpoint = f"tcp://127.0.0.1:{self.port}"
-        pair: KeyPair = generate()
-        public = server or self.keys.public
-        save_identity(path, Identity("tester", "submit", pair, public, endpoint, "toy"))
-        return ClusterRef(None, path, "", "test")
 
     def end(
         self, key: bytes, state: State = State.SUCCEEDED, *, code: str = "", value: bytes = b"",
@@ -248,3 +239,13 @@ def answer_zap(zap: zmq.Socket[bytes], *, admits: bool) -> None:
     request = zap.recv_multipart()
     status = b"200" if admits else b"400"
     zap.send_multipart([b"1.0", request[1], status, b"", b"tester", b""])
+
+
+def ref_of(toy: ToyScheduler, *, server: str = "") -> ClusterRef:
+    """Write an identity for a client; `server` replaces the scheduler's key in it."""
+    path = toy.folder / "client.key"
+    endpoint = f"tcp://127.0.0.1:{toy.port}"
+    pair: KeyPair = generate()
+    public = server or toy.keys.public
+    save_identity(path, Identity("tester", "submit", pair, public, endpoint, "toy"))
+    return ClusterRef(None, path, "", "test")

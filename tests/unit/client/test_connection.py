@@ -16,7 +16,7 @@ from remuda.config.keys import generate
 from remuda.protocol import messages as m
 from remuda.protocol.errors import QueueFull, RemudaError, Unreachable
 
-from ...fakes.toy_scheduler import ToyScheduler
+from ...fakes.toy_scheduler import ToyScheduler, ref_of
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def toy(tmp_path: Path) -> Iterator[ToyScheduler]:
 
 @pytest.fixture
 def link(toy: ToyScheduler) -> Iterator[Connection]:
-    with Connection(toy.ref()) as link:
+    with Connection(ref_of(toy)) as link:
         yield link
 
 
@@ -102,7 +102,7 @@ def test_a_scheduler_that_never_was_is_unreachable_soon_and_says_what_to_do(
     toy: ToyScheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("remuda.client.exchange.CONNECT_S", 0.3)
-    ref = toy.ref()
+    ref = ref_of(toy)
     toy.stop()
     with Connection(ref) as link, pytest.raises(Unreachable, match="remuda up"):
         control.status(link)
@@ -111,7 +111,7 @@ def test_a_scheduler_that_never_was_is_unreachable_soon_and_says_what_to_do(
 
 def test_a_scheduler_that_falls_silent_is_unreachable_in_the_end(toy: ToyScheduler) -> None:
     toy.on[m.ListNodes] = lambda _: None
-    with Connection(toy.ref(), request_timeout_s=0.3) as link:
+    with Connection(ref_of(toy), request_timeout_s=0.3) as link:
         control.status(link)
         with pytest.raises(Unreachable, match="may or may not have happened"):
             control.list_nodes(link)
@@ -120,7 +120,7 @@ def test_a_scheduler_that_falls_silent_is_unreachable_in_the_end(toy: ToySchedul
 def test_a_key_that_is_not_admitted_is_said_at_once(tmp_path: Path) -> None:
     toy = ToyScheduler(tmp_path, admits=False)
     try:
-        with Connection(toy.ref()) as link:
+        with Connection(ref_of(toy)) as link:
             began = time.monotonic()
             with pytest.raises(Unreachable, match="does not admit our key 'tester'"):
                 control.status(link)
@@ -136,7 +136,7 @@ def test_a_scheduler_with_another_key_is_not_taken_for_ours(
 ) -> None:
     monkeypatch.setattr("remuda.client.exchange.CONNECT_S", 1.0)
     with (
-        Connection(toy.ref(server=generate().public)) as link,
+        Connection(ref_of(toy, server=generate().public)) as link,
         pytest.raises(Unreachable),
     ):
         control.status(link)

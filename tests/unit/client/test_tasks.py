@@ -30,7 +30,7 @@ from remuda.scheduler.records import Change
 from remuda.scheduler.task import State
 from remuda.worker import values
 
-from ...fakes.toy_scheduler import ToyScheduler
+from ...fakes.toy_scheduler import ToyScheduler, ref_of
 
 SEVEN = values.encode(7)
 
@@ -44,7 +44,7 @@ def toy(tmp_path: Path) -> Iterator[ToyScheduler]:
 
 @pytest.fixture
 def cluster(toy: ToyScheduler) -> Iterator[Submitter]:
-    session = Session(Connection(toy.ref()))
+    session = Session(Connection(ref_of(toy)))
     yield Submitter(session)
     session.close()
 

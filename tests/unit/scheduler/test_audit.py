@@ -58,7 +58,9 @@ def test_the_chain_goes_on_over_a_restart(tmp_path: Path) -> None:
     for number in (1, 2):
         journal = Journal.open(tmp_path / "state")
         journal.commit(facts.submission(number))
-        journal.registry.allow_key(f"k{number}", "node", f"{number}" * 40, principal="ana", now_ms=1)
+        journal.registry.allow_key(
+            f"k{number}", "node", f"{number}" * 40, principal="ana", now_ms=1
+        )
         journal.close()
     database = apsw.Connection(str(tmp_path / "state" / "journal.db"))
     assert first_broken_link(database) is None

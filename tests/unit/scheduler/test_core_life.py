@@ -35,7 +35,9 @@ def test_a_result_said_twice_is_accepted_once_and_acknowledged_twice(world: Worl
     said = world.end(node, task, value=b"first")
     world.says(node, said)
     assert [(task, 1), (task, 1)] == node.acked
-    assert 1 == sum(change.state is State.SUCCEEDED or change.state == 5 for change in world.changes)
+    assert 1 == sum(
+        change.state is State.SUCCEEDED or change.state == 5 for change in world.changes
+    )
     assert b"first" == world.journal.history.ended([task])[task].value
 
 

@@ -1,7 +1,7 @@
 """Does a client that floods wait behind its own requests, and nobody else's?"""
 
 from remuda.scheduler.access import Principal, Role
-from remuda.scheduler.fair_queue import WAITING_MAX, FairQueue
+from remuda.scheduler.fair_queue import WAITING_BYTES_MAX, WAITING_MAX, FairQueue
 from remuda.scheduler.wire import Request
 
 
@@ -38,6 +38,14 @@ def test_a_revoked_key_has_a_queue_of_its_own() -> None:
     queue = FairQueue()
     queue.add([Request([], None, b"x"), request("alice", "a")])
     assert "xa" == drained(queue)
+
+
+def test_large_requests_fill_it_sooner() -> None:
+    queue = FairQueue()
+    queue.add([request("alice", "x" * (WAITING_BYTES_MAX // 2))] * 2)
+    before = queue.is_full
+    queue.pop()
+    assert (True, False) == (before, queue.is_full)
 
 
 def test_it_says_when_it_is_full() -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from remuda.protocol import ids
-from remuda.scheduler.history import CHUNK, COUNTED_MAX, History
+from remuda.scheduler.catalogue import COUNTED_MAX, Catalogue
+from remuda.scheduler.history import CHUNK, History
 from remuda.scheduler.journal import Journal
 from remuda.scheduler.records import AttemptEnded, Commit
 from remuda.scheduler.task import State
@@ -20,8 +21,8 @@ BATCH = 500_000
 
 
 @pytest.fixture(scope="module")
-def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
-    """Yield a history: ten tasks of ana, five of bob, and a batch in two frames."""
+def journal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Journal]:
+    """Yield a journal with a history: ten tasks of ana, five of bob, and a batch in two frames."""
     journal = Journal.open(tmp_path_factory.mktemp("history") / "state")
     journal.commit(facts.submission(1, 10, name="even", tags={"film": "metropolis"}))
     journal.commit(facts.submission(11, 5, owner="bob", name="odd", once="", tags={"film": "m"}))
@@ -39,28 +40,38 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
     for task, state in ((20, State.SUCCEEDED), (23, State.FAILED), (24, State.FAILED)):
         journal.commit(facts.granted(task, 1, "n3"))
         journal.commit(facts.ended(task, state))
-    yield journal.history
+    yield journal
     journal.close()
 
 
-def numbers(history: History, **filters: Any) -> list[int]:
-    return [row["number"] for row in history.list_tasks(filters, 100, "")[0]]
+@pytest.fixture(scope="module")
+def history(journal: Journal) -> History:
+    return journal.history
+
+
+@pytest.fixture(scope="module")
+def catalogue(journal: Journal) -> Catalogue:
+    return journal.catalogue
+
+
+def numbers(catalogue: Catalogue, **filters: Any) -> list[int]:
+    return [row["number"] for row in catalogue.list_tasks(filters, 100, "")[0]]
 
 
 ALL = [*range(25, 19, -1), *range(16, 0, -1)]
 
 
-def test_a_listing_is_newest_first(history: History) -> None:
-    rows, total, cursor = history.list_tasks({}, 100, "")
+def test_a_listing_is_newest_first(catalogue: Catalogue) -> None:
+    rows, total, cursor = catalogue.list_tasks({}, 100, "")
     assert (ALL, len(ALL), "") == ([row["number"] for row in rows], total, cursor)
 
 
 @pytest.mark.parametrize("limit", [1, 2, 5, len(ALL)])
-def test_pages_join_into_the_whole_listing(history: History, limit: int) -> None:
+def test_pages_join_into_the_whole_listing(catalogue: Catalogue, limit: int) -> None:
     found: list[int] = []
     cursor = ""
     while True:
-        rows, total, cursor = history.list_tasks({}, limit, cursor)
+        rows, total, cursor = catalogue.list_tasks({}, limit, cursor)
         assert len(rows) <= limit
         assert len(ALL) == total
         found += [row["number"] for row in rows]
@@ -88,14 +99,14 @@ def test_pages_join_into_the_whole_listing(history: History, limit: int) -> None
     ],
 )
 def test_filters_narrow_the_listing(
-    history: History, filters: dict[str, Any], expected: list[int]
+    catalogue: Catalogue, filters: dict[str, Any], expected: list[int]
 ) -> None:
-    assert expected == numbers(history, **filters)
+    assert expected == numbers(catalogue, **filters)
 
 
 @pytest.mark.parametrize("cursor", ["0", "-5", "x", "1e3", "9" * 30])
-def test_a_cursor_that_is_none_does_no_harm(history: History, cursor: str) -> None:
-    rows, total, _ = history.list_tasks({}, 5, cursor)
+def test_a_cursor_that_is_none_does_no_harm(catalogue: Catalogue, cursor: str) -> None:
+    rows, total, _ = catalogue.list_tasks({}, 5, cursor)
     assert len(rows) <= 5
     assert len(ALL) == total
 
@@ -112,13 +123,15 @@ def test_a_frame_is_found_by_its_key_and_principal(history: History) -> None:
     assert list(range(1, 11)) == history.task_ids(row.first_number, row.members)
 
 
-def test_a_batch_is_found_by_its_key_and_knows_its_frames(history: History) -> None:
+def test_a_batch_is_found_by_its_key_and_knows_its_frames(
+    history: History, catalogue: Catalogue
+) -> None:
     assert BATCH == history.find_batch("eve", b"k" * 16)
     assert history.find_batch("ana", b"k" * 16) is None
     assert [(0, 20, 3), (3, 23, 3)] == [
         (row.offset, row.first_number, row.members) for row in history.batch_rows(BATCH)
     ]
-    assert {State.SUCCEEDED: 1, State.FAILED: 2} == history.batch_counts(BATCH)
+    assert {State.SUCCEEDED: 1, State.FAILED: 2} == catalogue.batch_counts(BATCH)
 
 
 def test_an_idempotency_key_belongs_to_its_owner(history: History) -> None:
@@ -162,14 +175,14 @@ def test_briefs_tell_the_last_attempt_and_node(history: History) -> None:
     assert ("exit_code", State.FAILED) == (briefs[2].code, briefs[2].state)
 
 
-def test_the_newest_task_is_the_newest_of_its_owner(history: History) -> None:
+def test_the_newest_task_is_the_newest_of_its_owner(catalogue: Catalogue) -> None:
     assert [25, 16, 15, None] == [
-        history.last_task(owner) for owner in ("", "ana", "bob", "nobody")
+        catalogue.last_task(owner) for owner in ("", "ana", "bob", "nobody")
     ]
 
 
-def test_ended_tasks_are_counted_by_state(history: History) -> None:
-    assert {State.SUCCEEDED: 2, State.FAILED: 3} == history.ended_counts()
+def test_ended_tasks_are_counted_by_state(catalogue: Catalogue) -> None:
+    assert {State.SUCCEEDED: 2, State.FAILED: 3} == catalogue.ended_counts()
 
 
 def test_many_ids_are_asked_for_in_chunks(tmp_path: Path) -> None:

@@ -42,3 +42,21 @@ def test_a_task_is_asked_back_once(world: World) -> None:
     asked = list(node.killed)
     world.later(0.0)
     assert asked == node.killed
+
+
+def test_more_urgent_work_takes_the_place_of_what_was_sent_ahead(world: World) -> None:
+    node, tasks = _held_up(world)
+    (urgent,) = world.submit(kind="function", target="m:g", priority=90)
+    world.later(0.3)
+    assert tasks[:1:-1] == node.killed
+    for task in node.killed:
+        world.end(node, task, m.Outcome.RETURNED)
+    world.end(node, tasks[0], run_us=RUN_US)
+    assert "assigned" == world.state(urgent)
+
+
+def test_work_of_the_same_priority_stays_where_it_was_sent(world: World) -> None:
+    node, _ = _held_up(world)
+    world.submit(kind="function", target="m:g")
+    world.later(0.3)
+    assert [] == node.killed
