@@ -15,7 +15,7 @@ from .writing import bar, counted, one_line, rfc3339, row_id
 @command("batch show", example="remuda batch show last")
 def batch_show(
     session: Session,
-    batch: Annotated[str, typer.Argument(metavar="BATCH", help="Its id, or `last`.")] = "last",
+    batch: Annotated[str, typer.Argument(metavar="[BATCH]", help="Its id, or `last`.")] = "last",
 ) -> None:
     """Show a batch: counts per state, and its first failures."""
     from ..client import control

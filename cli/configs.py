@@ -17,7 +17,7 @@ def config_show(
     session: Session,
     key: Annotated[str, typer.Argument(metavar="[KEY]", help="A key, or a table.")] = "",
 ) -> None:
-    """Show the configuration that holds in the scheduler, and where each value was set."""
+    """Show the scheduler's configuration and where it was set."""
     entries = _entries(session, key)
     if session.json:
         screen.document([_row(each) for each in entries])

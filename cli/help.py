@@ -1,4 +1,4 @@
-"""In which order and under which headings does `remuda --help` list the commands?"""
+"""How does `--help` look: commands in an order of their own under headings, arguments as typed?"""
 
 from __future__ import annotations
 
@@ -12,19 +12,46 @@ HEADINGS = {
     "Tasks": ("task", "batch", "ps", "logs", "cancel", "why"),
     "The cluster": ("status", "node", "config", "key", "version"),
 }
+VERBS = ("list", "show", "get", "logs", "wait", "cancel", "retry", "explain")
 
 
 class Group(typer.core.TyperGroup):
-    """A group that lists its commands under headings where it has some."""
+    """A group that lists its commands in order: by headings at the root, else by verbs."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write the commands, in the order of the headings."""
-        left = {name: self.commands[name] for name in self.commands}
-        for heading, names in (HEADINGS if ctx.parent is None else {}).items():
-            rows = [(name, _summary(left.pop(name))) for name in names if name in left]
-            _write(formatter, heading, rows)
-        rest = [(name, _summary(each)) for name, each in left.items() if not each.hidden]
-        _write(formatter, "Commands", rest)
+        """Write the commands."""
+        left = {name: each for name, each in self.commands.items() if not each.hidden}
+        headings = HEADINGS if ctx.parent is None else {"Commands": VERBS}
+        for heading, names in headings.items():
+            known = [name for name in names if name in left]
+            rest = list(left) if heading == "Commands" else []
+            ordered = dict.fromkeys([*known, *rest])
+            _write(formatter, heading, [(name, _summary(left.pop(name))) for name in ordered])
+
+
+class Command(typer.core.TyperCommand):
+    """A command whose arguments are shown as they are typed."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return what stands behind the command in its usage line."""
+        return ["[OPTIONS]", *(_typed(each) for each in _arguments(self, ctx))]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write arguments and options."""
+        arguments = _arguments(self, ctx)
+        _write(formatter, "Arguments", [(_typed(each), each.help or "") for each in arguments])
+        others = [each for each in self.get_params(ctx) if each not in arguments]
+        records = [each.get_help_record(ctx) for each in others]
+        _write(formatter, "Options", [record for record in records if record is not None])
+
+
+def _arguments(command: Any, context: Any) -> list[Any]:
+    params = command.get_params(context)
+    return [each for each in params if each.param_type_name == "argument"]
+
+
+def _typed(argument: Any) -> str:
+    return str(argument.metavar or argument.name.upper())
 
 
 def _summary(each: Any) -> str:

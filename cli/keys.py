@@ -33,7 +33,7 @@ def key_new(
         Path | None, typer.Option(metavar="FILE", help="Where to write it (default: NAME.key).")
     ] = None,
 ) -> None:
-    """Make a key pair in a file that only you can read, and say how it is admitted."""
+    """Make a key pair and say how it is admitted."""
     from ..config import keys
     from ..config.cluster import connection, find_cluster
 

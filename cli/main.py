@@ -102,7 +102,7 @@ def app(arguments: Sequence[str] = ()) -> Any:
     import typer
 
     from . import commands, versions
-    from .help import Group
+    from .help import Command, Group
 
     words = [word for word in arguments if not word.startswith("-")]
     wanted = MODULES.get(words[0]) if words else None
@@ -122,6 +122,7 @@ def app(arguments: Sequence[str] = ()) -> Any:
             parent = groups[name]
         parent.command(
             each.words[-1],
+            cls=Command,
             help=each.summary,
             epilog=each.epilog,
             context_settings=each.settings,

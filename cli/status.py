@@ -27,7 +27,7 @@ def status(
         typer.Option("--check", help="For monitoring: one line; exit code 0, 1 or 2."),
     ] = False,
 ) -> int:
-    """Show the cluster on one screen: problems, tasks by state, nodes."""
+    """Show the cluster on one screen: problems, tasks, nodes."""
     from ..client import control
 
     try:

@@ -44,7 +44,7 @@ def task_cancel(
     ] = "",
     yes: Yes = False,
 ) -> None:
-    """Cancel tasks: those that run are killed with all their processes."""
+    """Cancel tasks; what runs is killed with all its processes."""
     from ..client import control
 
     grace_s = duration_s("grace", grace)
@@ -78,7 +78,7 @@ def task_retry(
     ] = False,
     yes: Yes = False,
 ) -> None:
-    """Submit copies of tasks that have ended, under new ids."""
+    """Submit copies of tasks that have ended."""
     from ..client import control
 
     with session.connect() as link:

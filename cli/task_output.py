@@ -24,6 +24,9 @@ FAILED, TIMED_OUT = 1, 124
 REDRAW_S = 0.1
 LINES_MAX = 1_000_000
 OneRef = Annotated[str, typer.Argument(metavar="TASK", help="An id, a number or `last`.")]
+NewestRef = Annotated[
+    str, typer.Argument(metavar="[TASK]", help="An id or a number (default: `last`).")
+]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on until the task ends.")]
 Lines = Annotated[
     int | None,
@@ -42,7 +45,7 @@ def task_logs(
     stderr: Stderr = False,
     attempt: Attempt = 0,
 ) -> int:
-    """Print what a task wrote; its stdout goes to stdout, its stderr to stderr."""
+    """Print what a task wrote: stdout to stdout, stderr to stderr."""
     from ..client import output
     from .streams import Printer
 
@@ -65,7 +68,7 @@ def task_logs(
 @command("logs", example="remuda logs -f last")
 def logs(
     session: Session,
-    task: OneRef = "last",
+    task: NewestRef = "last",
     follow: Follow = False,
     lines: Lines = None,
     stderr: Stderr = False,
@@ -87,7 +90,7 @@ def task_wait(
         str, typer.Option(metavar="TIME", help="Give up after this long (exit code 124).")
     ] = "",
 ) -> int:
-    """Wait until tasks have ended: exit code 0 when all succeeded, else 1."""
+    """Wait until tasks have ended (exit code 1: not all succeeded)."""
     timeout_s = duration_s("timeout", timeout)
     with session.connect() as link:
         keys = select(link, tasks or [], filters).every_task

@@ -33,6 +33,9 @@ COLUMNS = (
 Limit = Annotated[int, typer.Option(metavar="N", min=1, max=LIMIT_MAX, help="Rows to show.")]
 Cursor = Annotated[str, typer.Option(metavar="CURSOR", help="Go on where the last page ended.")]
 Ref = Annotated[str, typer.Argument(metavar="TASK", help="An id, a number or `last`.")]
+NewestRef = Annotated[
+    str, typer.Argument(metavar="[TASK]", help="An id or a number (default: `last`).")
+]
 
 
 @command(
@@ -66,9 +69,9 @@ def ps(session: Session, filters: Filters, limit: Limit = LIMIT_DEFAULT) -> None
 @command("task show", example="remuda task show last\nremuda task show 12 --json")
 def task_show(
     session: Session,
-    task: Annotated[str, typer.Argument(metavar="TASK", help="An id, a number or `last`.")],
+    task: Ref,
 ) -> None:
-    """Show all that is known of a task, every try included."""
+    """Show all that is known of a task, with every try."""
     from ..client import control
 
     with session.connect() as link:
@@ -86,7 +89,10 @@ def task_show(
 
 @command("task explain", example="remuda task explain 12")
 def task_explain(session: Session, task: Ref) -> None:
-    """Say why a task is where it is: what it waits for, and which nodes refused it why."""
+    """Say why a task is where it is.
+
+    What it waits for, and which nodes refused it and why.
+    """
     from ..client import control
 
     with session.connect() as link:
@@ -98,8 +104,8 @@ def task_explain(session: Session, task: Ref) -> None:
 
 
 @command("why", example="remuda why last")
-def why(session: Session, task: Ref = "last") -> None:
-    """Say why a task is where it is (short for `task explain`)."""
+def why(session: Session, task: NewestRef = "last") -> None:
+    """Say why a task waits (short for `task explain`)."""
     task_explain(session, task)
 
 

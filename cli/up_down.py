@@ -42,7 +42,7 @@ def up(
     ] = None,
     detach: Annotated[bool, typer.Option(help="Leave it in the background.")] = False,
 ) -> int:
-    """Run a whole cluster on this host: a scheduler and nodes, until Ctrl-C.
+    """Run a scheduler and nodes on this host, until Ctrl-C.
 
     Prints one line `ready ...` when tasks can be submitted. Keys, state and logs are kept in the
     home (default: ~/.local/share/remuda).
@@ -58,7 +58,7 @@ def up(
 
 @command("down", example="remuda down --home /srv/remuda")
 def down(session: Session) -> int:
-    """Stop the cluster of a home; tasks that run go back to its queue."""
+    """Stop what `up` started; tasks that run go back to the queue."""
     from . import daemons
     from . import up as ups
     from .processes import open_process

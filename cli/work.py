@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from ..client.task import Task
 
 Command = Annotated[
-    list[str], typer.Argument(metavar="COMMAND", help="The command and its arguments.")
+    list[str],
+    typer.Argument(metavar="COMMAND [ARG]...", help="A command; `--` may stand before it."),
 ]
 
 
@@ -30,10 +31,10 @@ Command = Annotated[
     tail=True,
 )
 def run(session: Session, options: TaskOptions, command: Command) -> int:
-    """Run a command on the cluster: its output comes here, its exit code is ours.
+    """Run a command on the cluster and stay with it.
 
-    Ctrl-C cancels it, a second Ctrl-C leaves it running. Exit codes: its own, 128+N for a signal,
-    124 when it timed out, 125 when remuda failed.
+    Its output comes here, its exit code is ours. Ctrl-C cancels it, a second Ctrl-C leaves it
+    running. Exit codes: its own, 128+N for a signal, 124 when it timed out, 125 when remuda failed.
     """
     from .foreground import attend
 
@@ -92,7 +93,7 @@ def call(
         typer.Option(metavar="V", help="An argument: text, or NAME:=JSON, or :=JSON; repeatable."),
     ] = None,
 ) -> int:
-    """Call a Python function or a named handler on the cluster and print its result.
+    """Call a function or a handler on the cluster, print its result.
 
     What it prints goes to stderr, its result to stdout. Ctrl-C cancels it.
     """

@@ -87,6 +87,13 @@ class Buckets:
             if bucket.blocked_at != revision:
                 self._push(heap, order, bucket)
 
+    def heads(self) -> Iterator[Task]:
+        """Yield the next task of each bucket, in no order."""
+        for bucket in list(self._buckets.values()):
+            task = bucket.head()
+            if task is not None:
+                yield task
+
     def _push(self, heap: list[tuple[int, int, int, Bucket]], order: int, bucket: Bucket) -> None:
         task = bucket.head()
         if task is None:

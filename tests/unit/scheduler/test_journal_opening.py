@@ -30,7 +30,7 @@ def tables_of(database: apsw.Connection) -> set[str]:
 
 def test_a_second_scheduler_on_one_directory_is_refused(tmp_path: Path) -> None:
     journal = Journal.open(tmp_path / "state")
-    with pytest.raises(StateDirError, match="another scheduler runs on .*: stop it first"):
+    with pytest.raises(StateDirError, match=r"another scheduler runs on .*: stop it first"):
         Journal.open(tmp_path / "state")
     journal.close()
     Journal.open(tmp_path / "state").close()
