@@ -38,8 +38,13 @@ def _page(body: dict[str, Any]) -> None:
     name = f"  {one_line(body.get('name', ''), 80)}" if body.get("name") else ""
     screen.trimmed(screen.styled(f"batch {row_id(body)}{name}", "bold"))
     screen.line(f"{bar(ended, total, 24)} {ended:,} of {counted(total, 'task')} ended")
-    screen.facts([("owner", body.get("owner", "")), ("created", rfc3339(body.get("created_ms")))])
-    screen.facts((word, f"{counts[word]:,}") for word in STATES if counts.get(word))
+    screen.facts(
+        [
+            ("owner", body.get("owner", "")),
+            ("created", rfc3339(body.get("created_ms"))),
+            *((word, f"{counts[word]:,}") for word in STATES if counts.get(word)),
+        ]
+    )
     failures = body.get("failures", [])
     if failures:
         screen.line()

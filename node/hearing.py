@@ -94,6 +94,7 @@ class Hearing:
     def on_loaded(self, seat: Seat, message: frames.Loaded, now: int) -> None:
         if seat.worker is not None and message.worker == seat.worker.worker:
             endings.on_lane_ready(self.core.state, seat.lane, now)
+            self.stage.has_news |= bool(seat.worker.resident)
 
     def on_worker_ended(self, seat: Seat, message: frames.WorkerEnded, now: int) -> None:
         """Take in that a worker is gone with its tree; its runner is free again."""
@@ -113,6 +114,7 @@ class Hearing:
         self._come_back(seat, list(lane.open) if lane else [], now)
         for_it = (frames.Calls, frames.EndWorker)
         seat.orders = deque(o for o in seat.orders if not isinstance(o.message, for_it))
+        self.stage.has_news |= bool(seat.worker and seat.worker.resident)
         self.stage.lane_seats.pop(seat.lane, None)
         seat.lane, seat.worker = 0, None
         endings.on_lane_ended(self.core.state, end, now)
@@ -130,7 +132,8 @@ class Hearing:
             self.stage.locks.adopt(uuid, descriptor)
         holds = _keys(message.held) | _keys(message.unacked)
         self._come_back(seat, [key for key in seat.open if key not in holds], now)
-        if seat.command is not None and seat.command not in holds and not seat.orders:
+        holds |= {key for order in seat.orders for key in order.keys}
+        if seat.command is not None and seat.command not in holds:
             seat.command = None
         if seat.lane and seat.worker is not None and not _waits(seat, frames.Host):
             if message.occupant != "worker" or message.worker != seat.worker.worker:

@@ -7,7 +7,7 @@ from ..protocol.errors import MalformedFrame
 from ..protocol.messages import Offer, Phase
 from . import residents, stops
 from .slots import Charge, Mismatch
-from .state import ATTEMPTS_MAX, PLANS_MAX, Rejection, State
+from .state import ATTEMPTS_MAX, PLAN_BYTES_MAX, PLANS_MAX, Rejection, State
 from .task import HANDLER_POOL, Attempt, Plan, plan_of
 
 TOKEN_BYTES_MAX = 64
@@ -73,6 +73,8 @@ def _plan(state: State, offer: Offer, index: int) -> Plan | str:
             plan = plan_of(spec.from_document(codec.unpack_document(blob)), owner)
         except (MalformedFrame, TypeError, ValueError, AttributeError) as error:
             return f"the task's specification cannot be read: {error}"
+        if len(blob) > PLAN_BYTES_MAX:
+            return plan
         if len(state.plans) >= PLANS_MAX:
             del state.plans[next(iter(state.plans))]
         state.plans[blob, owner] = plan

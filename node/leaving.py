@@ -45,7 +45,7 @@ class Leaving:
             self._go_to("trees", now, TREES_NS)
         elif self.wishes.stop and not self._step:
             get_logger().info("stopping", hand_back=False)
-            self.stage.state.is_draining = True
+            stops.hand_over(self.stage.state)
             self._go_to("flush", now, FLUSH_NS)
         state = self.stage.state
         if self._step == "flush":

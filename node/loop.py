@@ -98,6 +98,9 @@ class Loop:
 
     def _speak(self, now: int) -> None:
         membership = self.membership
+        if self.stage.has_news:
+            self.stage.has_news = False
+            membership.beat_soon(now)
         membership.knock_if_due(now)
         if not membership.is_inside:
             return

@@ -37,7 +37,8 @@ class Stage:
     """Carry out effects.
 
     `seat_of` tells which runner has an attempt until it is acknowledged, `printed` how much those
-    printed that have ended, `notes` which cards others hold.
+    printed that have ended, `notes` which cards others hold, `has_news` that a handler's state
+    changed.
     """
 
     core: Core
@@ -49,6 +50,7 @@ class Stage:
     lane_seats: dict[int, Seat] = field(default_factory=dict)
     printed: dict[Key, int] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
+    has_news: bool = False
     _seq: int = 0
 
     @property

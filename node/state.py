@@ -15,6 +15,7 @@ from .task import Attempt, Counters, Key, Plan
 
 ATTEMPTS_MAX = 20_000
 PLANS_MAX = 256
+PLAN_BYTES_MAX = 128 * 1024  # a longer specification is read anew each time
 
 
 @dataclass(slots=True)

@@ -93,6 +93,14 @@ def stop(state: State, attempt: Attempt, grace_ms: int, reason: str) -> None:
     state.effects.append(Stop(attempt, grace))
 
 
+def hand_over(state: State) -> None:
+    """Take nothing more, and give back what no runner has: no agent after us would know of it."""
+    state.is_draining = True
+    for attempt in list(state.attempts.values()):
+        if not attempt.handed:
+            stop(state, attempt, -1, endings.HAND_BACK)
+
+
 def hand_back(state: State, grace_ms: int) -> None:
     """Give everything back uncharged and take nothing more."""
     state.is_draining = True

@@ -43,7 +43,7 @@ def _declares_handler(node: Node, request: Request) -> Refusal:
 def _large_enough(node: Node, request: Request) -> Refusal:
     has = node.capabilities
     if request.cpus_milli > has.cpus_milli:
-        return f"has {has.cpus_milli / MILLI:g} CPUs, wanted {request.cpus_milli / MILLI:g}"
+        return f"has {_cpus(has.cpus_milli)}, wanted {request.cpus_milli / MILLI:g}"
     if request.memory_bytes > has.memory_bytes:
         return (
             f"has {format_bytes(has.memory_bytes)} of memory, "
@@ -125,7 +125,7 @@ def _handler_ready(node: Node, request: Request) -> Refusal:
 def _has_room(node: Node, request: Request) -> Refusal:
     free = node.capabilities.cpus_milli - node.cpus_used_milli
     if request.cpus_milli > free:
-        return f"{max(free, 0) / MILLI:g} CPUs free, wanted {request.cpus_milli / MILLI:g}"
+        return f"{_cpus(max(free, 0))} free, wanted {request.cpus_milli / MILLI:g}"
     free = node.capabilities.memory_bytes - node.memory_used_bytes
     if request.memory_bytes > free:
         wanted = format_bytes(request.memory_bytes)
@@ -138,7 +138,7 @@ def _has_free_cards(node: Node, request: Request) -> Refusal:
         return ""
     if request.gpus:
         free = len(_free_cards(node, request))
-        return f"{free} matching GPUs are wholly free, wanted {request.gpus}"
+        return f"{_gpus(free)} of that kind wholly free, wanted {request.gpus}"
     most = max((card.vram_free_bytes for card in _matching(node, request)), default=0)
     return f"at most {format_bytes(max(most, 0))} of VRAM free on one matching GPU"
 
@@ -181,6 +181,14 @@ def _first_refusal(filters: tuple[_Filter, ...], node: Node, request: Request) -
         if refusal := refuses(node, request):
             return refusal
     return ""
+
+
+def _cpus(milli: int) -> str:
+    return "1 CPU" if milli == MILLI else f"{milli / MILLI:g} CPUs"
+
+
+def _gpus(count: int) -> str:
+    return "1 GPU" if count == 1 else f"{count} GPUs"
 
 
 def may_ever(node: Node, request: Request) -> Refusal:

@@ -64,7 +64,8 @@ def show_explain(view: View, message: m.Explain, principal: Principal, now: Now)
     if isinstance(found, Task):
         return m.Document(body | explain(view.core, task_id, now))
     where = f" on {found.node}" if found.node else ""
-    reason = f"it ended{where}, try {found.attempt}" + (f": {found.code}" if found.code else "")
+    tried = f"{where}, try {found.attempt}" if found.attempt else " before it was given to a node"
+    reason = f"it ended{tried}" + (f": {found.code}" if found.code else "")
     return m.Document(
         body
         | {"state": WORDS[found.state], "reason": reason, "node": found.node, "waits_for": ""}

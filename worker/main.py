@@ -16,6 +16,7 @@ from .batches import Call, Failure, Outcome
 from .capture import Capture, text_over
 from .current import set_running
 from .frames import Host, Loaded, WorkerEnded
+from .freshness import Freshness
 from .page import CALLS_WINDOW, Page
 from .speaker import Speaker
 from .state import RunningCall
@@ -26,6 +27,7 @@ SOCKET_FD = 3
 PAGE_FD = 4
 RECV_BYTES = 256 << 10
 REPR_CHARS_MAX = 500
+STALE_EXIT = 0
 _CANCELLED = batches.pack_failure(Failure("cancelled", "", "cancelled before it started"))
 _WINDOW_MASK = CALLS_WINDOW - 1
 
@@ -79,6 +81,7 @@ class Worker:
         self._number = 0
         self._targets = Targets(host.main_name, host.main_source, host.main_sha256)
         self._handler: Any = None
+        self._freshness = Freshness(host.sys_path)
 
     def load(self) -> None:
         """Load the handler, if this worker has one, and say that it is ready, or why not."""
@@ -97,16 +100,24 @@ class Worker:
                 )
                 self._speaker.send(frames.encode(ended))
                 os._exit(1)
+        self._freshness.note()
         load_ns = time.monotonic_ns() - begun_ns
         self._speaker.send(frames.encode(Loaded(self._host.worker, os.getpid(), load_ns)))
 
     def run_batch(self, batch: batches.Calls) -> None:
-        """Run the calls of one batch in order; outcomes leave at the end, or after 5 ms."""
+        """Run the calls of one batch in order; outcomes leave at the end, or after 5 ms.
+
+        With project code that changed since it was loaded the worker ends instead: nothing of the
+        batch has begun, so all of it comes back and runs in a new worker.
+        """
+        if self._freshness.is_stale():
+            os._exit(STALE_EXIT)
         speaker = self._speaker
         speaker.begin()
         for call in batch.calls:
             speaker.add(self._run(call))
         speaker.end()
+        self._freshness.note()
 
     def _run(self, call: Call) -> Outcome:
         self._number = number = self._number + 1

@@ -28,14 +28,26 @@ LOG_TAIL_CHARS = 4_000
 class Cluster:
     """A cluster in a folder of its own, one client of it, and what the client saw."""
 
-    def __init__(self, folder: Path, nodes: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        nodes: int,
+        environment: dict[str, str] | None = None,
+        settings: str = "",
+    ) -> None:
         self.folder = folder
         self.home = Home(folder / "home")
         self.history = History()
+        if settings:
+            self.home.create()
+            self.home.config_file.write_text(settings)
         self.local = LocalCluster(
             nodes,
             home=self.home.root,
-            environment={"REMUDA_NODE__LOCK_DIR": str(folder / "locks")},
+            environment={
+                "REMUDA_NODE__LOCK_DIR": str(folder / "locks"),
+                **(environment or {}),
+            },
         )
         self.client: Client = self.local.client()
 
@@ -96,9 +108,17 @@ class Cluster:
 
 
 @contextmanager
-def real_cluster(folder: Path, nodes: int = 2) -> Iterator[Cluster]:
-    """Run a cluster; whatever the test did, its promises are judged and nothing stays."""
-    made = Cluster(folder, nodes)
+def real_cluster(
+    folder: Path,
+    nodes: int = 2,
+    environment: dict[str, str] | None = None,
+    settings: str = "",
+) -> Iterator[Cluster]:
+    """Run a cluster; whatever the test did, its promises are judged and nothing stays.
+
+    `environment` is laid over ours for the daemons; `settings` is the home's configuration file.
+    """
+    made = Cluster(folder, nodes, environment, settings)
     try:
         yield made
         assert [] == made.violations()

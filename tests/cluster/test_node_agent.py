@@ -80,6 +80,35 @@ def test_a_missing_executable_fails_as_shells_say_it(tmp_path):
     )
 
 
+def test_a_timeout_a_standard_input_and_a_directory_are_honoured(tmp_path):
+    with node(tmp_path) as (scheduler, _):
+        slow, fed = new_task(), new_task()
+        spec = document(kind="command", argv=["sleep", "4716"], timeout_ms=300, grace_ms=100)
+        scheduler.offer(spec, slow)
+        script = "pwd; cat; echo late >&2; kill -9 $$"
+        spec = document(
+            kind="command", argv=["sh", "-c", script], stdin=b"input", cwd=str(tmp_path)
+        )
+        scheduler.offer(spec, fed)
+        late, killed = scheduler.result(slow), scheduler.result(fed)
+    assert (Outcome.FAILED, "timeout") == (late["outcome"], late["code"])
+    assert (f"{tmp_path}\ninput".encode(), b"late\n", 9, 137) == (
+        killed["out"],
+        killed["err"],
+        killed["signal"],
+        killed["exit_code"],
+    )
+
+
+def test_progress_of_a_command_is_passed_on(tmp_path):
+    with node(tmp_path) as (scheduler, _):
+        task = new_task()
+        script = "echo 0.4 step 8/20 > $REMUDA_PROGRESS; sleep 4717"
+        scheduler.offer(document(kind="command", argv=["sh", "-c", script]), task)
+        said = scheduler.wait_for(m.Progress, task)
+    assert ([400], ["step 8/20"]) == (said.milli, said.texts)
+
+
 def test_a_kill_ends_the_whole_tree_before_it_is_said(tmp_path):
     with node(tmp_path) as (scheduler, _):
         task = new_task()

@@ -1,5 +1,7 @@
 """Does a real agent call functions and handlers in warm workers, and take care of their cards?"""
 
+import time
+
 import pytest
 
 from remuda.protocol import messages as m
@@ -101,6 +103,19 @@ def test_a_function_of_a_script_comes_as_its_source(tmp_path):
         )
         scheduler.offer(spec, task, args=[call_args(21)])
         assert 42 == scheduler.result(task)["value"]
+
+
+def test_code_that_was_edited_runs_as_it_is_now(tmp_path):
+    with node(tmp_path, config(tmp_path)) as (scheduler, _):
+        seen = []
+        for answer in ("one", "two, longer"):
+            (tmp_path / "lib" / "edited.py").write_text(f"def say():\n    return {answer!r}\n")
+            time.sleep(0.6)  # how often a worker looks at its files
+            task = new_task()
+            spec = document(kind="function", target="edited:say")
+            scheduler.offer(spec, task, args=[call_args()])
+            seen.append(scheduler.result(task)["value"])
+    assert ["one", "two, longer"] == seen
 
 
 def test_a_running_call_is_killed_and_its_neighbours_go_on(tmp_path):

@@ -56,12 +56,12 @@ class SimNode:
         )
         keys = [(ids.from_bytes(task), attempt) for task, attempt in pairs]
         if isinstance(message, m.Offer):
-            self.rev = message.rev
+            self.rev = max(self.rev, message.rev)
             for key, token, gpus in zip(keys, message.tokens, message.gpus, strict=True):
                 self.held.setdefault(key, (token, m.Phase.QUEUED))
                 self.gpus[key[0]] = tuple(gpus)
         elif isinstance(message, m.Desired):
-            self.rev = message.rev
+            self.rev = max(self.rev, message.rev)
             self.keep_only(set(keys))
         elif isinstance(message, m.Kill):
             self.killed += [task for task, _ in keys]
@@ -107,7 +107,7 @@ class SimNode:
         return max(attempt for held, attempt in self.held if held == task)
 
 
-class World:
+class Kernel:
     """The core under test; every step is committed for real and checked against the invariants."""
 
     def __init__(self, folder: Path, settings: CoreSettings | None = None, seed: int = 7) -> None:
@@ -180,6 +180,10 @@ class World:
             [list(grant.gpus) for grant in grants], [b""] * len(grants),
             [grant.prefetched for grant in grants],
         )  # fmt: skip
+
+
+class World(Kernel):
+    """What happens to a scheduler, in the words of tests."""
 
     def later(self, seconds: float) -> Effects:
         """Let time pass and give the core a turn."""

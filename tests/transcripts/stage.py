@@ -44,7 +44,9 @@ class Stage(World):
     def end_as(self, outcome: m.Outcome, task: int, options: dict[str, str]) -> None:
         node = self.holder(task, options.get("node", ""))
         value = options.get("value", "").encode()
-        said = self.end(node, task, outcome, code=options.get("code", "exit_code"), value=value)
+        run_us = round(parse_duration_s(options.get("run", "1s")) * 1e6)
+        code = options.get("code", "exit_code")
+        said = self.end(node, task, outcome, code=code, value=value, run_us=run_us)
         self.said[task] = node.name, said
 
     def perform(self, line: str) -> list[str]:

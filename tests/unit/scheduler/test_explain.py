@@ -46,8 +46,8 @@ def test_nodes_that_never_could_are_told_from_those_that_are_busy(world: World) 
     world.submit(gpus=1)
     (task,) = world.submit(gpus=1)
     answer = why(world, task)
-    assert "no node has room now: n2 0 matching GPUs are wholly free, wanted 1" == answer["reason"]
-    assert ["has no GPU", "0 matching GPUs are wholly free, wanted 1"] == [
+    assert "no node has room now: n2 0 GPUs of that kind wholly free, wanted 1" == answer["reason"]
+    assert ["has no GPU", "0 GPUs of that kind wholly free, wanted 1"] == [
         row["reason"] for row in answer["nodes"]
     ]
 

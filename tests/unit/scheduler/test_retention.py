@@ -9,7 +9,7 @@ import apsw
 import pytest
 
 from remuda.scheduler.journal import Journal, connect
-from remuda.scheduler.retention import CHECK_EVERY_MS, SLICE_TASKS, Retention
+from remuda.scheduler.retention import CHECK_EVERY_MS, SLICE_PAGES, SLICE_TASKS, Retention
 from remuda.scheduler.task import State
 
 from . import facts
@@ -178,6 +178,17 @@ def test_freed_pages_go_back_to_the_file_system(tmp_path: Path) -> None:
     tidy(journal)
     journal.close()
     assert before / 2 > (tmp_path / "state" / "journal.db").stat().st_size
+
+
+def test_one_slice_of_upkeep_gives_back_a_slice_of_pages(journal: Journal) -> None:
+    for number in range(1, 80):
+        journal.commit(facts.submission(number, stdin=bytes(50_000)))
+    for table in ("tasks", "submissions", "specs"):
+        journal._db.execute(f"DELETE FROM {table}")
+    free = int(journal._db.pragma("freelist_count"))
+    upkeep = Retention(journal._db)
+    upkeep.work(NO_TIME_NS, NOW_MS)
+    assert SLICE_PAGES == free - int(journal._db.pragma("freelist_count"))
 
 
 def test_the_journal_is_made_to_give_pages_back(journal: Journal) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections import Counter
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings
@@ -21,17 +20,14 @@ from hypothesis.stateful import (
 from remuda.protocol import capabilities as wire
 from remuda.protocol import ids
 from remuda.protocol import messages as m
-from remuda.protocol.codec import pack_document
-from remuda.protocol.resources import MILLI, Request
 from remuda.scheduler.core import CoreSettings
-from remuda.scheduler.events import NodeRevoked
-from remuda.scheduler.fleet import card_charge
+from remuda.scheduler.events import CancelTasks, Event, JoinNode, NodeRevoked, NodeSays
 from remuda.scheduler.task import ON_NODE, TERMINAL, State
 
+from ...fakes.guarded_node import GuardedNode, Key
 from ...fakes.hostile import node_messages
-from ...fakes.world import GIB, SimNode, World, gpu
+from ...fakes.world import GIB, World, gpu
 
-Key = tuple[int, int]
 OWNERS = ("ana", "bob")
 FLEET = {
     "plain": wire.Capabilities(2_000, 8 * GIB),
@@ -61,82 +57,14 @@ SETTINGS = CoreSettings(queued_max=60, queued_per_owner_max=40, grants_per_turn_
 any_pick = st.integers(0, 1 << 16)
 
 
-class GuardedNode(SimNode):
-    """A node with the second guard: it refuses a card that it has not got back yet."""
-
-    def __init__(self, name: str, world: World) -> None:
-        super().__init__(name, FLEET[name])
-        self.world = world
-        self.requests: dict[int, Request] = {}
-        self.life = 0
-        self.refused: list[tuple[Key, bytes]] = []
-        self.said: list[m.Results] = []
-        self.unacked: dict[Key, m.Results] = {}
-
-    def take(self, message: m.Message) -> None:
-        before = set(self.held)
-        super().take(message)
-        if isinstance(message, m.Offer):
-            for task, _ in self.held.keys() - before:
-                self.requests[task] = self.world.core.tasks[task].spec.request
-            for key in [key for key in self.held if key not in before and not self.fits(key)]:
-                self.refused.append((key, self.held.pop(key)[0]))
-        for key in self.acked:
-            self.unacked.pop(key, None)
-
-    def fits(self, newest: Key) -> bool:
-        """Tell whether the cards of the newest attempt carry it next to all that lives here."""
-        share: Counter[str] = Counter()
-        vram: Counter[str] = Counter()
-        cards = {card.uuid: card for card in self.capabilities.gpus}
-        for (task, _), (_, phase) in self.held.items():
-            if phase is m.Phase.ENDED:
-                continue
-            for uuid in self.gpus[task]:
-                used = card_charge(self.requests[task], cards[uuid])
-                share[uuid] += used[0]
-                vram[uuid] += used[1]
-        granted = self.gpus[newest[0]]
-        assert len(set(granted)) == len(granted) == self.requests[newest[0]].cards
-        return all(
-            share[uuid] <= MILLI and vram[uuid] <= cards[uuid].memory_bytes for uuid in granted
-        )
-
-    def end(self, key: Key, outcome: m.Outcome, code: str) -> m.Results:
-        """End a held attempt; what is said stays due until it is acknowledged."""
-        token, _ = self.held[key]
-        failed = pack_document({"code": code}) if outcome is m.Outcome.FAILED else b""
-        said = m.Results(
-            [ids.to_bytes(key[0])], [key[1]], [token], [int(outcome)], [b"v"], [failed], [900]
-        )
-        self.held[key] = token, m.Phase.ENDED
-        self.unacked[key] = said
-        self.said.append(said)
-        return said
-
-    def lose_memory(self) -> None:
-        """Come up anew with nothing, as after a power cut."""
-        self.held.clear()
-        self.gpus.clear()
-        self.refused.clear()
-        self.unacked.clear()
-        self.acked.clear()
-        self.begin_life()
-
-    def begin_life(self) -> None:
-        self.life += 1
-        self.incarnation = f"{self.name}-{self.life}".encode().ljust(16, b"-")
-        self.rev = self.seq = 0
-
-
-class Fleet(RuleBasedStateMachine):
-    """Nodes, clients, time and a scheduler that may be killed at any moment."""
+class Ground(RuleBasedStateMachine):
+    """A world with three nodes, what must hold of it after each step, and how it ends."""
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
         self.world = World(self.folder / "state", SETTINGS)
-        self.nodes = {name: GuardedNode(name, self.world) for name in FLEET}
+        self.nodes = {name: GuardedNode(name, FLEET[name], self.world) for name in FLEET}
         self.world.nodes = dict(self.nodes)
         self.stored: list[int] = []
         self.old_heartbeats: list[tuple[int, GuardedNode, m.Heartbeat]] = []
@@ -152,37 +80,6 @@ class Fleet(RuleBasedStateMachine):
     def one_node_is_known(self) -> None:
         self.world.join(self.nodes["large"])
 
-    # --- clients ---------------------------------------------------------------------------
-
-    @rule(
-        count=st.integers(1, 4),
-        shape=st.sampled_from(SHAPES),
-        priority=st.sampled_from([10, 50, 50, 90]),
-        retries=st.integers(0, 2),
-        owner=st.sampled_from(OWNERS),
-    )
-    def submit(self, count, shape, priority, retries, owner) -> None:
-        tasks = self.world.submit(
-            count, owner=owner, allow_infeasible=True, **shape, priority=priority, retries=retries,
-            backoff_first_ms=500, backoff_longest_ms=2_000,
-        )  # fmt: skip
-        if tasks[0] in self.world.core.tasks:
-            self.stored += tasks
-
-    @precondition(lambda self: self.stored)
-    @rule(pick=any_pick, count=st.integers(1, 3), owner=st.sampled_from(["", *OWNERS]))
-    def cancel(self, pick, count, owner) -> None:
-        tasks = [self.stored[(pick + i) % len(self.stored)] for i in range(count)]
-        before = {task: self.world.state(task) for task in tasks}
-        verdicts = self.world.cancel(*tasks, owner=owner)
-        for task, verdict in zip(tasks, verdicts, strict=True):
-            if verdict == "not_allowed":
-                assert before[task] == self.world.state(task)
-            elif verdict == "stopping":
-                assert "stopping" == self.world.state(task)
-
-    # --- nodes -----------------------------------------------------------------------------
-
     def pick_node(self, pick: int) -> GuardedNode:
         return list(self.nodes.values())[pick % len(self.nodes)]
 
@@ -194,6 +91,63 @@ class Fleet(RuleBasedStateMachine):
             if phase in phases
         ]
         return found[pick % len(found)] if found else None
+
+    def refuse(self) -> None:
+        """Say what the guards refused; that a card was not back yet is the one good reason."""
+        for node in self.nodes.values():
+            refused, node.refused = node.refused, []
+            for (task, number), token in refused:
+                assert self.is_behind(node), f"{node.name} was lent a card twice"
+                said = m.Reject([ids.to_bytes(task)], [number], [token], ["no room"])
+                self.world.says(node, said)
+
+    def is_behind(self, node: GuardedNode) -> bool:
+        """Tell whether a node holds something that the scheduler took away from it."""
+        tasks = self.world.core.tasks
+        return any(
+            task not in tasks or (live := tasks[task].live) is None
+            or (live.node, live.number) != (node.name, number)
+            for task, number in node.held
+        )  # fmt: skip
+
+    @invariant()
+    def guards_have_spoken(self) -> None:
+        self.refuse()
+
+    @invariant()
+    def every_stored_task_is_somewhere(self) -> None:
+        live, ended = self.world.core.tasks, self.world.chronicle.ended
+        assert [] == [task for task in self.stored if (task in live) == (task in ended)]
+        assert self.world.chronicle.ended == self.world.chronicle.told
+
+    def finish_everything(self) -> None:
+        """Let the world be kind for a while: every task then ends, and the journal agrees."""
+        world = self.world
+        for node in self.nodes.values():
+            node.deaf = False
+            world.join(node)
+        for _ in range(200):
+            for node in self.nodes.values():
+                self.refuse()
+                for key, (_, phase) in list(node.held.items()):
+                    if phase is not m.Phase.ENDED:
+                        node.end(key, m.Outcome.SUCCEEDED, "")
+                for said in list(node.unacked.values()):
+                    world.says(node, said)
+                world.heartbeat(node)
+            world.later(1.0)
+            if not world.core.tasks:
+                break
+        assert {} == world.core.tasks
+        rows = world.journal.history.ended(self.stored)
+        assert world.chronicle.ended == {task: State(row.state) for task, row in rows.items()}
+        assert set(self.stored) == set(rows)
+        assert {row.state for row in rows.values()} <= TERMINAL
+        assert 0 == sum(node.cpus_used_milli for node in world.core.fleet.nodes.values())
+
+
+class Nodes(Ground):
+    """What nodes do and say, and what happens to their messages."""
 
     @rule(pick=any_pick)
     def register(self, pick) -> None:
@@ -282,25 +236,66 @@ class Fleet(RuleBasedStateMachine):
     def key_of_a_node_is_revoked(self, pick) -> None:
         self.world.step(NodeRevoked(self.pick_node(pick).name))
 
-    def refuse(self) -> None:
-        """Say what the guards refused; that a card was not back yet is the one good reason."""
-        for node in self.nodes.values():
-            refused, node.refused = node.refused, []
-            for (task, number), token in refused:
-                assert self.is_behind(node), f"{node.name} was lent a card twice"
-                said = m.Reject([ids.to_bytes(task)], [number], [token], ["no room"])
-                self.world.says(node, said)
 
-    def is_behind(self, node: GuardedNode) -> bool:
-        """Tell whether a node holds something that the scheduler took away from it."""
-        tasks = self.world.core.tasks
-        return any(
-            task not in tasks or (live := tasks[task].live) is None
-            or (live.node, live.number) != (node.name, number)
-            for task, number in node.held
+class Fleet(Nodes):
+    """Nodes, clients, time and a scheduler that may be killed at any moment."""
+
+    @rule(
+        count=st.integers(1, 4),
+        shape=st.sampled_from(SHAPES),
+        priority=st.sampled_from([10, 50, 50, 90]),
+        retries=st.integers(0, 2),
+        owner=st.sampled_from(OWNERS),
+    )
+    def submit(self, count, shape, priority, retries, owner) -> None:
+        tasks = self.world.submit(
+            count, owner=owner, allow_infeasible=True, **shape, priority=priority, retries=retries,
+            backoff_first_ms=500, backoff_longest_ms=2_000,
         )  # fmt: skip
+        if tasks[0] in self.world.core.tasks:
+            self.stored += tasks
 
-    # --- time and the scheduler itself -----------------------------------------------------
+    @precondition(lambda self: self.stored)
+    @rule(pick=any_pick, count=st.integers(1, 3), owner=st.sampled_from(["", *OWNERS]))
+    def cancel(self, pick, count, owner) -> None:
+        tasks = [self.stored[(pick + i) % len(self.stored)] for i in range(count)]
+        before = {task: self.world.state(task) for task in tasks}
+        verdicts = self.world.cancel(*tasks, owner=owner)
+        for task, verdict in zip(tasks, verdicts, strict=True):
+            if verdict == "not_allowed":
+                assert before[task] == self.world.state(task)
+            elif verdict == "stopping":
+                assert "stopping" == self.world.state(task)
+
+    @rule(
+        picks=st.lists(
+            st.tuples(
+                st.sampled_from(["cancel", "heartbeat", "join", "start", *m.Outcome]), any_pick
+            ),
+            min_size=2,
+            max_size=6,
+        )
+    )
+    def much_happens_in_one_turn(self, picks) -> None:
+        events = [event for verb, pick in picks if (event := self.event_of(verb, pick))]
+        self.world.step(*events)
+
+    def event_of(self, verb: str | m.Outcome, pick: int) -> Event | None:
+        node = self.pick_node(pick)
+        if verb == "heartbeat":
+            return NodeSays(node.name, node.heartbeat())
+        if verb == "join":
+            return JoinNode(pick, node.name, node.register())
+        if verb == "cancel":
+            task = self.stored[pick % len(self.stored)] if self.stored else 0
+            return CancelTasks(pick, "admin", "", [task], -1)
+        found = self.pick_held(pick, m.Phase.QUEUED, m.Phase.RUNNING)
+        if found is None:
+            return None
+        node, key = found
+        if isinstance(verb, m.Outcome):
+            return NodeSays(node.name, node.end(key, verb, "exception"))
+        return NodeSays(node.name, m.Started([ids.to_bytes(key[0])], [key[1]]))
 
     @rule(seconds=st.sampled_from([0.2, 1.0, 3.0, 6.0, 61.0]))
     def time_passes(self, seconds) -> None:
@@ -311,43 +306,6 @@ class Fleet(RuleBasedStateMachine):
         before = standing(self.world)
         self.world.restart()
         assert before == standing(self.world)
-
-    # --- what must hold --------------------------------------------------------------------
-
-    @invariant()
-    def guards_have_spoken(self) -> None:
-        self.refuse()
-
-    @invariant()
-    def every_stored_task_is_somewhere(self) -> None:
-        live, ended = self.world.core.tasks, self.world.chronicle.ended
-        assert [] == [task for task in self.stored if (task in live) == (task in ended)]
-        assert self.world.chronicle.ended == self.world.chronicle.told
-
-    def finish_everything(self) -> None:
-        """Let the world be kind for a while: every task then ends, and the journal agrees."""
-        world = self.world
-        for node in self.nodes.values():
-            node.deaf = False
-            world.join(node)
-        for _ in range(200):
-            for node in self.nodes.values():
-                self.refuse()
-                for key, (_, phase) in list(node.held.items()):
-                    if phase is not m.Phase.ENDED:
-                        node.end(key, m.Outcome.SUCCEEDED, "")
-                for said in list(node.unacked.values()):
-                    world.says(node, said)
-                world.heartbeat(node)
-            world.later(1.0)
-            if not world.core.tasks:
-                break
-        assert {} == world.core.tasks
-        rows = world.journal.history.ended(self.stored)
-        assert world.chronicle.ended == {task: State(row.state) for task, row in rows.items()}
-        assert set(self.stored) == set(rows)
-        assert {row.state for row in rows.values()} <= TERMINAL
-        assert 0 == sum(node.cpus_used_milli for node in world.core.fleet.nodes.values())
 
 
 def standing(world: World) -> tuple[object, ...]:

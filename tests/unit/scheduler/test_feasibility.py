@@ -1,0 +1,153 @@
+"""Is what can never be refused, and nothing else?"""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from remuda.protocol import messages as m
+from remuda.protocol.capabilities import Handler
+from remuda.protocol.resources import Request, check_request
+from remuda.scheduler.fleet import Fleet
+from remuda.scheduler.placement import Candidates, Feasibility, refusals_now
+
+from ...fakes.world import GIB, World, gpu
+from .ledgers import H100, lend, make_node
+
+
+def test_an_impossible_request_is_refused_with_every_nodes_reason(world: World) -> None:
+    world.node("n1")
+    world.node("n2", gpus=[gpu(1, 24)])
+    refused = world.submit(vram_bytes=40 * GIB)
+    reply = world.replies[-1]
+    assert isinstance(reply, m.Failure)
+    assert "infeasible" == reply.code
+    assert "n1 has no GPU; n2 largest GPU has 24GiB of VRAM, wanted 40GiB" in reply.message
+    assert ["unknown"] == world.states(refused)
+
+
+def test_an_impossible_request_may_wait_for_a_new_node(world: World) -> None:
+    world.node("n1")
+    (task,) = world.submit(vram_bytes=40 * GIB, allow_infeasible=True)
+    assert "queued" == world.state(task)
+    world.node("n2", gpus=[gpu(1, 80)])
+    assert "assigned" == world.state(task)
+
+
+def test_nothing_is_impossible_while_no_node_is_known(world: World) -> None:
+    (task,) = world.submit(gpus=8)
+    assert "queued" == world.state(task)
+
+
+def test_a_busy_node_makes_nothing_impossible(world: World) -> None:
+    world.node("n1")
+    world.submit(2)
+    (task,) = world.submit(cpus_milli=2_000)
+    assert "queued" == world.state(task)
+
+
+sizes_gib = st.sampled_from([0, 4, 8, 24, 80])
+gpus = st.builds(
+    lambda number, gib, name: gpu(number, gib, name),
+    st.integers(1, 9),
+    sizes_gib,
+    st.sampled_from(["NVIDIA L4", H100]),
+)
+handlers = st.builds(
+    Handler,
+    name=st.sampled_from(["repair", "segment"]),
+    workers=st.integers(1, 2),
+    vram_bytes=st.sampled_from([0, GIB, 30 * GIB]),
+    gpu_uuids=st.lists(st.sampled_from([f"GPU-{i}" for i in range(1, 10)]), max_size=1),
+)
+
+
+@st.composite
+def fleets(draw: st.DrawFn) -> Fleet:
+    fleet = Fleet()
+    for i in range(draw(st.integers(1, 3))):
+        cards = draw(st.lists(gpus, max_size=3, unique_by=lambda card: card.uuid))
+        declared = draw(st.lists(handlers, max_size=2, unique_by=lambda handler: handler.name))
+        fleet.nodes[f"n{i}"] = make_node(
+            f"n{i}", *cards, cpus=draw(st.sampled_from([0.5, 2, 8])),
+            memory_gib=draw(st.sampled_from([1, 16])), handlers=declared,
+            labels=draw(st.dictionaries(st.just("zone"), st.sampled_from("ab"), max_size=1)),
+        )  # fmt: skip
+    return fleet
+
+
+def is_sound(request: Request) -> bool:
+    try:
+        check_request(request)
+    except ValueError:
+        return False
+    return True
+
+
+requests = st.builds(
+    Request,
+    cpus_milli=st.sampled_from([0, 500, 1_000, 2_000, 4_000]),
+    memory_bytes=st.sampled_from([0, GIB, 8 * GIB]),
+    gpus=st.sampled_from([0, 0, 1, 2, 3]),
+    gpu_milli=st.sampled_from([0, 0, 1, 500, 999]),
+    vram_bytes=st.sampled_from([0, GIB, 8 * GIB, 30 * GIB]),
+    gpu_type=st.sampled_from(["", "L4", "h100"]),
+    labels=st.sampled_from([(), (("zone", "a"),)]),
+    nodes=st.sampled_from([(), (), ("n0", "n1")]),
+    handler=st.sampled_from(["", "", "repair"]),
+).filter(is_sound)
+
+
+@given(fleets(), requests)
+@settings(max_examples=400, derandomize=True, deadline=None)
+def test_a_request_is_refused_exactly_when_an_empty_fleet_has_no_place_for_it(
+    fleet: Fleet, request: Request
+) -> None:
+    refused = bool(Feasibility(fleet).refusals(request))
+    assert refused == (Candidates(fleet.nodes.values(), request).pick() is None)
+
+
+@given(fleets(), requests, st.lists(requests, max_size=6))
+@settings(max_examples=300, derandomize=True, deadline=None)
+def test_what_is_refused_has_no_place_whatever_is_given_back(
+    fleet: Fleet, request: Request, others: list[Request]
+) -> None:
+    refused = bool(Feasibility(fleet).refusals(request))
+    lent = []
+    for number, other in enumerate(others):
+        choice = Candidates(fleet.nodes.values(), other).pick()
+        if choice is not None:
+            lent.append((choice.node, lend(choice.node, other, number)))
+    places = [Candidates(fleet.nodes.values(), request).pick()]
+    for node, (task, attempt) in lent:
+        node.remove(task, attempt)
+        places.append(Candidates(fleet.nodes.values(), request).pick())
+    assert not refused or [None] * len(places) == places
+
+
+@given(fleets(), requests, st.lists(requests, max_size=6))
+@settings(max_examples=200, derandomize=True, deadline=None)
+def test_a_node_is_chosen_exactly_when_it_gives_no_reason_against_it(
+    fleet: Fleet, request: Request, others: list[Request]
+) -> None:
+    for number, other in enumerate(others):
+        if choice := Candidates(fleet.nodes.values(), other).pick():
+            lend(choice.node, other, number)
+    willing = {name for name, why in refusals_now(fleet, request) if not why}
+    choice = Candidates(fleet.nodes.values(), request).pick()
+    assert bool(willing) == (choice is not None)
+    if choice is not None:
+        assert choice.node.name in willing
+        assert request.cards == len(set(choice.gpus))
+
+
+def test_refusals_are_asked_anew_when_the_fleet_changes_its_shape() -> None:
+    fleet = Fleet()
+    feasibility = Feasibility(fleet)
+    assert {} == feasibility.refusals(Request(gpus=1))
+    fleet.nodes["n1"] = make_node("n1")
+    fleet.changed_shape()
+    assert {"n1": "has no GPU"} == feasibility.refusals(Request(gpus=1))
+    fleet.nodes["n2"] = make_node("n2", gpu(1))
+    fleet.changed_shape()
+    assert {} == feasibility.refusals(Request(gpus=1))
