@@ -82,7 +82,7 @@ def _too_few(cards: list[Card], able: int, request: Request) -> Refusal:
         )
     if request.gpus:
         apart = " without a loaded handler" if any(card.resident_bytes for card in cards) else ""
-        return f"has {able} such GPUs{apart}, wanted {request.gpus}"
+        return f"has {_gpus(able)} like that{apart}, wanted {request.gpus}"
     left = max(card.gpu.memory_bytes - card.resident_bytes for card in cards)
     return f"loaded handlers leave at most {format_bytes(max(left, 0))} of VRAM on one GPU"
 

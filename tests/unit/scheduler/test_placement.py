@@ -46,7 +46,7 @@ NEVER = [
         "largest GPU has 24GiB of VRAM, wanted 40GiB",
     ),
     (Request(gpus=3), "has 2 GPUs like that, wanted 3"),
-    (Request(gpus=2, vram_bytes=40 * GIB), "has 1 GPUs like that, wanted 2"),
+    (Request(gpus=2, vram_bytes=40 * GIB), "has 1 GPU like that, wanted 2"),
 ]
 
 
@@ -64,7 +64,7 @@ def test_what_a_node_never_could_run_is_refused_with_the_reason(
 
 RESIDENT = Handler("repair", vram_bytes=4 * GIB, gpu_uuids=["GPU-1"])
 BESIDE = [
-    (Request(gpus=1), "has 0 such GPUs without a loaded handler, wanted 1"),
+    (Request(gpus=1), "has 0 GPUs like that without a loaded handler, wanted 1"),
     (Request(vram_bytes=21 * GIB), "loaded handlers leave at most 20GiB of VRAM on one GPU"),
     (Request(gpu_milli=900), "loaded handlers leave at most 20GiB of VRAM on one GPU"),
     (Request(vram_bytes=25 * GIB), "largest GPU has 24GiB of VRAM, wanted 25GiB"),
