@@ -115,9 +115,10 @@ class Worker:
         speaker = self._speaker
         speaker.begin()
         for call in batch.calls:
-            speaker.add(self._run(call))
+            outcome = self._run(call)
+            self._freshness.note()  # before anybody hears of it, and edits what it imported
+            speaker.add(outcome)
         speaker.end()
-        self._freshness.note()
 
     def _run(self, call: Call) -> Outcome:
         self._number = number = self._number + 1
