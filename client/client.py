@@ -14,6 +14,7 @@ from ..protocol.errors import NotFound
 from . import control
 from .batch import Batch
 from .connection import REQUEST_TIMEOUT_S, Connection
+from .reimport import refuse_while_imported_again
 from .session import Session
 from .submitter import Submitter
 from .task import Task
@@ -35,6 +36,7 @@ class Client(Submitter):
         endpoint: str | None = None,
         request_timeout_s: float = REQUEST_TIMEOUT_S,
     ) -> None:
+        refuse_while_imported_again()
         ref = find_cluster(
             home=None if home is None else Path(home), cluster=cluster, endpoint=endpoint
         )

@@ -55,6 +55,7 @@ SHAPES: list[dict[str, object]] = [
 ]
 SETTINGS = CoreSettings(queued_max=60, queued_per_owner_max=40, grants_per_turn_max=4)
 any_pick = st.integers(0, 1 << 16)
+near_pick = st.integers(0, 2)
 
 
 class Ground(RuleBasedStateMachine):
@@ -76,9 +77,24 @@ class Ground(RuleBasedStateMachine):
             self.world.close()
             shutil.rmtree(self.folder)
 
-    @initialize()
-    def one_node_is_known(self) -> None:
-        self.world.join(self.nodes["large"])
+    @initialize(
+        known=st.permutations(list(FLEET)),
+        shapes=st.lists(st.sampled_from(SHAPES), min_size=3, max_size=6),
+    )
+    def work_waits_for_nodes(self, known, shapes) -> None:
+        for shape in shapes:
+            self.store(2, shape)
+        for name in known[:2]:
+            self.world.join(self.nodes[name])
+
+    def store(self, count: int, shape: dict[str, object], **fields: object) -> None:
+        """Submit tasks and remember those that were taken in."""
+        tasks = self.world.submit(
+            count, allow_infeasible=True, backoff_first_ms=500, backoff_longest_ms=2_000,
+            **{"retries": 1, **shape, **fields},
+        )  # fmt: skip
+        if tasks[0] in self.world.core.tasks:
+            self.stored += tasks
 
     def pick_node(self, pick: int) -> GuardedNode:
         return list(self.nodes.values())[pick % len(self.nodes)]
@@ -248,12 +264,7 @@ class Fleet(Nodes):
         owner=st.sampled_from(OWNERS),
     )
     def submit(self, count, shape, priority, retries, owner) -> None:
-        tasks = self.world.submit(
-            count, owner=owner, allow_infeasible=True, **shape, priority=priority, retries=retries,
-            backoff_first_ms=500, backoff_longest_ms=2_000,
-        )  # fmt: skip
-        if tasks[0] in self.world.core.tasks:
-            self.stored += tasks
+        self.store(count, shape, priority=priority, retries=retries, owner=owner)
 
     @precondition(lambda self: self.stored)
     @rule(pick=any_pick, count=st.integers(1, 3), owner=st.sampled_from(["", *OWNERS]))
@@ -270,7 +281,7 @@ class Fleet(Nodes):
     @rule(
         picks=st.lists(
             st.tuples(
-                st.sampled_from(["cancel", "heartbeat", "join", "start", *m.Outcome]), any_pick
+                st.sampled_from(["cancel", "heartbeat", "join", "start", *m.Outcome]), near_pick
             ),
             min_size=2,
             max_size=6,
@@ -286,13 +297,12 @@ class Fleet(Nodes):
             return NodeSays(node.name, node.heartbeat())
         if verb == "join":
             return JoinNode(pick, node.name, node.register())
-        if verb == "cancel":
-            task = self.stored[pick % len(self.stored)] if self.stored else 0
-            return CancelTasks(pick, "admin", "", [task], -1)
         found = self.pick_held(pick, m.Phase.QUEUED, m.Phase.RUNNING)
         if found is None:
             return None
         node, key = found
+        if verb == "cancel":
+            return CancelTasks(pick, "admin", "", [key[0]], -1)
         if isinstance(verb, m.Outcome):
             return NodeSays(node.name, node.end(key, verb, "exception"))
         return NodeSays(node.name, m.Started([ids.to_bytes(key[0])], [key[1]]))
@@ -332,8 +342,8 @@ def test_the_core_keeps_its_word_whatever_happens() -> None:
     run_state_machine_as_test(
         Fleet,
         settings=settings(
-            max_examples=60,
-            stateful_step_count=40,
+            max_examples=100,
+            stateful_step_count=50,
             derandomize=True,
             report_multiple_bugs=False,
             deadline=None,
