@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from bench_cluster import percentile, running_cluster
 
@@ -15,6 +16,7 @@ from remuda.protocol.spec import TaskSpec, to_document
 
 SAMPLES = 1_000
 QUEUED = 10_000
+COMMIT_BYTES = 32 * 1024  # what one submission adds to the write-ahead log
 FRAME = 1_000
 
 
@@ -24,12 +26,15 @@ def main() -> dict[str, float]:
         link = client.link
         _hold(link, 1)
         submit = _time(SAMPLES, lambda: _hold(link, 1))
+        disk = _disk(home)
         for _ in range(QUEUED // FRAME):
             _hold(link, FRAME)
         status = _time(SAMPLES, lambda: link.request(Status(), Document))
     return {
         "submit_p50_ms": percentile(submit, 0.5),
         "submit_p99_ms": percentile(submit, 0.99),
+        "disk_p50_ms": percentile(disk, 0.5),
+        "disk_p99_ms": percentile(disk, 0.99),
         "status_p50_ms": percentile(status, 0.5),
         "status_p99_ms": percentile(status, 0.99),
     }
@@ -43,6 +48,18 @@ def _hold(link: Connection, count: int) -> None:
         Submit(key, b"", [to_document(spec)], [0] * count, [b""] * count, allow_infeasible=True),
         Submitted,
     )
+
+
+def _disk(home: Path) -> list[float]:
+    """Time what no durable submission can do without: as many bytes, synced to the same disk."""
+    filling = b"x" * COMMIT_BYTES
+    with (home / "disk").open("wb", buffering=0) as file:
+
+        def once() -> None:
+            file.write(filling)
+            os.fdatasync(file.fileno())
+
+        return _time(SAMPLES, once)
 
 
 def _time(samples: int, once: Callable[[], object]) -> list[float]:

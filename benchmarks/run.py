@@ -15,6 +15,8 @@ GOALS = (
     # figure, key, unit, goal, whether the goal is a ceiling
     ("submission, durably acknowledged, p50", "submit_p50_ms", "ms", 2.0, True),
     ("submission, durably acknowledged, p99", "submit_p99_ms", "ms", 5.0, True),
+    ("the disk alone: 32 KiB written and synced, p50", "disk_p50_ms", "ms", None, True),
+    ("the disk alone: 32 KiB written and synced, p99", "disk_p99_ms", "ms", None, True),
     ("status query with 10,000 queued, p99", "status_p99_ms", "ms", 5.0, True),
     ("no-op Python tasks, end to end", "calls_per_s", "/s", 5_000.0, False),
     ("commands (`true`), end to end", "commands_per_s", "/s", None, False),

@@ -13,6 +13,7 @@ SLICE_PAGES = 100
 FREE_PAGES_KEPT = 256
 CHECKPOINT_BYTES = 64 << 20
 IDLE_CHECKPOINT_BYTES = 1 << 20
+IDLE_MS = 1_000
 CHECK_EVERY_MS = 10_000
 
 
@@ -34,6 +35,8 @@ class Retention:
         self._bytes_max = bytes_max
         self._checked_ms = 0
         self._wal_bytes = 0
+        self._wal_seen_bytes = 0
+        self._quiet_since_ms = 0
         connection.set_wal_hook(self._on_wal)
 
     def _on_wal(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
@@ -48,9 +51,14 @@ class Retention:
     def work(self, budget_ns: int, now_ms: int) -> bool:
         """Do up to `budget_ns` of upkeep; return whether more is left.
 
-        An idle moment checkpoints once the log holds more than a megabyte.
+        A second without a commit checkpoints a log of more than a megabyte; a shorter pause does
+        not, since who submits one task after another would wait for it.
         """
-        if self._wal_bytes >= IDLE_CHECKPOINT_BYTES:
+        if self._wal_bytes != self._wal_seen_bytes:
+            self._wal_seen_bytes, self._quiet_since_ms = self._wal_bytes, now_ms
+        elif (
+            self._wal_bytes >= IDLE_CHECKPOINT_BYTES and now_ms - self._quiet_since_ms >= IDLE_MS
+        ):
             self.checkpoint()
             return True
         if now_ms - self._checked_ms < CHECK_EVERY_MS:

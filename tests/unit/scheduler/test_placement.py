@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from remuda.protocol import messages as m
-from remuda.protocol.capabilities import Capabilities, Gpu, Handler
+from remuda.protocol.capabilities import Capabilities, Gpu, Handler, to_document
 from remuda.protocol.resources import Request
 from remuda.scheduler.fleet import Node
 from remuda.scheduler.placement import explain_refusals, may_ever, refusal_now
@@ -277,6 +279,19 @@ def test_a_card_that_vanished_is_lent_no_more_and_given_back_in_order(world: Wor
     assert ["assigned", "queued"] == world.states([task, late])
     world.end(node, task)
     assert ["succeeded", "queued"] == world.states([task, late])
+
+
+def test_a_card_that_its_node_holds_back_is_lent_when_it_is_free_again(world: World) -> None:
+    held = replace(gpu(1), withheld="a process of somebody else is on it")
+    node = world.node("n1", gpus=[held])
+    (task,) = world.submit(vram_bytes=GIB)
+    assert "queued" == world.state(task)
+    why = refusal_now(world.core.fleet.nodes["n1"], world.core.tasks[task].spec.request)
+    assert "held back" in why
+    said = node.heartbeat()
+    said.capabilities = to_document(Capabilities(2_000, 64 * GIB, [gpu(1)]))
+    world.says(node, said)
+    assert ("GPU-1",) == cards_of(world, task)
 
 
 def test_a_node_is_told_what_it_was_granted(world: World) -> None:

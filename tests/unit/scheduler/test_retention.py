@@ -9,7 +9,7 @@ import apsw
 import pytest
 
 from remuda.scheduler.journal import Journal, connect
-from remuda.scheduler.retention import CHECK_EVERY_MS, SLICE_PAGES, SLICE_TASKS, Retention
+from remuda.scheduler.retention import CHECK_EVERY_MS, IDLE_MS, SLICE_PAGES, SLICE_TASKS, Retention
 from remuda.scheduler.task import State
 
 from . import facts
@@ -40,8 +40,10 @@ def tidy(journal: Journal, now_ms: int = NOW_MS) -> None:
     """Give upkeep all the time that it wants."""
     for _ in range(1_000):
         if not journal.idle_work(MUCH_TIME_NS, now_ms):
-            return
-    pytest.fail("upkeep never came to an end")
+            break
+    else:
+        pytest.fail("upkeep never came to an end")
+    journal.idle_work(MUCH_TIME_NS, now_ms + IDLE_MS)
 
 
 def count(journal: Journal, table: str) -> int:
@@ -140,6 +142,16 @@ def test_upkeep_moves_the_log_into_the_database(tmp_path: Path) -> None:
     assert log.stat().st_size > 1 << 20
     tidy(journal)
     assert 0 == log.stat().st_size
+    journal.close()
+
+
+def test_a_pause_between_two_commits_is_no_time_for_a_checkpoint(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path / "state")
+    log = tmp_path / "state" / "journal.db-wal"
+    for number in range(1, 40):
+        journal.commit(facts.submission(number, stdin=bytes(60_000)))
+        journal.idle_work(MUCH_TIME_NS, NOW_MS + number * (IDLE_MS // 2))
+    assert log.stat().st_size > 1 << 20
     journal.close()
 
 
