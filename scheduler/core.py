@@ -25,7 +25,7 @@ from .events import (
     RecoveredTask,
     SubmitTasks,
 )
-from .fleet import Fleet, Node
+from .fleet import Fleet, Node, first_revision
 from .placement import Feasibility
 from .records import Effects
 from .runtimes import Runtimes
@@ -139,7 +139,9 @@ def _recover(core: Core, recovered: Recovered, now: Now) -> None:
     """
     for name, blob in recovered.nodes.items():
         known = wire_capabilities.from_document(unpack_document(blob))
-        node = core.fleet.nodes[name] = Node(name, known, heard_ns=now.mono_ns)
+        node = core.fleet.nodes[name] = Node(
+            name, known, heard_ns=now.mono_ns, rev=first_revision(core.epoch)
+        )
         node.take_capabilities(known)
     core.fleet.changed_shape()
     specs: dict[tuple[int, str], Spec] = {}

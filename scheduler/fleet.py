@@ -38,6 +38,15 @@ def card_charge(request: Request, gpu: Gpu) -> tuple[int, int]:
     return 0, request.vram_bytes
 
 
+def first_revision(epoch: int) -> int:
+    """Return where the revisions of a scheduler's life begin: above all of its earlier lives.
+
+    A heartbeat that a node sent to the scheduler before can then never seem to have seen what was
+    offered since.
+    """
+    return epoch << 32
+
+
 @dataclass(slots=True)
 class Node:
     """One node: what it said of itself, what it was lent, and how far messages got.

@@ -25,7 +25,7 @@ from ..protocol.messages import (
 )
 from . import dispatch, life, on_client
 from .events import JoinNode, NodeRevoked, NodeSays, Now
-from .fleet import Node
+from .fleet import Node, first_revision
 from .on_results import on_results
 from .records import AuditRow, Effects, NodeRow, Note, ToNode
 from .task import Attempt, Fact, State, Task
@@ -51,7 +51,9 @@ def on_join(core: Core, event: JoinNode, now: Now, effects: Effects) -> None:
     except ValueError as error:
         effects.replies.append((event.request, Failure("invalid", str(error), "capabilities")))
         return
-    node = core.fleet.nodes.setdefault(event.node, Node(event.node, known))
+    node = core.fleet.nodes.setdefault(
+        event.node, Node(event.node, known, rev=first_revision(core.epoch))
+    )
     node.take_capabilities(known)
     if register.incarnation != node.incarnation:  # else an older heartbeat may still be under way
         node.heartbeat_seq = 0

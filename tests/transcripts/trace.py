@@ -68,7 +68,9 @@ def _sent(item: Offering | ToNode) -> str:
 
 
 def _offered(offering: Offering) -> str:
-    return f"offer, revision {offering.rev}: " + ", ".join(map(_granted, offering.grants))
+    return f"offer, revision {_revision(offering.rev)}: " + ", ".join(
+        map(_granted, offering.grants)
+    )
 
 
 def _granted(grant: Granted) -> str:
@@ -82,7 +84,9 @@ def _tries(message: Any) -> str:
 
 
 def _registered(message: m.Registered) -> str:
-    return f"registered {message.name}, revision {message.rev}, may keep {_tries(message)}"
+    return (
+        f"registered {message.name}, revision {_revision(message.rev)}, may keep {_tries(message)}"
+    )
 
 
 def _submitted(message: m.Submitted) -> str:
@@ -99,7 +103,7 @@ def _failure(message: m.Failure) -> str:
 
 
 def _desired(message: m.Desired) -> str:
-    return f"desired, revision {message.rev}: {_tries(message)}"
+    return f"desired, revision {_revision(message.rev)}: {_tries(message)}"
 
 
 def _kill(message: m.Kill) -> str:
@@ -121,3 +125,8 @@ _SENT: dict[type[m.Message], Callable[[Any], str]] = {
     m.Kill: _kill,
     m.ResultAck: _acknowledged,
 }
+
+
+def _revision(rev: int) -> str:
+    """Write a revision as the epoch that it belongs to and its number there."""
+    return f"{rev >> 32}.{rev & 0xFFFFFFFF}"

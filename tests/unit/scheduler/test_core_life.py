@@ -265,6 +265,21 @@ def test_an_offer_that_is_under_way_is_not_taken_for_missing(world: World) -> No
     assert 1 == world.core.tasks[task].attempt
 
 
+def test_a_heartbeat_meant_for_the_scheduler_before_takes_no_offer_for_missing(
+    world: World,
+) -> None:
+    node = world.node("n1")
+    for _ in range(5):
+        world.heartbeat(node)
+    old = node.heartbeat()
+    world.restart()
+    world.join(node)
+    node.deaf = True
+    (task,) = world.submit()
+    world.says(node, old)
+    assert 1 == world.core.tasks[task].attempt
+
+
 def test_a_refused_task_leaves_the_node_alone_for_a_moment(world: World) -> None:
     node = world.node("n1")
     (task,) = world.submit()
