@@ -140,6 +140,7 @@ def make_door(settings: SchedulerSettings, pair: KeyPair, keys: Keys) -> Door:
 def _core_settings(settings: SchedulerSettings) -> CoreSettings:
     """Translate the configuration into the core's numbers."""
     return CoreSettings(
+        suspect_after_ns=int(settings.suspect_after_s * _NS),
         lost_after_ns=int(settings.lost_after_s * _NS),
         offer_resend_ns=int(settings.offer_resend_s * _NS),
         offer_tries=settings.offer_tries,

@@ -39,6 +39,7 @@ SECOND_NS = 1_000_000_000
 class CoreSettings:
     """The numbers that the core goes by; durations in nanoseconds."""
 
+    suspect_after_ns: int = 6 * SECOND_NS
     lost_after_ns: int = 60 * SECOND_NS
     offer_resend_ns: int = 5 * SECOND_NS
     offer_tries: int = 3
@@ -93,7 +94,7 @@ class Core:
         effects = Effects()
         for event in events:
             _HANDLERS[type(event)](self, event, now, effects)
-        on_node.declare_lost(self, now, effects)
+        on_node.judge_silence(self, now, effects)
         dispatch.end_waits(self, now, effects)
         dispatch.place(self, now, effects)
         recall.take_back(self, now, effects)

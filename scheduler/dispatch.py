@@ -94,7 +94,7 @@ class _Places:
             self._ahead = [
                 (len(node.backlog) / max(self._slots(node), 1), node.name, node)
                 for node in self._nodes
-                if node.connected and not node.lost and self._takes_ahead(node)
+                if node.connected and not node.suspect and self._takes_ahead(node)
             ]
             heapq.heapify(self._ahead)
         settings = self._core.settings

@@ -86,9 +86,11 @@ def _position(core: Core, task: Task) -> int:
     )
 
 
-def _assigned(_core: Core, task: Task, _now: Now) -> dict[str, Any]:
+def _assigned(core: Core, task: Task, now: Now) -> dict[str, Any]:
     assert task.live is not None
     where = task.live.node
+    if away := _away(core, where, now):
+        return {"reason": f"it was given to {where}, {away}", "waits_for": "the node"}
     if task.live.prefetched:
         return {"reason": f"it waits for a free slot on {where}", "waits_for": "a slot"}
     if task.live.accepted:
@@ -96,8 +98,20 @@ def _assigned(_core: Core, task: Task, _now: Now) -> dict[str, Any]:
     return {"reason": f"it was offered to {where}", "waits_for": "the node's answer"}
 
 
-def _running(_core: Core, task: Task, _now: Now) -> dict[str, Any]:
+def _away(core: Core, name: str, now: Now) -> str:
+    """Say that a node is not heard, and when its tasks move; nothing when it is well."""
+    node = core.fleet.nodes[name]
+    if node.connected and not node.suspect and not node.lost:
+        return ""
+    silent_s = (now.mono_ns - node.heard_ns) // 1_000_000_000
+    left_s = core.settings.lost_after_ns // 1_000_000_000 - silent_s
+    return f"which was not heard for {silent_s} s; in {max(left_s, 0)} s it runs elsewhere"
+
+
+def _running(core: Core, task: Task, now: Now) -> dict[str, Any]:
     assert task.live is not None
+    if away := _away(core, task.live.node, now):
+        return {"reason": f"it ran on {task.live.node}, {away}", "waits_for": "the node"}
     reason = f"it runs on {task.live.node}, try {task.attempt}"
     if task.live.progress_milli >= 0:
         reason += f", {task.live.progress_milli / 10:g}% {task.live.progress_text}".rstrip()

@@ -52,7 +52,8 @@ class Node:
     """One node: what it said of itself, what it was lent, and how far messages got.
 
     `rev` numbers what is sent on its dispatch pipe. `held` are the tasks whose attempt lives
-    there, `backlog` those of them that wait in its own queue, uncharged. `shunned` keeps requests
+    there, `backlog` those of them that wait in its own queue, uncharged. A `suspect` node was
+    silent for a while and gets no new work; a `lost` one was given up. `shunned` keeps requests
     that it refused away from it until a monotonic time.
     """
 
@@ -61,6 +62,7 @@ class Node:
     boot_id: str = ""
     incarnation: bytes = b""
     connected: bool = False
+    suspect: bool = False
     lost: bool = False
     heard_ns: int = 0
     rev: int = 0

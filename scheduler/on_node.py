@@ -58,7 +58,7 @@ def on_join(core: Core, event: JoinNode, now: Now, effects: Effects) -> None:
     if register.incarnation != node.incarnation:  # else an older heartbeat may still be under way
         node.heartbeat_seq = 0
     node.boot_id, node.incarnation = register.boot_id, register.incarnation
-    node.connected, node.lost, node.heard_ns = True, False, now.mono_ns
+    node.connected, node.suspect, node.lost, node.heard_ns = True, False, False, now.mono_ns
     node.shunned.clear()
     core.fleet.changed_shape()
     kept = _adopt(core, node, register, now, effects)
@@ -136,6 +136,9 @@ def on_node_says(core: Core, event: NodeSays, now: Now, effects: Effects) -> Non
     if node is None or not node.connected:
         return
     node.heard_ns = now.mono_ns
+    if node.suspect:
+        node.suspect = False
+        core.fleet.revision += 1
     if node.lost:
         node.lost = False
         core.fleet.revision += 1
@@ -257,10 +260,17 @@ def on_revoked(core: Core, event: NodeRevoked, now: Now, effects: Effects) -> No
         _lose(core, node, now, effects, "its key was revoked")
 
 
-def declare_lost(core: Core, now: Now, effects: Effects) -> None:
-    """Give up on nodes that were silent for `lost_after` and rerun their tasks elsewhere."""
+def judge_silence(core: Core, now: Now, effects: Effects) -> None:
+    """Suspect nodes that were silent for a while, and give up on those that were for long.
+
+    A suspect node gets no new work; the tasks of a lost one run elsewhere.
+    """
     for node in core.fleet.nodes.values():
-        if not node.lost and now.mono_ns - node.heard_ns >= core.settings.lost_after_ns:
+        silent_ns = now.mono_ns - node.heard_ns
+        if not node.suspect and silent_ns >= core.settings.suspect_after_ns:
+            node.suspect = True
+            effects.notes.append(Note("warning", "node is silent", {"node": node.name}))
+        if not node.lost and silent_ns >= core.settings.lost_after_ns:
             _lose(core, node, now, effects, "the node fell silent")
 
 

@@ -102,7 +102,9 @@ MAY_EVER: tuple[_Filter, ...] = (
 def _alive(node: Node, _request: Request) -> Refusal:
     if node.lost:
         return "is lost"
-    return "" if node.connected else "has not registered yet"
+    if not node.connected:
+        return "has not registered since the scheduler started"
+    return "is silent, so it gets no new work" if node.suspect else ""
 
 
 def _willing(node: Node, request: Request) -> Refusal:
@@ -136,11 +138,14 @@ def _has_room(node: Node, request: Request) -> Refusal:
 def _has_free_cards(node: Node, request: Request) -> Refusal:
     if not request.cards or len(_free_cards(node, request)) >= request.cards:
         return ""
+    lent = [card for card in _matching(node, request) if not card.gpu.withheld]
+    held = len(_matching(node, request)) - len(lent)
+    also = f" ({_gpus(held)} held back, see its notes)" if held else ""
     if request.gpus:
         free = len(_free_cards(node, request))
-        return f"{_gpus(free)} of that kind wholly free, wanted {request.gpus}"
-    most = max((card.vram_free_bytes for card in _matching(node, request)), default=0)
-    return f"at most {format_bytes(max(most, 0))} of VRAM free on one matching GPU"
+        return f"{_gpus(free)} of that kind wholly free, wanted {request.gpus}{also}"
+    most = max((card.vram_free_bytes for card in lent), default=0)
+    return f"at most {format_bytes(max(most, 0))} of VRAM free on one matching GPU{also}"
 
 
 IS_ROOM: tuple[_Filter, ...] = (_alive, _willing, _handler_ready, _has_room, _has_free_cards)
@@ -170,6 +175,8 @@ def _free_cards(node: Node, request: Request) -> list[Card]:
 
 
 def _card_fits(card: Card, request: Request) -> bool:
+    if card.gpu.withheld:
+        return False
     if request.gpus:
         return card.untouched
     share_milli, vram_bytes = card_charge(request, card.gpu)

@@ -5,6 +5,7 @@ import pytest
 from remuda.protocol import ids
 from remuda.protocol import messages as m
 from remuda.scheduler.core import CoreSettings
+from remuda.scheduler.explain import explain
 from remuda.scheduler.records import Offering
 from remuda.scheduler.task import TRANSITIONS, Fact, IllegalMove, State, Task, move
 
@@ -80,6 +81,7 @@ def test_backoff_survives_a_restart(world: World) -> None:
     world.join(node)
     assert "waiting" == world.state(task)
     world.later(30.0)
+    world.heartbeat(node)
     assert "assigned" == world.state(task)
 
 
@@ -177,11 +179,30 @@ def test_a_node_that_falls_silent_loses_its_tasks_to_another(world: World) -> No
     world.later(30)
     two = world.node("n2")
     world.later(30)
+    world.heartbeat(two)
     assert [(task, 2)] == list(two.held)
     assert ["lost", ""] == world.attempts(task)
     world.end(two, task)
     assert "succeeded" == world.state(task)
     assert (task, 1) in one.held
+
+
+def test_a_silent_node_gets_no_new_work_until_it_is_heard(world: World) -> None:
+    node = world.node("n1")
+    world.later(6)
+    (task,) = world.submit()
+    assert "queued" == world.state(task)
+    world.heartbeat(node)
+    assert [(task, 1)] == list(node.held)
+
+
+def test_who_asks_hears_that_the_node_of_a_task_is_away(world: World) -> None:
+    node = world.node("n1")
+    (task,) = world.submit()
+    world.start(node, task)
+    world.later(20)
+    said = explain(world.core, task, world.now)["reason"]
+    assert "it ran on n1, which was not heard for 20 s; in 40 s it runs elsewhere" == said
 
 
 def test_a_late_result_of_a_lost_node_is_recorded_but_not_accepted(world: World) -> None:

@@ -145,7 +145,7 @@ def test_a_node_that_is_lost_or_not_here_yet_says_so() -> None:
     node.lost = True
     assert "is lost" == refusal_now(node, Request())
     node.lost, node.connected = False, False
-    assert "has not registered yet" == refusal_now(node, Request())
+    assert "has not registered since the scheduler started" == refusal_now(node, Request())
     node.connected = True
     node.shunned[Request()] = 1
     assert "refused such a task a moment ago" == refusal_now(node, Request())
