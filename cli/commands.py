@@ -86,7 +86,12 @@ _declared: dict[tuple[str, ...], Declared] = {}
 
 
 def command(
-    name: str, *, example: str, tail: bool = False, hidden: bool = False
+    name: str,
+    *,
+    example: str,
+    tail: bool = False,
+    hidden: bool = False,
+    which: str = CONNECTION_PANEL,
 ) -> Callable[[F], F]:
     """Register a command; with `tail` everything from its first argument on is an argument."""
 
@@ -98,7 +103,7 @@ def command(
             words,
             _expanded(function),
             inspect.cleandoc(function.__doc__ or ""),
-            f"\b\nExample:\n{lines}\n\n{CONNECTION_PANEL}",
+            f"\b\nExample:\n{lines}\n\n{which}",
             settings,
             hidden,
         )

@@ -22,7 +22,7 @@ HINT_AFTER_S = 2.0
 
 
 class LeftRunning(Exception):  # noqa: N818 - not an error
-    """A second Ctrl-C leaves the task to itself."""
+    """A second Ctrl-C: nobody waits for the end of the task."""
 
 
 class Interrupts:
@@ -47,7 +47,7 @@ def interruptible(session: Session, task: bytes) -> Iterator[Interrupts]:
     def cancel() -> None:
         from ..client import control
 
-        screen.remark("\ncancelling; Ctrl-C again leaves it running")
+        screen.remark("\ncancelling; Ctrl-C again does not wait for its end")
         with session.connect() as link:
             control.cancel(link, [task])
 
@@ -113,8 +113,8 @@ def _tell_reason(session: Session, task: bytes) -> None:
 
 
 def leave(shown_id: str) -> int:
-    """Say which task goes on without us."""
-    screen.remark(f"left running: {shown_id}")
+    """Say which task ends without us."""
+    screen.remark(f"\nnot waiting: {shown_id} is told to stop")
     return INTERRUPTED
 
 

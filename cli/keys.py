@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..protocol.errors import Invalid, Refused, RemudaError
+from ..protocol.errors import Invalid, NotFound, Refused, RemudaError
 from . import screen
 from .commands import Session, command
 from .screen import Column
 from .writing import rfc3339
 
 if TYPE_CHECKING:
+    from ..config.cluster import Connection
     from ..config.keys import KeyPair
 
+KEY_CHARS = 40
+NAME_CHARS_MAX = 63
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
 ROLES = ("node", "viewer", "submit", "operator", "admin")
 Role = Annotated[str, typer.Option(metavar="|".join(ROLES), help="What the key may do.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Whose key it is.")]
@@ -35,25 +41,25 @@ def key_new(
 ) -> None:
     """Make a key pair and say how it is admitted."""
     from ..config import keys
-    from ..config.cluster import connection, find_cluster
+    from ..config.endpoints import is_loopback
 
     _check(role)
+    _check_name(name)
     path = out or Path(f"{name}.key")
     if path.exists():
         raise Refused(f"{path} exists: choose another --out, or remove it")
     pair = _new_pair()
-    try:
-        known = connection(
-            find_cluster(home=session.home, cluster=session.cluster, endpoint=session.endpoint)
-        )
-    except RemudaError:
+    known = _known(session)
+    if known is None:
         keys.save_key_pair(path, pair)  # no cluster is known here: the pair alone
     else:
         keys.save_identity(
             path,
             keys.Identity(name, role, pair, known.scheduler_public, known.endpoint, known.cluster),
         )
-    admit = f"remuda key allow {name} '{pair.public}' --role {role}"
+    words = ["remuda", *(("--home", str(session.home)) if session.home else ())]
+    words += ["key", "allow", name, pair.public, "--role", role]
+    admit = shlex.join(words)
     if session.json:
         screen.document(
             {
@@ -67,8 +73,13 @@ def key_new(
         )
         return
     screen.line(pair.public if session.quiet else f"wrote {path} ({keys.fingerprint(pair.public)})")
-    if not session.quiet:
-        screen.line(f"an admin lets it in with:\n  {admit}")
+    if session.quiet:
+        return
+    screen.line(f"an admin lets it in with:\n  {admit}")
+    if known is not None:
+        screen.line(_where_to_keep(name, role, known.cluster))
+    if known is not None and is_loopback(known.endpoint):
+        screen.remark(f"it names {known.endpoint}: only this host can dial that (see --endpoint)")
 
 
 @command("key list", example="remuda key list")
@@ -160,6 +171,18 @@ def key_revoke(session: Session, name: Name) -> None:
         screen.line(f"{cluster}: {said or f'refuses {name} from now on'}")
 
 
+def _known(session: Session) -> Connection | None:
+    """Find the scheduler that a new key is for, if one is known here."""
+    from ..config.cluster import connection, find_cluster
+
+    try:
+        return connection(
+            find_cluster(home=session.home, cluster=session.cluster, endpoint=session.endpoint)
+        )
+    except RemudaError:
+        return None
+
+
 def _new_pair() -> KeyPair:
     """Make a key pair whose public half does not look like an option."""
     from ..config.keys import generate
@@ -174,12 +197,31 @@ def _check(role: str) -> None:
         raise Invalid(f"{role!r} is not a role: {', '.join(ROLES)}", field="role")
 
 
+def _where_to_keep(name: str, role: str, cluster: str) -> str:
+    if role == "node":
+        return f"that host keeps it as keys/node-{name}.key in the home of its agent, mode 600"
+    return f"{name} keeps it as ~/.local/share/remuda-clusters/{cluster}.key, mode 600"
+
+
+def _check_name(name: str) -> None:
+    if not NAME.fullmatch(name):
+        raise Invalid(
+            f"{name!r} is not a name: use letters, digits and . _ - @, at most {NAME_CHARS_MAX}",
+            field="name",
+        )
+
+
 def _public(text: str) -> str:
     """Read a public key given as it is, or as the file of a pair."""
     import tomllib
 
-    path = Path(text)
-    if len(text) == 40 or not path.is_file():
+    if len(text) == KEY_CHARS:
         return text
-    found = tomllib.loads(path.read_text(encoding="utf-8")).get("public", "")
-    return str(found)
+    try:
+        return str(tomllib.loads(Path(text).read_text(encoding="utf-8"))["public"])
+    except FileNotFoundError as error:
+        raise NotFound(
+            f"{text}: is neither a public key ({KEY_CHARS} characters) nor a file"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError) as error:
+        raise Invalid(f"{text}: is not a key file of remuda", field="public_key") from error

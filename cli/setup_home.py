@@ -3,39 +3,23 @@
 from __future__ import annotations
 
 import fcntl
-import getpass
 import json
 import os
-import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..config.cluster import CLIENT
 from ..config.endpoints import tcp_url
+from ..config.first_keys import Trusted, ensure_admin, ensure_identity
 from ..config.home import Home, write_atomically
-from ..config.keys import (
-    AuthorizedKey,
-    Identity,
-    KeyPair,
-    generate,
-    load_authorized,
-    load_identity,
-    load_key_pair,
-    save_authorized,
-    save_identity,
-    save_key_pair,
-)
+from ..config.keys import AuthorizedKey, ensure_key_pair, load_authorized, save_authorized
 from .daemons import SCHEDULER, Daemon, module_argv
 from .dealing import Share
 
 if TYPE_CHECKING:
     from ..config.settings import Settings
-
-OWNER_DEFAULT = "admin"
-_OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +46,16 @@ def prepare(plan: Plan) -> list[Daemon]:
     """Write all that the daemons of a plan need and return them, the scheduler first."""
     home = plan.home
     home.create()
-    scheduler_key = _scheduler_key(home)
-    owner = _owner()
+    public = ensure_key_pair(home.key_file(SCHEDULER)).public
+    scheduler = Trusted(public, plan.endpoint, plan.settings.cluster.name)
+    admin = ensure_admin(home, scheduler)
+    nodes = [
+        ensure_identity(home.key_file(f"node-{name}"), name, "node", scheduler)
+        for name in plan.node_names
+    ]
     authorized = {key.name: key for key in _authorized(home)}
-    for name in plan.node_names:
-        pair = _identity(plan, home.key_file(f"node-{name}"), name, "node", scheduler_key)
-        authorized[name] = AuthorizedKey(name, "node", pair.public)
-    name, public = _client_key(plan, owner, scheduler_key)
-    authorized[name] = AuthorizedKey(name, "admin", public)
+    for each in (*nodes, admin):
+        authorized[each.name] = AuthorizedKey(each.name, each.role, each.key.public)
     save_authorized(home.authorized_file, list(authorized.values()))
     return [_scheduler(plan), *_nodes(plan)]
 
@@ -160,39 +146,8 @@ def _task_env(plan: Plan) -> dict[str, str]:
     return {"PATH": os.environ.get("PATH", os.defpath), **plan.settings.tasks.env}
 
 
-def _scheduler_key(home: Home) -> KeyPair:
-    path = home.key_file(SCHEDULER)
-    if path.exists():
-        return load_key_pair(path)
-    pair = generate()
-    save_key_pair(path, pair)
-    return pair
-
-
 def _authorized(home: Home) -> list[AuthorizedKey]:
     return load_authorized(home.authorized_file) if home.authorized_file.exists() else []
-
-
-def _client_key(plan: Plan, owner: str, scheduler: KeyPair) -> tuple[str, str]:
-    path = plan.home.key_file(CLIENT)
-    name = load_identity(path).name if path.exists() else owner
-    return name, _identity(plan, path, name, "admin", scheduler).public
-
-
-def _identity(plan: Plan, path: Path, name: str, role: str, scheduler: KeyPair) -> KeyPair:
-    """Keep the key of an identity, or make one, and point it at this scheduler."""
-    pair = load_identity(path).key if path.exists() else generate()
-    cluster = plan.settings.cluster.name
-    save_identity(path, Identity(name, role, pair, scheduler.public, plan.endpoint, cluster))
-    return pair
-
-
-def _owner() -> str:
-    try:
-        name = getpass.getuser()
-    except (KeyError, OSError):
-        return OWNER_DEFAULT  # a user id without a name, as in some containers
-    return name if _OWNER.fullmatch(name) else OWNER_DEFAULT
 
 
 def _key(name: str) -> str:

@@ -28,6 +28,9 @@ Refs = Annotated[
     list[str] | None,
     typer.Argument(metavar="[TASK]...", help="Ids, numbers, ranges (3-9), batches or `last`."),
 ]
+Grace = Annotated[
+    str, typer.Option(metavar="TIME", help="Time between TERM and KILL (default: the task's).")
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
@@ -39,9 +42,7 @@ def task_cancel(
     session: Session,
     filters: Filters,
     tasks: Refs = None,
-    grace: Annotated[
-        str, typer.Option(metavar="TIME", help="Time between TERM and KILL (default: the task's).")
-    ] = "",
+    grace: Grace = "",
     yes: Yes = False,
 ) -> None:
     """Cancel tasks; what runs is killed with all its processes."""
@@ -59,13 +60,10 @@ def task_cancel(
 
 @command("cancel", example="remuda cancel 12 13")
 def cancel(
-    session: Session,
-    filters: Filters,
-    tasks: Refs = None,
-    yes: Yes = False,
+    session: Session, filters: Filters, tasks: Refs = None, grace: Grace = "", yes: Yes = False
 ) -> None:
     """Cancel tasks (short for `task cancel`)."""
-    task_cancel(session, filters, tasks, yes=yes)
+    task_cancel(session, filters, tasks, grace, yes=yes)
 
 
 @command("task retry", example="remuda task retry 12\nremuda task retry BATCH --failed")

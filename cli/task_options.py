@@ -54,7 +54,11 @@ class TaskOptions:
         list[str] | None, typer.Option(metavar="K=V", help="A variable of its environment.")
     ] = None
     cwd: Annotated[
-        str, typer.Option(metavar="DIR", help="Its working directory (default: one of its own).")
+        str,
+        typer.Option(
+            metavar="DIR",
+            help="Its working directory, on the node (a command's default: an empty one).",
+        ),
     ] = ""
     stdin: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A file for its standard input (- is ours).")

@@ -60,10 +60,15 @@ def task_list(
 
 
 @command("ps", example="remuda ps")
-def ps(session: Session, filters: Filters, limit: Limit = LIMIT_DEFAULT) -> None:
-    """List the tasks that have not ended (short for `task list --active`)."""
+def ps(
+    session: Session, filters: Filters, limit: Limit = LIMIT_DEFAULT, cursor: Cursor = ""
+) -> None:
+    """List the tasks that have not ended (short for `task list --active`).
+
+    With --state: those in that state.
+    """
     values = {name: getattr(filters, name) for name in Filters.__dataclass_fields__}
-    task_list(session, Filters(**values | {"active": True}), limit)
+    task_list(session, Filters(**values | {"active": not filters.state}), limit, cursor)
 
 
 @command("task show", example="remuda task show last\nremuda task show 12 --json")
@@ -98,7 +103,7 @@ def task_explain(session: Session, task: Ref) -> None:
     with session.connect() as link:
         body = control.explain(link, select_one(link, task))
     if session.json:
-        screen.document(views.plain(body))
+        screen.document(views.plain(body) | {"id": row_id(body)})
     else:
         show_explanation(body)
 

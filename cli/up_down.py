@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..protocol.errors import Invalid
 from . import screen
 from .commands import Session, command
 from .interrupts import raising_interrupts
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
 
 PORT_MAX = 65_000  # the others follow it
 DOWN_WAIT_S = 20.0
+HOME_PANEL = "Which home on this host: --home DIR, else REMUDA_HOME, else ~/.local/share/remuda."
 
 
 @command(
     "up",
     example="remuda up --nodes 2\nremuda up --detach && remuda run -- hostname && remuda down",
+    which=HOME_PANEL,
 )
 def up(
     session: Session,
@@ -56,7 +59,7 @@ def up(
     return ups.run(wish, tell, _say_ready)
 
 
-@command("down", example="remuda down --home /srv/remuda")
+@command("down", example="remuda down --home /srv/remuda", which=HOME_PANEL)
 def down(session: Session) -> int:
     """Stop what `up` started; tasks that run go back to the queue."""
     from . import daemons
@@ -98,6 +101,11 @@ def _report(session: Session, root: Path, names: list[str], *, was_up: bool) -> 
 def _home(session: Session) -> Home:
     from ..config.home import HOME_VARIABLE, Home, default_home
 
+    if session.cluster or session.endpoint:
+        raise Invalid(
+            "`up` and `down` are for this host: name a home with --home, or leave --cluster and "
+            "--endpoint out"
+        )
     chosen = session.home or os.environ.get(HOME_VARIABLE) or default_home()
     return Home(Path(chosen).expanduser().absolute())
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..protocol.spec import PRIORITY_DEFAULT
 from .writing import rfc3339, row_id
 
 Row = Mapping[str, Any]
@@ -52,6 +53,7 @@ def task_in_full(document: Row) -> dict[str, Any]:
     started_ms = last_start_ms(document)
     return {
         **task(document),
+        "priority": (document.get("spec") or {}).get("priority", PRIORITY_DEFAULT),
         "started_at": rfc3339(started_ms),
         "once": document.get("once") or None,
         "request": plain(document.get("spec") or {}),

@@ -27,25 +27,28 @@ Command = Annotated[
 @command(
     "run",
     example="remuda run -- nvidia-smi -L\n"
-    "remuda run --gpus 1 --timeout 2h python train.py --epochs 3",
+    "remuda run --gpus 1 --timeout 2h --cwd . python train.py --epochs 3",
     tail=True,
 )
 def run(session: Session, options: TaskOptions, command: Command) -> int:
     """Run a command on the cluster and stay with it.
 
-    Its output comes here, its exit code is ours. Ctrl-C cancels it, a second Ctrl-C leaves it
-    running. Exit codes: its own, 128+N for a signal, 124 when it timed out, 125 when remuda failed.
+    It runs in an empty directory of its own (REMUDA_TASK_DIR) unless --cwd is given. Its output
+    comes here, its exit code is ours. Ctrl-C cancels it, a second Ctrl-C does not wait.
+    Exit codes: its own, 128+N for a signal, 124 when it timed out, 125 when remuda failed.
     """
     from .foreground import attend
 
     with _client(session) as client:
         task = client.submit_command(command, **options.given())
+        if is_known(options, task):
+            _say(session, f"known under this key already: following {task.id}")
         return attend(session, client.link, task.key, task.id)
 
 
 @command(
     "submit",
-    example="remuda submit --retries 3 -- python train.py\n"
+    example="remuda submit --retries 3 --cwd . -- python train.py\n"
     "remuda submit --array 0-99 -- sh -c 'render $REMUDA_ARRAY_INDEX'",
     tail=True,
 )
@@ -60,12 +63,16 @@ def submit(
         bool, typer.Option("--wait", help="Wait for the end; its exit code is ours.")
     ] = False,
 ) -> int:
-    """Submit a command and print its id (of a batch with --array)."""
+    """Submit a command and print its id (of a batch with --array).
+
+    It runs in an empty directory of its own (REMUDA_TASK_DIR) unless --cwd is given; files stay
+    where they are: DIR is a path on the node that runs it.
+    """
     with _client(session) as client:
         given = options.given()
         if not indices:
             task = client.submit_command(command, **given)
-            _print_task(session, client, task)
+            _print_task(session, client, task, is_new=not is_known(options, task))
             return _wait_for_task(client, task) if wait else 0
         batch = client.submit_array(command, array(indices), **given)
         if session.json:
@@ -95,7 +102,8 @@ def call(
 ) -> int:
     """Call a function or a handler on the cluster, print its result.
 
-    What it prints goes to stderr, its result to stdout. Ctrl-C cancels it.
+    What it prints goes to stderr, its result to stdout. Ctrl-C cancels it. Exit codes: 1 when it
+    raised, 124 when it timed out, 125 when remuda failed.
     """
     from ..client import control
     from ..client.outcome import exit_code, value_of
@@ -125,12 +133,18 @@ def _client(session: Session) -> Client:
     return Client(session.home, cluster=session.cluster, endpoint=session.endpoint)
 
 
-def _print_task(session: Session, client: Client, task: Task) -> None:
+def is_known(options: TaskOptions, task: Task) -> bool:
+    """Tell whether --once found a task of that key; a new one comes with its number."""
+    return bool(options.once) and not task.number
+
+
+def _print_task(session: Session, client: Client, task: Task, *, is_new: bool) -> None:
     if session.json:
         screen.document({"id": task.id, "number": task.number or None})
     else:
         number = f" as task {task.number}" if task.number else ""
-        _say(session, f"submitted to {client.name}{number}")
+        said = f"submitted to {client.name}{number}"
+        _say(session, said if is_new else f"known to {client.name} under this key already")
         screen.line(task.id)
     sys.stdout.flush()
 

@@ -213,8 +213,9 @@ class Exchange:
         endpoint, waited_s = self.dialled.endpoint, now - request.asked_at
         if self._handshakes_failed:
             return (
-                f"{endpoint} answers, but not as our scheduler: its key is not the one that "
-                "we know, or it is not remuda; check the endpoint and the key file"
+                f"{endpoint} is reached, but no handshake came about within {waited_s:.0f} s: it "
+                "is too busy, has another key than the one we know, or is not remuda: try again, "
+                "then check the endpoint and the key file"
             )
         if not self._joined_ever:
             return (

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,7 @@ class Retry:
     backoff: str = "1s..5m"
 
 
+CWD_CHARS_MAX = 4096
 Fields = dict[str, Any]
 _ALIASES = {"node_labels": "labels", "node_label": "labels", "nodes": "node", "tag": "tags"}
 
@@ -40,11 +43,35 @@ def to_spec(kind: spec.Kind, options: Mapping[str, object], **fields: Any) -> Ta
         if value is not None and name not in _ELSEWHERE:
             read |= _read(name, given, value)
     made = TaskSpec(kind, **read)
+    _check_texts(made)
     try:
         resources.check_request(made.request)
     except ValueError as error:
         raise Invalid(str(error), field=str(error).partition(":")[0]) from error
     return made
+
+
+def _check_texts(made: TaskSpec) -> None:
+    """Raise Invalid for text that cannot travel: what the shell handed us was not UTF-8."""
+    for field in dataclasses.fields(made):
+        value = getattr(made, field.name)
+        texts = [value] if isinstance(value, str) else value
+        if isinstance(value, dict):
+            texts = [*value, *value.values()]
+        for text in texts if isinstance(texts, list) else ():
+            if isinstance(text, str) and not _is_utf8(text):
+                raise Invalid(
+                    f"{field.name}: {text!r} is not UTF-8 text, and nothing else can travel",
+                    field=field.name,
+                )
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def check_names(options: Mapping[str, object]) -> Mapping[str, object]:
@@ -185,11 +212,22 @@ def _stdin(value: object) -> Fields:
 def _text_or_number(value: object, allowed: str) -> str | float:
     if isinstance(value, (str, int, float)) and not isinstance(value, bool):
         try:
-            float(value)
-        except ValueError as error:
-            raise ValueError(f"found {value!r}, allowed is {allowed}") from error
-        return value
+            is_number = math.isfinite(float(value))
+        except ValueError:
+            is_number = False
+        if is_number:
+            return value
     raise ValueError(f"found {value!r}, allowed is {allowed}")
+
+
+def _cwd(value: object) -> Fields:
+    """Make a directory absolute as the caller sees it: a node has another working directory."""
+    read = _text("cwd", CWD_CHARS_MAX)
+    found = read(value)["cwd"]
+    try:
+        return read(str(Path(found).expanduser().absolute())) if found else {}
+    except RuntimeError as error:  # what pathlib says of a `~name` that is nobody
+        raise ValueError(f"found {found!r}: {error}") from error
 
 
 _retries = _whole("retries", spec.RETRIES_MAX)
@@ -208,7 +246,7 @@ _READERS: dict[str, Callable[[object], Fields]] = {
     "retry": _retry,
     "backoff": _backoff,
     "env": _pairs("env", spec.ENV_MAX),
-    "cwd": _text("cwd", 4096),
+    "cwd": _cwd,
     "stdin": _stdin,
     "name": _text("name", spec.NAME_CHARS_MAX),
     "tags": _pairs("tags", spec.TAGS_MAX),

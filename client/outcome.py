@@ -13,6 +13,7 @@ from ..worker import values
 UNKNOWN = "not_found"
 ENDED = frozenset({"succeeded", "failed", "cancelled", UNKNOWN})
 LOG_TAIL_CHARS = 4096
+EXIT_RAISED = 1
 EXIT_TIMED_OUT = 124
 EXIT_OURS = 125
 EXIT_SIGNAL = 128
@@ -108,13 +109,18 @@ def completed(standing: Standing, task_id: str) -> CompletedTask:
 
 
 def exit_code(standing: Standing) -> int:
-    """Return what `run` exits with: the command's own code, 128+N, 124 or 125."""
+    """Return what `run` and `call` exit with: the command's own code, 128+N, 124 or 125.
+
+    1 for a function that raised, as an interpreter does.
+    """
     detail = standing.detail
     code = standing.code or str(detail.get("code", ""))
     if standing.state == "succeeded":
         return int(detail.get("exit_code") or 0)
     if code == "timeout":
         return EXIT_TIMED_OUT
+    if code == "exception":
+        return EXIT_RAISED
     if detail.get("signal"):
         return EXIT_SIGNAL + int(detail["signal"])
     return int(detail.get("exit_code") or EXIT_OURS)

@@ -113,7 +113,7 @@ class Task(Future[Any]):
 
     def explain(self) -> dict[str, Any]:
         """Ask why the task is where it is."""
-        return control.explain(self._session.connection, self.key)
+        return control.explain(self._session.connection, self.key) | {"id": self.id}
 
     def __repr__(self) -> str:
         return f"<Task {self.id} {self.standing.state}>"

@@ -14,7 +14,6 @@ from .keys import Identity, KeyFileError, KeyPair, fingerprint, load_identity
 
 ETC = Path("/etc/remuda")
 CLIENT = "client"  # whose key a home keeps for its owner
-CLUSTERS = "clusters"  # directory, beside homes' keys, of the identities that `login` writes
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +76,8 @@ def connection(ref: ClusterRef) -> Connection:
         # ZeroMQ would only reconnect for ever, without a word.
         raise KeyFileError(
             f"{ref.identity_file}: trusts the scheduler {fingerprint(identity.scheduler_public)},"
-            f" but {fingerprint(running.scheduler_public)} runs there: enrol again"
+            f" but {fingerprint(running.scheduler_public)} runs there: ask an admin of that cluster"
+            " for a new key file (`remuda key new`)"
         )
     return _connection(identity, running.url("control"))
 
@@ -110,8 +110,11 @@ def _named(
     path = directory / f"{cluster}.key"
     if path.parent != directory or not path.is_file():
         known = sorted(each.stem for each in directory.glob("*.key"))
-        names = ", ".join(known) or "none: use `remuda login`"
-        raise NotFound(f"{source}: no cluster is called {cluster!r}; known are {names}")
+        names = ", ".join(known) or "none"
+        raise NotFound(
+            f"{source}: no cluster is called {cluster!r}; known are {names}: keep the key file that"
+            f" an admin made with `remuda key new` as {directory}/NAME.key"
+        )
     return ClusterRef(None, path, "", source)
 
 

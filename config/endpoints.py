@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -39,6 +40,15 @@ def tcp_url(host: str, port: int) -> str:
     """Write an address as ZeroMQ dials it; IPv6 goes in brackets, a wildcard means this host."""
     dialled = {"0.0.0.0": "127.0.0.1", "*": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
     return f"tcp://[{dialled}]:{port}" if ":" in dialled else f"tcp://{dialled}:{port}"
+
+
+def is_loopback(url: str) -> bool:
+    """Tell whether an address can be dialled from its own host only."""
+    host = url.removeprefix("tcp://").rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name
+        return host == "localhost"
 
 
 def write_endpoints(path: Path, endpoints: Endpoints) -> None:

@@ -192,7 +192,9 @@ def _read_ours(path: Path, bytes_max: int, *, others: int = _ANY) -> str:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError as error:
-        raise NotFound(f"{path}: there is no such key file") from error
+        raise NotFound(
+            f"{path}: there is no such key file: an admin makes one with `remuda key new`"
+        ) from error
     except OSError as error:
         raise KeyFileError(f"{path}: cannot be read: {error.strerror}") from error
     try:

@@ -180,12 +180,13 @@ def build(
 
 
 def locate(home: Home, identity: Identity) -> Address:
-    """Find the scheduler: where its home says that it listens now, else where we enrolled."""
+    """Find the scheduler: where its home says that it listens now, else where our key file says."""
     endpoints = read_endpoints(home.endpoints_file)
     control = endpoints.url("control") if endpoints is not None else identity.endpoint
     if endpoints is not None and endpoints.scheduler_public != identity.scheduler_public:
         raise Invalid(
-            "the scheduler of this home has another key than the one we trust: enrol again"
+            "the scheduler of this home has another key than the one we trust: ask an admin of "
+            "that cluster for a new key file (`remuda key new NAME --role node`)"
         )
     host = control.removeprefix("tcp://").rpartition(":")[0].strip("[]")
     return Address(host, control, identity.scheduler_public)

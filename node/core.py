@@ -17,8 +17,9 @@ from ..protocol.messages import (
     ResultAck,
     Started,
 )
-from . import filling, intake, residents, stops
+from . import endings, filling, intake, releases, residents, stops
 from .effects import Effect
+from .gpu import Reading
 from .slots import Slots
 from .state import State
 from .task import Attempt, Key
@@ -68,12 +69,17 @@ class Core:
         """Begin with the scheduler that let us in."""
         stops.on_registered(self.state, message)
 
+    def on_reading(self, reading: Reading, asked_ns: int, alive: frozenset[int], now: int) -> None:
+        """Take in what the GPUs show, as asked for at `asked_ns`, and which processes live."""
+        endings.on_reading(self.state, reading, asked_ns, alive, now)
+
     def turn(self, now: int) -> list[Effect]:
         """Start what can start; return all that the shell is to do since the last turn."""
         state = self.state
         if now >= self._tick_at:
             self._tick_at = now + TICK_NS
             filling.close_idle(state, now)
+        endings.on_time(state, now)
         residents.load_due(state, now)
         if not state.is_draining:
             filling.fill(state, now)
@@ -142,7 +148,9 @@ class Core:
     def deadline(self) -> int | None:
         """Say when a turn is due without an event."""
         state = self.state
-        due = [] if state.is_draining else [residents.deadline(state)]
+        due = [releases.deadline(state)]
+        if not state.is_draining:
+            due.append(residents.deadline(state))
         if state.lanes.by_id:
             due.append(self._tick_at)
         return min((at for at in due if at is not None), default=None)

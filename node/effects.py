@@ -53,4 +53,11 @@ class Forget(NamedTuple):
     key: Key
 
 
-Effect = Launch | OpenLane | Feed | CloseLane | Stop | TakeBack | Forget
+class CardsChanged(NamedTuple):
+    """Give up what is free of these cards; `is_news`: one is held back, or no more."""
+
+    gpus: tuple[str, ...]
+    is_news: bool = False
+
+
+Effect = Launch | OpenLane | Feed | CloseLane | Stop | TakeBack | Forget | CardsChanged

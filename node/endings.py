@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..protocol.messages import Outcome, Phase
-from . import residents
+from . import releases, residents
 from .effects import CloseLane, Forget, TakeBack
+from .gpu import Reading
 from .lanes import Lane, LaneState
 from .state import Rejection, State
 from .task import Attempt, Ending, Key, ending
@@ -39,7 +40,7 @@ def on_endings(state: State, found: Iterable[Ending], now: int) -> None:
         if attempt is None:
             state.effects.append(Forget((answer.task, answer.number)))
             continue
-        if attempt.phase == Phase.ENDED:
+        if attempt.phase == Phase.ENDED or attempt.seq in state.releases:
             state.counters.add("repeated_answer")
             continue
         if attempt.lane:
@@ -76,10 +77,19 @@ def _goes_back(attempt: Attempt) -> bool:
 
 
 def end(state: State, attempt: Attempt, answer: Ending) -> None:
-    """Give its slot back and keep its result until it is acknowledged."""
+    """End an attempt, as soon as its cards are free."""
     if attempt.stop and answer.outcome != Outcome.SUCCEEDED:
         outcome = Outcome.RETURNED if attempt.stop == HAND_BACK else Outcome.KILLED
         answer = answer._replace(outcome=outcome, value=b"")
+    if releases.is_needed(attempt):
+        attempt.phase = Phase.RUNNING
+        releases.begin(state, attempt, answer)
+    else:
+        _finish(state, attempt, answer)
+
+
+def _finish(state: State, attempt: Attempt, answer: Ending) -> None:
+    """Give its slot back and keep its result until it is acknowledged."""
     attempt.phase = Phase.ENDED
     attempt.args = b""
     state.release(attempt)
@@ -97,11 +107,34 @@ def _leave_lane(state: State, attempt: Attempt, now: int) -> None:
         lane.long = None
     if lane.open:
         return
-    state.slots.release(lane.id)
-    lane.charge = None
+    _give_up_slot(state, lane, [attempt])
     lane.idle_since = now
     if lane.single and lane.state is not LaneState.CLOSING:
         close(state, lane)
+
+
+def _give_up_slot(state: State, lane: Lane, attempts: Iterable[Attempt]) -> None:
+    """Take the slot from a worker without calls; its task keeps the cards until they are free."""
+    state.slots.release(lane.id)
+    lane.charge = None
+    for attempt in attempts:
+        if attempt.charge.cards and not attempt.reserved:
+            state.slots.take(attempt.seq, attempt.charge, adopt=True)
+            attempt.reserved = True
+
+
+def on_reading(
+    state: State, reading: Reading, asked_ns: int, alive: frozenset[int], now: int
+) -> None:
+    """Take in what the cards show: what waited for that has ended now."""
+    for attempt, answer in releases.on_reading(state, reading, asked_ns, alive, now):
+        _finish(state, attempt, answer)
+
+
+def on_time(state: State, now: int) -> None:
+    """End what waited long enough for its cards."""
+    for attempt, answer in releases.turn(state, now):
+        _finish(state, attempt, answer)
 
 
 def close(state: State, lane: Lane) -> None:
@@ -127,12 +160,12 @@ def on_lane_ended(state: State, event: LaneEnd, now: int) -> None:
     if lane is None:
         return
     left = list(lane.open.values())
+    lane.open.clear()
+    _give_up_slot(state, lane, left)
     for attempt in left:
-        lane.open.pop(attempt.key)
         end(state, attempt, _lost(attempt, event))
-    state.slots.release(lane.id)
-    lane.charge = None
     state.lanes.remove(lane)
+    releases.on_lane_gone(state, lane.id)
     if lane.resident:
         residents.on_ended(state, lane.resident, event.message, now)
         if _has_failed(state, lane):

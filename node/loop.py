@@ -12,11 +12,14 @@ from ..config.logs import get_logger
 from ..protocol import codec
 from ..protocol.errors import RemudaError
 from ..protocol.messages import Fetch
+from . import releases
 from .adoption import Adoption
 from .fetching import Fetching
+from .gpu import Reading
 from .leaving import Leaving, watch_signals
 from .membership import Membership
 from .probe import Probe
+from .runner.tree import is_zombie
 from .stage import Stage
 from .wire import Wire
 
@@ -78,7 +81,9 @@ class Loop:
         self.adoption.listen(now)
         reading = self.probe.on_readable()
         if reading is not None:
-            self.membership.report.see(reading, self.stage.core)
+            core = self.stage.core
+            self.membership.report.see(reading, core)
+            core.on_reading(reading, self.probe.asked_ns, _living(reading), now)
 
     def _on_dispatch(self, payload: bytes, now: int) -> None:
         counters = self.stage.state.counters
@@ -128,6 +133,8 @@ class Loop:
             self._probe_at = now + self.probe_every_ns
             self.probe.request(now)
             self.stage.look_at_cards(noted_only=True)
+        elif releases.is_reading_due(self.stage.state, now):
+            self.probe.request(now)
         if now >= self._expire_at:
             self._expire_at = now + EXPIRE_EVERY_NS
             self.stage.archive.expire(now)
@@ -154,3 +161,9 @@ class Loop:
     def _is_over(self) -> bool:
         now = time.monotonic_ns()
         return self.leaving.is_over(now, is_inside=self.membership.is_inside)
+
+
+def _living(reading: Reading) -> frozenset[int]:
+    """Return those of the processes on the cards that live."""
+    pids = {pid for gpu in reading.gpus for pid in gpu.pids}
+    return frozenset(pid for pid in pids if not is_zombie(pid))

@@ -50,7 +50,11 @@ class Membership:
 
     def knock_if_due(self, now: int) -> None:
         """Send REGISTER when it is time."""
-        if not self.session.is_due(now):
+        before = self.session.standing
+        is_due = self.session.is_due(now)
+        if before is not self.session.standing:
+            self._complain_of_silence(before)
+        if not is_due:
             return
         try:
             self.address = self.locate()
@@ -164,6 +168,14 @@ class Membership:
         """Say when there is something to do without an event."""
         due = self.session.deadline()
         return min(due, self._beats[0]) if self._beats and self.is_inside else due
+
+    def _complain_of_silence(self, before: Standing) -> None:
+        """Say who did not answer: an address that nobody can reach looks just like that."""
+        control = self.address.control if self.address is not None else "unknown"
+        what = "nothing is heard of the scheduler any more"
+        if before is Standing.KNOCKING:
+            what = "the scheduler does not answer"
+        self._complain(what, f"{control}: is it up, and can this host reach its ports?")
 
     def _complain(self, what: str, why: str) -> None:
         silenced = self.logs.should_log((what, why))

@@ -99,6 +99,11 @@ class Probe:
             return None
         return self._take(bytes(line))
 
+    @property
+    def asked_ns(self) -> int:
+        """Return when the last good reading was asked for; 0 before any."""
+        return self._answered_ns or 0
+
     def age_s(self, mono_ns: int) -> float:
         """Return the seconds since the last good reading was asked for; infinite before any."""
         if self._answered_ns is None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..config.settings_node import HandlerSettings
 from ..protocol import capabilities as wire
-from . import residents
+from . import releases, residents
 from .capabilities import HostFacts, Limits, capabilities, limited_gpus
 from .core import Core
 from .gpu import Reading
@@ -50,8 +50,13 @@ class Report:
     def statement(self, core: Core, notes: Mapping[str, str]) -> dict[str, Any]:
         """Return the node's capabilities as they are now."""
         found = capabilities(self.facts, self._handlers(core), self.labels, self.version)
-        extra = [notes[uuid] for uuid in sorted(notes)][:NOTES_MAX]
-        return wire.to_document(replace(found, notes=[*found.notes, *extra]))
+        held = releases.withheld(core.state)
+        extra = [notes[uuid] for uuid in sorted(notes)]
+        extra += [f"GPU {uuid} is held back: {held[uuid]}" for uuid in sorted(held)]
+        why = {**held, **notes}  # cards that another agent holds are not to be had either
+        gpus = [replace(gpu, withheld=why.get(gpu.uuid, "")) for gpu in found.gpus]
+        notes_all = [*found.notes, *extra[:NOTES_MAX]]
+        return wire.to_document(replace(found, gpus=gpus, notes=notes_all))
 
     def capabilities_due(self, core: Core, notes: Mapping[str, str]) -> dict[str, Any]:
         """Return the capabilities for a heartbeat: empty unless rather new, or every 15th time."""

@@ -8,6 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from ..protocol.resources import format_bytes
+from . import releases
 from .effects import OpenLane
 from .slots import CardCharge, Charge
 from .task import HANDLER_POOL
@@ -60,11 +61,17 @@ def declare(state: State, handler: str, workers: int, vram_bytes: int) -> None:
 def load_due(state: State, now: int) -> None:
     """Start the residents that are not there and whose time has come."""
     for resident in everyone(state):
-        if not resident.lane and now >= resident.next_try and not state.is_draining:
+        if _is_out(state, resident) and now >= resident.next_try and not state.is_draining:
             _load(state, resident, now)
 
 
+def _is_out(state: State, resident: Resident) -> bool:
+    """Tell whether a resident is not there, and nothing of its last worker either."""
+    return not resident.lane and resident.name not in state.releases
+
+
 def _load(state: State, resident: Resident, now: int) -> None:
+    resident.gpu_uuid = ""
     charge = _place(state, resident)
     if charge is None:
         free = format_bytes(resident.vram_bytes)
@@ -122,11 +129,12 @@ def on_ready(state: State, name: str) -> None:
 def on_ended(state: State, name: str, error: str, now: int) -> None:
     """Take in that a resident's worker is gone; it is loaded again, later and later."""
     resident = find(state, name)
-    state.slots.release(name)
+    releases.begin_resident(state, name)
     if resident is None:
         return
     resident.lane = 0
-    resident.gpu_uuid = ""
+    if name not in state.releases:  # else it is named as the card's until that is free
+        resident.gpu_uuid = ""
     if resident.state is ResidentState.READY:
         resident.state = ResidentState.LOADING
         resident.next_try = now
@@ -164,5 +172,5 @@ def everyone(state: State) -> list[Resident]:
 
 def deadline(state: State) -> int | None:
     """Say when the next load is due."""
-    waiting = [resident.next_try for resident in everyone(state) if not resident.lane]
+    waiting = [resident.next_try for resident in everyone(state) if _is_out(state, resident)]
     return min(waiting, default=None)

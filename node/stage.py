@@ -7,13 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..config.logs import get_logger
 from ..protocol.messages import Outcome
 from ..worker.frames import Calls, Cancel, EndWorker, HoldLocks, Host, Run
-from . import endings
+from . import endings, releases
 from .archive import Archive
 from .core import Core
 from .crew import Crew, Order, Seat
-from .effects import CloseLane, Effect, Feed, Forget, Launch, OpenLane, Stop, TakeBack
+from .effects import CardsChanged, CloseLane, Effect, Feed, Forget, Launch, OpenLane, Stop, TakeBack
 from .endings import LaneEnd
 from .executors import Executors
 from .executors.command import TooLong
@@ -37,8 +38,8 @@ class Stage:
     """Carry out effects.
 
     `seat_of` tells which runner has an attempt until it is acknowledged, `printed` how much those
-    printed that have ended, `notes` which cards others hold, `has_news` that a handler's state
-    changed.
+    printed that have ended, `notes` which cards others hold, `has_news` that the state of a
+    handler or a card changed.
     """
 
     core: Core
@@ -175,7 +176,7 @@ class Stage:
         for uuid in gpus:
             got = self.locks.acquire(uuid)
             if isinstance(got, Conflict):
-                self.notes[uuid] = str(got)
+                self.notes[uuid] = str(got)  # the next heartbeat says it, after the refusal
                 raise NotPlaced(str(got))
             self.notes.pop(uuid, None)
         return self.locks.descriptors(gpus)
@@ -188,16 +189,24 @@ class Stage:
             got = self.locks.acquire(uuid)
             if isinstance(got, Conflict):
                 self.notes[uuid] = str(got)
-            else:
-                self.notes.pop(uuid, None)
-                self.locks.release(uuid)
+                continue
+            self.has_news |= self.notes.pop(uuid, None) is not None
+            self.locks.release(uuid)
 
     def free_cards(self, seat: Seat) -> None:
         """Give up our own hold of cards that nobody here uses; a runner keeps its own."""
         cards, seat.cards = seat.cards, ()
-        for uuid in cards:
+        self.cards_changed(CardsChanged(cards), 0)
+
+    def cards_changed(self, effect: CardsChanged, now: int) -> None:
+        """Give up cards that are free now, and say so if some are held back."""
+        for uuid in effect.gpus:
             if self.state.slots.is_card_free(uuid):
                 self.locks.release(uuid)
+        if effect.is_news:
+            self.has_news = True
+            held = releases.withheld(self.state)
+            get_logger().warning("cards held back", gpus=sorted(held), why=list(held.values()))
 
 
 def worker_name(lane: Lane, host: Host) -> str:
@@ -215,4 +224,5 @@ _CARRY: dict[type, Callable[[Stage, Any, int], None]] = {
     Stop: Stage.stop,
     TakeBack: Stage.take_back,
     Forget: Stage.forget,
+    CardsChanged: Stage.cards_changed,
 }

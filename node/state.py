@@ -9,8 +9,9 @@ from .backlog import Backlog
 from .effects import Effect
 from .lanes import Lanes
 from .outbox import Outbox
+from .releases import Baseline, Release
 from .residents import Resident
-from .slots import Slots
+from .slots import Holder, Slots
 from .task import Attempt, Counters, Key, Plan
 
 ATTEMPTS_MAX = 20_000
@@ -32,7 +33,7 @@ class State:
     """All that the core of one agent holds; `incarnation` names this start of it.
 
     `fresh`, `rejected`, `started` and `progress` wait for the end of the turn. `workers_max` is
-    how many function workers are kept at a time.
+    how many function workers are kept at a time; `read_at` is when the cards should be read next.
     """
 
     incarnation: bytes
@@ -44,6 +45,9 @@ class State:
     backlog: Backlog = field(default_factory=Backlog)
     lanes: Lanes = field(default_factory=Lanes)
     residents: dict[str, list[Resident]] = field(default_factory=dict)
+    releases: dict[Holder, Release] = field(default_factory=dict)
+    baselines: dict[str, Baseline] = field(default_factory=dict)
+    read_at: int = 0
     outbox: Outbox = field(default_factory=Outbox)
     counters: Counters = field(default_factory=Counters)
     effects: list[Effect] = field(default_factory=list)
@@ -95,5 +99,10 @@ class State:
         for lane in self.lanes.by_id.values():
             assert bool(lane.open) == (lane.charge is not None)
             assert (lane.charge is not None) == (lane.id in self.slots.holders)
+        for holder, release in self.releases.items():
+            assert holder == release.holder
+            assert holder in self.slots.holders
+            if release.waits and not release.is_held_back:
+                assert self.attempts[release.waits[0].key].reserved
         living = sum(1 for a in self.attempts.values() if a.prefetched and a.phase != Phase.ENDED)
         assert self.prefetched_held == living

@@ -81,7 +81,7 @@ def on_result_ack(state: State, ack: ResultAck) -> None:
 
 def stop(state: State, attempt: Attempt, grace_ms: int, reason: str) -> None:
     """End one attempt: at once when no runner has it, else through its runner."""
-    if attempt.phase == Phase.ENDED:
+    if attempt.phase == Phase.ENDED or attempt.seq in state.releases:
         return
     if attempt.stop and grace_ms < 0:
         return

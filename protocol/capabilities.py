@@ -16,6 +16,7 @@ class Gpu:
     """One card, or one MIG device, by UUID.
 
     `cc` is the compute capability times ten (8.6 is 86). `free_bytes` is what NVML measured.
+    `withheld` says why the node does not lend the card for now; empty when it does.
     """
 
     uuid: str
@@ -26,6 +27,7 @@ class Gpu:
     index: int = 0
     mig: bool = False
     driver: str = ""
+    withheld: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,16 +12,19 @@ from pathlib import Path
 
 import apsw
 
-from ..config.endpoints import write_endpoints
+from ..config.cluster import CLIENT
+from ..config.endpoints import tcp_url, write_endpoints
+from ..config.first_keys import Trusted
 from ..config.home import HOME_VARIABLE, Home, default_home
-from ..config.keys import ensure_key_pair
+from ..config.keys import KeyPair, ensure_key_pair, fingerprint
 from ..config.load import Loaded, load
 from ..config.logs import configure_logs, get_logger
 from ..protocol.errors import RemudaError
 from .assembly import Parts, authorized, endpoints, make_door, make_loop
 from .journal import Journal
-from .key_verbs import bootstrap, live_keys
+from .key_verbs import bootstrap, bootstrap_admin, live_keys
 from .loop import IO_FAILURE_EXIT, Log, Loop, read_clock
+from .registry import Registry
 from .trouble import Trouble
 from .wire import Wire
 
@@ -75,10 +78,10 @@ def _serve(home: Home, loaded: Loaded, log: Log) -> None:
     journal = Journal.open(settings.state_dir or home.scheduler_dir)
     try:
         epoch = journal.next_epoch()  # durable before a socket is bound
-        for why in bootstrap(journal.registry, authorized(home), read_clock().wall_ms):
-            log.warning("key not taken from the authorized file", why=why)
+        pair = ensure_key_pair(home.key_file("scheduler"))
+        _admit_first_keys(journal.registry, home, loaded, pair, log)
         keys = live_keys(journal.registry)
-        door = make_door(settings, ensure_key_pair(home.key_file("scheduler")), keys)
+        door = make_door(settings, pair, keys)
         trouble = Trouble(log)
         wire = Wire(door, settings.ports(), keys, trouble)
         try:
@@ -94,6 +97,22 @@ def _serve(home: Home, loaded: Loaded, log: Log) -> None:
             door.context.destroy(linger=0)
     finally:
         journal.close()
+
+
+def _admit_first_keys(
+    registry: Registry, home: Home, loaded: Loaded, pair: KeyPair, log: Log
+) -> None:
+    """Take keys from the home's list; without list and keys, make the first admin."""
+    now_ms = read_clock().wall_ms
+    for why in bootstrap(registry, authorized(home), now_ms):
+        log.warning("key not taken from the authorized file", why=why)
+    settings = loaded.settings
+    endpoint = tcp_url(settings.scheduler.listen, settings.scheduler.port)
+    scheduler = Trusted(pair.public, endpoint, settings.cluster.name)
+    admin = bootstrap_admin(registry, home, scheduler, now_ms)
+    if admin is not None:
+        log.info("made the first admin key", name=admin.name, file=str(home.key_file(CLIENT)),
+                 fingerprint=fingerprint(admin.key.public))  # fmt: skip
 
 
 def _stop_on_signals(loop: Loop, wire: Wire) -> None:

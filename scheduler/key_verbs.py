@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-from ..config.keys import AuthorizedKey, check_public
+from ..config.first_keys import Trusted, ensure_admin
+from ..config.home import Home
+from ..config.keys import AuthorizedKey, Identity, check_public
 from ..protocol.errors import Conflict, Invalid, NotFound, RemudaError
 from ..protocol.messages import AllowKey, Done, RevokeKey
 from .access import Principal, Role
@@ -83,6 +85,22 @@ def bootstrap(registry: Registry, authorized: list[AuthorizedKey], now_ms: int) 
             names.add(key.name)
             publics.add(key.public)
     return refused
+
+
+def bootstrap_admin(
+    registry: Registry, home: Home, scheduler: Trusted, now_ms: int
+) -> Identity | None:
+    """Admit a first admin where nobody was ever admitted and no list says who is to be.
+
+    Its key is in the home before the journal knows it: a crash between leaves one to be used.
+    """
+    if registry.keys() or home.authorized_file.exists():
+        return None
+    admin = ensure_admin(home, scheduler)
+    registry.allow_key(
+        admin.name, Role.ADMIN.value, admin.key.public, principal="first start", now_ms=now_ms
+    )
+    return admin
 
 
 def live_keys(registry: Registry) -> Keys:

@@ -37,7 +37,7 @@ def node_row(node: Node, now: Now, suspect_after_s: float) -> dict[str, Any]:
         "running": len(node.held) - len(node.backlog),
         "backlog": len(node.backlog),
         "boot_id": node.boot_id,
-        "seen_ms": now.wall_ms - silent_ms,
+        "seen_ms": now.wall_ms - silent_ms if node.connected or node.lost else 0,
         "hostname": known.hostname,
         "version": known.version,
         "notes": list(known.notes),

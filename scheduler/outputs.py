@@ -65,6 +65,10 @@ class Outputs:
             attempt=number,
             bytes_max=min(max(message.bytes_max, 0), OUTPUT_CHUNK_BYTES),
         )
+        if message.attempt > max(task.attempt, 1):
+            raise NotFound(
+                f"there is no try {message.attempt}: the task had {task.attempt}", field="attempt"
+            )
         if number == 0 or number > task.attempt:
             return _piece(asked, ended=not isinstance(task, Task))
         kept: Output | None = None

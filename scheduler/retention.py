@@ -56,9 +56,7 @@ class Retention:
         """
         if self._wal_bytes != self._wal_seen_bytes:
             self._wal_seen_bytes, self._quiet_since_ms = self._wal_bytes, now_ms
-        elif (
-            self._wal_bytes >= IDLE_CHECKPOINT_BYTES and now_ms - self._quiet_since_ms >= IDLE_MS
-        ):
+        elif self._wal_bytes >= IDLE_CHECKPOINT_BYTES and now_ms - self._quiet_since_ms >= IDLE_MS:
             self.checkpoint()
             return True
         if now_ms - self._checked_ms < CHECK_EVERY_MS:

@@ -107,6 +107,15 @@ class Cluster:
         assert [] == left, "the cluster left processes behind"
 
 
+def kill_all(cluster: Cluster) -> dict[str, int]:
+    """Kill the scheduler and both nodes in one moment; return the pids that they had."""
+    pids = {name: cluster.pid(name) for name in ("scheduler", "node-1", "node-2")}
+    assert all(pids.values()), f"not all of them run: {pids}"
+    for pid in pids.values():
+        os.kill(pid, signal.SIGKILL)
+    return pids
+
+
 @contextmanager
 def real_cluster(
     folder: Path,

@@ -5,13 +5,16 @@ import json
 import secrets
 import socket as tcp
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import zmq
 
-from remuda.config.keys import generate
+from remuda.config.first_keys import Trusted, ensure_admin
+from remuda.config.home import Home
+from remuda.config.keys import generate, load_identity, save_authorized
 from remuda.config.settings_scheduler import PortPlan
 from remuda.protocol import codec
 from remuda.protocol import messages as m
@@ -37,10 +40,9 @@ def handshake(
     scheduler: RawScheduler, kind: int, pair: Any, port: int, *, curve: bool = True
 ) -> int:
     """Dial and return the first verdict on the handshake."""
-    socket = scheduler.socket(kind, None, port) if not curve else None
-    if socket is None:
-        socket = scheduler.context.socket(kind)
-        socket.setsockopt(zmq.LINGER, 0)
+    socket = scheduler.context.socket(kind)
+    socket.setsockopt(zmq.LINGER, 0)
+    if curve:
         socket.setsockopt(zmq.CURVE_SERVERKEY, scheduler.endpoints.scheduler_public.encode())
         socket.setsockopt(zmq.CURVE_PUBLICKEY, pair.public.encode())
         socket.setsockopt(zmq.CURVE_SECRETKEY, pair.secret.encode())
@@ -48,8 +50,7 @@ def handshake(
         REFUSED | ADMITTED | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_DISCONNECTED
     )
     monitor.setsockopt(zmq.RCVTIMEO, 10_000)
-    if curve:
-        socket.connect(f"tcp://127.0.0.1:{port}")
+    socket.connect(f"tcp://127.0.0.1:{port}")  # only now, so that no verdict is missed
     frames = monitor.recv_multipart()
     socket.disable_monitor()
     monitor.close(linger=0)
@@ -250,12 +251,49 @@ def test_the_last_admin_cannot_be_revoked(scheduler: RawScheduler) -> None:
 
 def test_without_keys_nothing_beyond_loopback_is_opened(tmp_path: Path) -> None:
     scheduler = RawScheduler(tmp_path, '[scheduler]\nlisten = "0.0.0.0"\n')
-    scheduler.home.authorized_file.unlink()
+    save_authorized(scheduler.home.authorized_file, [])
     scheduler.launch()
     assert scheduler.process is not None
     assert 4 == scheduler.process.wait(20)
     assert "without keys" in scheduler.log()
     scheduler.close()
+
+
+def test_a_fresh_home_gets_one_admin_key_that_only_its_owner_reads(tmp_path: Path) -> None:
+    with fresh_scheduler(tmp_path) as scheduler:
+        file = scheduler.home.key_file("client")
+        admin = load_identity(file)
+        scheduler.keys[admin.name] = admin.key
+        rows = scheduler.client(admin.name).ask(m.ListKeys()).rows
+        assert [(admin.name, "admin")] == [(row["name"], row["role"]) for row in rows]
+        assert 0o600 == file.stat().st_mode & 0o777
+        assert str(file) in scheduler.log()
+
+
+def test_the_first_admin_key_is_made_once_and_survives_a_crash_before_it_is_known(
+    tmp_path: Path,
+) -> None:
+    home = Home(tmp_path)
+    home.create()
+    made = ensure_admin(home, Trusted(generate().public, "tcp://127.0.0.1:1", "local"))
+    with fresh_scheduler(tmp_path) as scheduler:
+        scheduler.kill()
+        scheduler.start()
+        assert made.key == load_identity(home.key_file("client")).key
+        scheduler.keys[made.name] = made.key
+        assert 1 == len(scheduler.client(made.name).ask(m.ListKeys()).rows)
+
+
+@contextmanager
+def fresh_scheduler(root: Path) -> Iterator[RawScheduler]:
+    """Start a scheduler in a home that nobody has prepared."""
+    scheduler = RawScheduler(root)
+    scheduler.home.authorized_file.unlink()
+    try:
+        scheduler.start()
+        yield scheduler
+    finally:
+        scheduler.close()
 
 
 class AllAreAdmitted(Keys):

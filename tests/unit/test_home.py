@@ -205,7 +205,7 @@ def test_a_home_where_nothing_runs_is_unreachable_and_names_up(home, env):
 def test_another_scheduler_than_the_trusted_one_is_told_at_once(home, env):
     write_endpoints(home.endpoints_file, endpoints(scheduler_public=generate().public))
     save_identity(home.key_file(CLIENT), identity())
-    with pytest.raises(KeyFileError, match=r"trusts the scheduler .* runs there: enrol again"):
+    with pytest.raises(KeyFileError, match=r"trusts the scheduler .* runs there: ask an admin"):
         connection(find_cluster(home=home.root, env=env))
 
 

@@ -56,6 +56,7 @@ def test_each_option_sets_its_field(options: dict[str, object], fields: dict[str
         ({"gpu_type": "H100"}, "gpu_type"),
         ({"name": "x" * 200}, "name"),
         ({"nodes": 7}, "nodes"),
+        ({"cwd": "~nobody-of-that-name/x"}, "cwd"),
     ],
 )
 def test_a_bad_value_is_invalid_and_names_its_option(
@@ -82,3 +83,15 @@ def test_a_path_for_stdin_is_read_as_a_file(tmp_path: Path) -> None:
         to_spec("command", {"stdin": path})
     with pytest.raises(NotFound):
         to_spec("command", {"stdin": tmp_path / "missing"})
+
+
+@pytest.mark.parametrize("given", [".", Path(), "deeper/..", "~/work"])
+def test_a_working_directory_is_meant_as_the_caller_sees_it(
+    given: str | Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = tmp_path / "work"
+    (work / "deeper").mkdir(parents=True)
+    monkeypatch.chdir(work)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    cwd = to_spec("command", {"cwd": given}).cwd
+    assert (True, work) == (cwd.startswith("/"), Path(cwd).resolve())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from remuda.node import endings
 from remuda.node.core import Core
 from remuda.node.effects import Effect, Feed, Launch
+from remuda.node.gpu import Gpu, GpuProcess, Reading
 from remuda.node.slots import Card, Slots
 from remuda.node.task import Ending
 from remuda.protocol import codec
@@ -25,6 +27,15 @@ def task(number: int) -> bytes:
 
 def spec(**fields: Any) -> bytes:
     return codec.pack_document(to_document(TaskSpec(**{"kind": "command", **fields})))
+
+
+def card(uuid: str, *pids: int, used: int = 0, pids_visible: bool = True) -> Gpu:
+    """Describe what a reading shows of one card of 24 GiB."""
+    processes = tuple(GpuProcess(pid, None) for pid in pids)
+    return Gpu(
+        uuid, 0, "card", 24 * GIB, 24 * GIB - used, 86, "550",
+        processes=processes, pids_visible=pids_visible,
+    )  # fmt: skip
 
 
 class CoreDriver:
@@ -99,6 +110,17 @@ class CoreDriver:
     def results(self) -> dict[bytes, int]:
         """Return the outcomes that wait for an acknowledgement."""
         return {key[0]: entry[0].outcome for key, entry in self.state.outbox.entries.items()}
+
+
+def read(
+    driver: CoreDriver, *shown: Gpu, alive: Iterable[int] = (), asked: int | None = None
+) -> None:
+    """Let the probe answer: as it is asked now, and with idle cards unless others are shown."""
+    names = {gpu.uuid for gpu in shown}
+    idle = [card(uuid) for uuid in driver.state.slots.cards if uuid not in names]
+    reading = Reading(gpus=(*shown, *idle))
+    asked_ns = driver.now if asked is None else asked
+    driver.core.on_reading(reading, asked_ns, frozenset(alive), driver.now)
 
 
 def reasons(driver: CoreDriver) -> list[str]:

@@ -6,7 +6,7 @@ from remuda.node.endings import LaneEnd, on_lane_ended, on_started
 from remuda.protocol import messages as m
 from remuda.protocol.messages import Outcome, Phase
 
-from .core_driver import GIB, CoreDriver, reasons, spec, task
+from .core_driver import GIB, CoreDriver, read, reasons, spec, task
 
 COMMAND = spec(argv=["true"])
 CALL = spec(kind="function", target="a:b")
@@ -115,6 +115,10 @@ def test_a_worker_of_a_task_with_a_card_ends_with_its_task():
     lane = driver.of(OpenLane)[0].lane
     assert ([[task(1)]], ("GPU-a",)) == (driver.fed(), lane.gpus)
     driver.end(task(1))
+    driver.turn()
+    on_lane_ended(driver.state, LaneEnd(lane.id, "", ""), driver.now)
+    driver.turn()
+    read(driver)
     assert driver.state.slots.is_card_free("GPU-a")
     assert lane.state.value == "closing"
 
@@ -168,4 +172,7 @@ def test_a_task_whose_own_worker_cannot_start_has_failed():
     driver.offer(spec(kind="function", target="a:b", gpus=1), task(1), gpus=["GPU-a"])
     driver.turn()
     driver.end(task(1), Outcome.RETURNED, code="cwd_missing")
+    on_lane_ended(driver.state, LaneEnd(driver.of(OpenLane)[0].lane.id, "", ""), driver.now)
+    driver.turn()
+    read(driver)
     assert {task(1): Outcome.FAILED} == driver.results()

@@ -13,7 +13,8 @@ from remuda.protocol import messages as m
 from remuda.protocol.messages import Outcome, Phase
 from remuda.protocol.resources import MILLI
 
-from .core_driver import CARDS, GIB, CoreDriver, spec, task
+from . import core_driver
+from .core_driver import CARDS, GIB, CoreDriver, read, spec, task
 
 REQUESTS = (
     {},
@@ -152,8 +153,9 @@ class NodeMachine(RuleBasedStateMachine):
             for key in zip(results.tasks, results.attempts, strict=True):
                 self.executed.pop(key, None)  # the scheduler offers no acknowledged attempt again
 
-    @rule()
-    def speak(self):
+    @rule(dirty=st.sampled_from([(), (7,), (7, 8)]), alive=st.sampled_from([(), (7,)]))
+    def read_cards_and_speak(self, dirty, alive):
+        read(self.driver, core_driver.card(CARDS[0], *dirty), alive=alive)
         said = self.driver.core.messages(self.driver.now)
         for message in said:
             lengths = {len(getattr(message, name)) for name in message.COLUMNS}
@@ -173,6 +175,7 @@ class NodeMachine(RuleBasedStateMachine):
         """Show that all comes to an end: every attempt has a result, every slot is free again."""
         for _ in range(40):
             self.turn()
+            read(self.driver)
             for lane_id in sorted(self.workers):
                 endings.on_lane_ready(self.driver.state, lane_id, self.driver.now)
             for key in sorted(self.running):
