@@ -22,7 +22,7 @@ def config_show(
     if session.json:
         screen.document([_row(each) for each in entries])
         return
-    rows = [[str(each["key"]), text(each.get("value")), _origin(each)] for each in entries]
+    rows = [[str(each["key"]), text(each), _origin(each)] for each in entries]
     screen.table((Column("KEY"), Column("VALUE"), Column("SET IN")), rows)
 
 
@@ -31,24 +31,27 @@ def config_get(
     session: Session,
     key: Annotated[str, typer.Argument(metavar="KEY", help="Like scheduler.lease.")],
 ) -> None:
-    """Print one value of the configuration."""
+    """Print one value of the configuration, or all of a table."""
     entries = _entries(session, key)
     values = {str(each["key"]): each.get("value") for each in entries}
     if session.json:
         screen.document(values if len(values) != 1 else next(iter(values.values())))
-    elif len(values) == 1:
-        screen.line(text(next(iter(values.values()))))
+    elif len(entries) == 1:
+        screen.line(text(entries[0]))
     else:
-        for name, value in values.items():
-            screen.line(f"{name} = {text(value)}")
+        for each in entries:
+            screen.line(f"{each['key']} = {text(each)}")
 
 
-def text(value: Any) -> str:
-    """Write a value on one line."""
+def text(entry: Mapping[str, Any]) -> str:
+    """Write the value of an entry on one line, a number with its unit."""
     import json
 
+    value = entry.get("value")
     if value is None:
         return "(unset)"
+    if isinstance(value, (int, float)) and entry.get("written"):
+        return str(entry["written"]).strip('"')
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 

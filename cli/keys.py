@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..protocol.errors import Invalid, NotFound, Refused, RemudaError
+from ..protocol.errors import Invalid, Refused, RemudaError
 from . import screen
 from .commands import Session, command
 from .screen import Column
@@ -220,8 +220,9 @@ def _public(text: str) -> str:
     try:
         return str(tomllib.loads(Path(text).read_text(encoding="utf-8"))["public"])
     except FileNotFoundError as error:
-        raise NotFound(
-            f"{text}: is neither a public key ({KEY_CHARS} characters) nor a file"
+        raise Invalid(
+            f"{text}: is neither a public key ({KEY_CHARS} characters) nor a file",
+            field="public_key",
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError) as error:
         raise Invalid(f"{text}: is not a key file of remuda", field="public_key") from error

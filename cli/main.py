@@ -109,7 +109,12 @@ def app(arguments: Sequence[str] = ()) -> Any:
     for module in dict.fromkeys([wanted] if wanted else MODULES.values()):
         import_module(f".{module}", __package__)
     shape: dict[str, Any] = {"rich_markup_mode": None, "no_args_is_help": True, "cls": Group}
-    root = typer.Typer(pretty_exceptions_enable=False, epilog=commands.CONNECTION_PANEL, **shape)
+    root = typer.Typer(
+        pretty_exceptions_enable=False,
+        epilog=commands.CONNECTION_PANEL,
+        context_settings={"help_option_names": ["--help", "-h"]},
+        **shape,
+    )
     root.callback(help=SUMMARY)(commands.root_options(versions.show))
     groups: dict[str, typer.Typer] = {}
     for each in commands.declared():

@@ -13,7 +13,7 @@ from ..protocol.resources import MILLI, format_bytes
 from . import screen, views
 from .commands import Session, command
 from .screen import Column
-from .writing import age, bar, counted
+from .writing import age, bar, counted, one_line
 
 Row = Mapping[str, Any]
 BAR_CELLS = 6
@@ -33,6 +33,7 @@ HANDLER_COLUMNS = (
     Column("STATE"),
     Column("WORKERS", right=True),
     Column("MODELS"),
+    Column("WHY", wide=True),
 )
 
 
@@ -179,10 +180,11 @@ def _gpu(gpu: Row) -> list[Any]:
 
 
 def _handler(each: Row) -> list[Any]:
-    error = f": {each['error']}" if each.get("error") else ""
+    error = one_line(str(each.get("error") or ""))
     return [
         str(each.get("name", "")),
-        screen.styled(f"{each.get('state', '')}{error}", "red" if error else "green"),
+        screen.styled(str(each.get("state", "")), "red" if error else "green"),
         str(each.get("workers", "")),
         ", ".join(each.get("models") or []) or "-",
+        error,
     ]

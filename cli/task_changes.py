@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..protocol import ids
+from ..protocol.errors import NotFound
 from . import screen
 from .commands import Session, command
 from .refs import Filters, Selection, confirm, select
 from .task_options import duration_s
-from .writing import counted, id_text
+from .writing import counted, id_text, row_id
 
 if TYPE_CHECKING:
     from ..client.connection import Connection
@@ -102,7 +105,7 @@ def task_retry(
 def _report_cancelled(
     session: Session, link: Connection, chosen: Selection, verdicts: list[tuple[bytes, str]]
 ) -> None:
-    names = _names(chosen)
+    names = _names(chosen) | _members(link, [task for task, _ in verdicts if task in chosen.tasks])
     if session.json:
         rows = [{"id": names.get(task, id_text(task)), "verdict": v} for task, v in verdicts]
         screen.document(rows)
@@ -125,6 +128,17 @@ def _names(chosen: Selection) -> dict[bytes, str]:
         for index in range(count):
             task = ids.member(first, index)
             names[ids.to_bytes(task)] = ids.format_id(task, first)
+    return names
+
+
+def _members(link: Connection, tasks: Sequence[bytes]) -> dict[bytes, str]:
+    """Ask for the names of a few tasks, which may be members of batches."""
+    from ..client import control
+
+    names: dict[bytes, str] = {}
+    for task in tasks if len(tasks) <= NAMED_MAX else ():
+        with contextlib.suppress(NotFound):
+            names[task] = row_id(control.show_task(link, task))
     return names
 
 

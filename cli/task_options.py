@@ -26,13 +26,14 @@ class TaskOptions:
         str, typer.Option(metavar="N", help="Whole GPUs (1, 2, ...) or a share of one (0.5).")
     ] = ""
     vram: Annotated[
-        str, typer.Option(metavar="SIZE", help="GPU memory: 12GiB of a GPU that may be shared.")
+        str,
+        typer.Option(metavar="SIZE", help="GPU memory to book: 12GiB of a card, maybe shared."),
     ] = ""
     gpu_type: Annotated[
         str, typer.Option(metavar="REGEX", help="Only GPUs whose name matches.")
     ] = ""
-    cpus: Annotated[str, typer.Option(metavar="N", help="CPUs (default: 1).")] = ""
-    memory: Annotated[str, typer.Option(metavar="SIZE", help="Main memory: 8GiB.")] = ""
+    cpus: Annotated[str, typer.Option(metavar="N", help="CPUs to book (default: 1).")] = ""
+    memory: Annotated[str, typer.Option(metavar="SIZE", help="Main memory to book: 8GiB.")] = ""
     node_label: Annotated[
         list[str] | None, typer.Option(metavar="K=V", help="Only nodes with this label.")
     ] = None

@@ -94,6 +94,9 @@ def task_wait(
     timeout_s = duration_s("timeout", timeout)
     with session.connect() as link:
         keys = select(link, tasks or [], filters).every_task
+        if not keys and not session.json:
+            screen.remark("no task is like that: nothing to wait for")
+            return 0
         return wait(session, link, keys, timeout_s=timeout_s)
 
 

@@ -52,7 +52,7 @@ class Stopped(Exception):  # noqa: N818 - not an error
 def run(wish: Wish, tell: Tell, say_ready: Callable[[str], None]) -> int:
     """Run a cluster in the foreground until a signal; return the exit code."""
     wish.home.create()
-    lock = _lock(wish.home)
+    held = lock(wish.home)
     signals = Signals()
     write_pid_file(wish.home.pid_file(daemons.SUPERVISOR), os.getpid())
     supervisor = Supervisor(tell, signals.fileno())
@@ -67,7 +67,7 @@ def run(wish: Wish, tell: Tell, say_ready: Callable[[str], None]) -> int:
     finally:
         supervisor.stop(orphans(wish.home))
         forget(wish.home)
-        os.close(lock)
+        os.close(held)
 
 
 def forget(home: Home) -> None:
@@ -217,7 +217,8 @@ def _not_ready(supervisor: Supervisor) -> RemudaError:
     return RemudaError(f"{failed.daemon.name} does not start: {why} (log: {log})")
 
 
-def _lock(home: Home) -> int:
+def lock(home: Home) -> int:
+    """Take the lock that one `up` of a home holds for life; raises Refused."""
     descriptor = os.open(home.run_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

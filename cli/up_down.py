@@ -122,8 +122,10 @@ def _quiet(_text: str) -> None:
 def _detach(wish: ups.Wish, *, quiet: bool) -> int:
     """Start `up` again in a session of its own and wait until it is ready."""
     from . import daemons
+    from . import up as ups
 
     wish.home.create()
+    os.close(ups.lock(wish.home))  # refuses at once where a cluster is up already
     log_file = wish.home.log_file(daemons.SUPERVISOR)
     daemons.rotate(log_file)
     options = ["--home", str(wish.home.root)]

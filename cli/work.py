@@ -72,8 +72,9 @@ def submit(
         given = options.given()
         if not indices:
             task = client.submit_command(command, **given)
-            _print_task(session, client, task, is_new=not is_known(options, task))
-            return _wait_for_task(client, task) if wait else 0
+            if not (wait and session.json):  # one document: with the outcome
+                _print_task(session, client, task, is_new=not is_known(options, task))
+            return _wait_for_task(session, client, task) if wait else 0
         batch = client.submit_array(command, array(indices), **given)
         if session.json:
             screen.document({"batch": batch.id, "tasks": len(batch)})
@@ -149,7 +150,7 @@ def _print_task(session: Session, client: Client, task: Task, *, is_new: bool) -
     sys.stdout.flush()
 
 
-def _wait_for_task(client: Client, task: Task) -> int:
+def _wait_for_task(session: Session, client: Client, task: Task) -> int:
     from ..client import control
     from ..client.outcome import exit_code
     from .foreground import explain_end
@@ -158,8 +159,14 @@ def _wait_for_task(client: Client, task: Task) -> int:
         with raising_interrupts():
             (standing,) = control.wait_ended(client.link, [task.key])
     except KeyboardInterrupt:
+        if session.json:
+            _print_task(session, client, task, is_new=True)
         screen.remark("stopped looking; the task goes on")
         return INTERRUPTED
+    if session.json:
+        ended = {"state": standing.state, "code": standing.code or None}
+        known = {"id": task.id, "number": task.number or None}
+        screen.document({**known, **ended, "exit_code": exit_code(standing)})
     if standing.state != "succeeded":
         explain_end(standing, task.id)
     return exit_code(standing)

@@ -220,6 +220,13 @@ def _text_or_number(value: object, allowed: str) -> str | float:
     raise ValueError(f"found {value!r}, allowed is {allowed}")
 
 
+def _name(value: object) -> Fields:
+    read = _text("name", spec.NAME_CHARS_MAX)(value)
+    if any(ord(char) < 0x20 or ord(char) == 0x7F for char in read["name"]):
+        raise ValueError(f"found {value!r}; a name is one line without control characters")
+    return read
+
+
 def _cwd(value: object) -> Fields:
     """Make a directory absolute as the caller sees it: a node has another working directory."""
     read = _text("cwd", CWD_CHARS_MAX)
@@ -248,7 +255,7 @@ _READERS: dict[str, Callable[[object], Fields]] = {
     "env": _pairs("env", spec.ENV_MAX),
     "cwd": _cwd,
     "stdin": _stdin,
-    "name": _text("name", spec.NAME_CHARS_MAX),
+    "name": _name,
     "tags": _pairs("tags", spec.TAGS_MAX),
 }
 _ELSEWHERE = frozenset({"once", "allow_infeasible"})  # of the submission, not of the task

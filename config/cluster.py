@@ -69,6 +69,9 @@ def connection(ref: ClusterRef) -> Connection:
         identity = load_identity(ref.identity_file)
         return _connection(identity, ref.endpoint or identity.endpoint)
     running = read_endpoints(ref.home.endpoints_file)
+    if running is None and _is_a_users(ref.home, ref.identity_file):
+        identity = load_identity(ref.identity_file)
+        return _connection(identity, identity.endpoint)
     if running is None:
         raise Unreachable(f"no scheduler runs in {ref.home.root}: start one with `remuda up`")
     identity = load_identity(ref.identity_file)
@@ -80,6 +83,11 @@ def connection(ref: ClusterRef) -> Connection:
             " for a new key file (`remuda key new`)"
         )
     return _connection(identity, running.url("control"))
+
+
+def _is_a_users(home: Home, identity_file: Path) -> bool:
+    """Tell whether a home has a key for a scheduler that is elsewhere, and none of its own."""
+    return identity_file.exists() and not home.key_file("scheduler").exists()
 
 
 def identities_dir(env: Mapping[str, str]) -> Path:

@@ -152,6 +152,7 @@ def show_config(view: View, message: m.ShowConfig, principal: Principal, _now: N
             {
                 "key": entry.key,
                 "value": "[not shown to viewers]" if hidden else _plain(entry.value),
+                "written": "" if hidden else entry.text,
                 "origin": str(entry.origin),
                 "layer": str(entry.origin.layer.name).lower(),
             }

@@ -161,8 +161,8 @@ class Started(NamedTuple):
 class Finished(NamedTuple):
     """Runner -> agent: a command ended and its tree is proven gone (kept until Ack).
 
-    `how` is exit, timeout, cancelled, executable_not_found, cwd_missing, stdin_missing,
-    spawn_failed or lost.
+    `how` is exit, timeout, cancelled, executable_not_found, not_executable, cwd_missing,
+    stdin_missing, spawn_failed or lost.
     `returncode` is the main process's own code (-N for signal N), None when it never ran or is
     unknown. `output`/`errput` hold the whole stream when it fits in 4 KiB.
     """

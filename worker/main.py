@@ -21,12 +21,12 @@ from .page import CALLS_WINDOW, Page
 from .speaker import Speaker
 from .state import RunningCall
 from .targets import Targets, describe
-from .values import NotDecodable, NotEncodable, decode_call, encode
+from .values import NotDecodable, NotEncodable, ValueTooLarge, decode_call, encode
 
 SOCKET_FD = 3
 PAGE_FD = 4
 RECV_BYTES = 256 << 10
-REPR_CHARS_MAX = 500
+REPR_CHARS_MAX = 200
 STALE_EXIT = 0
 _CANCELLED = batches.pack_failure(Failure("cancelled", "", "cancelled before it started"))
 _WINDOW_MASK = CALLS_WINDOW - 1
@@ -155,8 +155,10 @@ class Worker:
         try:
             return batches.OK, encode(value)
         except NotEncodable as error:
-            text = f"the result cannot travel: {error}; it was {_short_repr(value)}"
-            return batches.FAILED, batches.pack_failure(Failure(error.code, error.type, text))
+            text = f"the result cannot travel: {error}"
+            if not isinstance(error, ValueTooLarge):
+                text += f"; it was {_short_repr(value)}"
+            return batches.FAILED, batches.pack_failure(Failure(error.code, "", text))
 
 
 def asyncio_run(coroutine: types.CoroutineType[Any, Any, Any]) -> object:

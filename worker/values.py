@@ -58,7 +58,8 @@ class NotEncodable(TypeError):  # noqa: N818 - a public name that reads as an ou
     code = "result_not_encodable"
 
     def __init__(self, path: str, type_name: str, remedy: str) -> None:
-        super().__init__(f"{path} is a {type_name}: {remedy}")
+        article = "an" if type_name[:1].lower() in "aeiou" else "a"
+        super().__init__(f"{path} is {article} {type_name}: {remedy}")
         self.path = path
         self.type = type_name
         self.remedy = remedy

@@ -192,7 +192,7 @@ def _gain(each: Restored) -> str:
     if each.psnr_before is None or each.psnr_after is None:
         return "-"
     colour = "green" if each.is_better else "red"
-    return f"{each.psnr_before:.1f} > [{colour}]{each.psnr_after:.1f} dB[/{colour}]"
+    return f"{each.psnr_before:.1f} → [{colour}]{each.psnr_after:.1f} dB[/{colour}]"
 
 
 def _row(run: Run) -> dict[str, object]:

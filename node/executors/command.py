@@ -16,6 +16,7 @@ NOT_FOUND_CODE = 127
 NOT_STARTED_CODE = 126
 _NOT_STARTED = {
     "executable_not_found": NOT_FOUND_CODE,
+    "not_executable": NOT_STARTED_CODE,
     "cwd_missing": NOT_STARTED_CODE,
     "stdin_missing": NOT_STARTED_CODE,
     "spawn_failed": NOT_STARTED_CODE,
@@ -106,7 +107,8 @@ def _judge(answer: Finished) -> tuple[Result, str, str, int | None]:
     if answer.how in _NOT_STARTED:
         return Result.FAILED, "exit_code", answer.message, _NOT_STARTED[answer.how]
     if answer.how == "timeout":
-        return Result.FAILED, "timeout", answer.message or "it ran into its timeout", None
+        said = f"it ran into its timeout after {answer.run_ns / 1e9:.3g} s"
+        return Result.FAILED, "timeout", answer.message or said, None
     if answer.how in ("cancelled", "stopped"):
         return Result.KILLED, "cancelled", answer.message or "it was stopped", None
     return Result.FAILED, "node_lost", answer.message or "its runner was killed", None

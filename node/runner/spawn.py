@@ -40,7 +40,7 @@ def find_executable(name: str, env: Mapping[str, str], cwd: Path) -> str:
             return str(candidate)
     for candidate in candidates:
         if candidate.is_file():
-            raise SpawnError("executable_not_found", f"not executable: {candidate} (chmod +x it)")
+            raise SpawnError("not_executable", f"not executable: {candidate} (chmod +x it)")
     where = "" if "/" in name else f" in PATH={env.get('PATH') or DEFAULT_PATH}"
     raise SpawnError("executable_not_found", f"executable not found: {name}{where}")
 

@@ -26,6 +26,7 @@ DUMP_S = 0.05
 """How long a worker has to write its stack before it is ended for a timeout."""
 QUEUED_BYTES_MAX = 64 << 20
 LOG_BYTES_MAX = 1 << 20
+NO_INTERPRETER = frozenset({"executable_not_found", "not_executable"})
 
 
 class Warm:
@@ -76,7 +77,7 @@ class Warm:
             self.pid = _start(self.order, self._directory, self._log.child_fd, fds)
         except SpawnError as error:
             self._how = "start_failed"
-            code = "code_missing" if error.how == "executable_not_found" else error.how
+            code = "code_missing" if error.how in NO_INTERPRETER else error.how
             self._failure = Failure(code, error.how, error.message)._asdict()
             self.on_tree_gone()
             return

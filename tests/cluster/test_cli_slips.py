@@ -1,5 +1,6 @@
 """What does `remuda` say to slips: a wrong place, a stale key, a value that cannot be?"""
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -44,6 +45,30 @@ def test_why_names_the_task_as_lists_do_and_its_page_the_priority(remuda: Comman
     task = remuda.submit("--priority", "80", "--", "true")
     assert task == remuda.json("why", task)["id"]
     assert 80 == remuda.json("task", "show", task)["priority"]
+
+
+def test_submit_that_waits_tells_programs_the_outcome_in_one_document(remuda: CommandLine) -> None:
+    done = remuda("submit", "--wait", "--json", "--", "sh", "-c", "exit 3")
+    told = json.loads(done.stdout)
+    assert (3, "failed", "exit_code", 3) == (
+        done.returncode,
+        told["state"],
+        told["code"],
+        told["exit_code"],
+    )
+
+
+def test_a_file_that_is_there_but_not_executable_ends_as_in_a_shell(remuda: CommandLine) -> None:
+    script = remuda.folder / "script"
+    script.write_text("#!/bin/sh\n")
+    done = remuda("run", str(script))
+    assert (126, True) == (done.returncode, "chmod +x" in done.stderr)
+
+
+def test_the_values_of_the_configuration_are_shown_with_their_units(remuda: CommandLine) -> None:
+    said = [remuda("config", "get", f"scheduler.{key}").stdout for key in ("lease", "frame_max")]
+    assert ["30s\n", "4MiB\n"] == said
+    assert 30.0 == remuda.json("config", "get", "scheduler.lease")
 
 
 def test_ps_lists_a_state_that_was_asked_for(remuda: CommandLine) -> None:
@@ -92,4 +117,22 @@ def test_a_key_is_not_made_under_a_name_that_is_none(remuda: CommandLine, name: 
 
 def test_a_key_file_that_is_not_there_is_named(remuda: CommandLine) -> None:
     done = remuda("key", "allow", "bob", "nofile")
-    assert (3, True) == (done.returncode, "nofile: is neither" in done.stderr)
+    assert (4, True) == (done.returncode, "nofile: is neither" in done.stderr)
+
+
+def test_a_member_of_a_batch_is_named_as_such_when_it_is_cancelled(remuda: CommandLine) -> None:
+    batch = remuda.submit("--array", "0-1", "--cpus", "0", "--", "sleep", "300")
+    number = next(r["number"] for r in remuda.json("ps") if r["id"] == f"{batch}.1")
+    assert f"{batch}.1" == remuda("cancel", "-q", str(number)).stdout.strip()
+    assert 0 == remuda("cancel", f"{batch}.0").returncode
+
+
+def test_waiting_for_no_task_says_so(remuda: CommandLine) -> None:
+    done = remuda("task", "wait", "--name", "nothing is called this")
+    assert (0, "", True) == (done.returncode, done.stdout, "nothing to wait for" in done.stderr)
+
+
+def test_a_result_that_is_too_large_is_told_once_and_not_shown(remuda: CommandLine) -> None:
+    done = remuda("call", "operator:mul", "--arg", "xxxx", "--arg", ":=70000")
+    assert ("", 1) == (done.stdout, done.stderr.count("280005 bytes"))
+    assert "xxxx" not in done.stderr

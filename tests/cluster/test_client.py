@@ -227,7 +227,7 @@ def test_progress_of_a_command_can_be_seen(client: Client, tmp_path: Path) -> No
 
 def test_a_refused_spec_names_its_field(client: Client) -> None:
     with pytest.raises(Invalid) as caught:
-        client.submit_command(["true"], cwd="relative/path")
-    assert "cwd" in caught.value.field
+        client.submit_command(["true"], env={"A=B": "x"})
+    assert "env" in caught.value.field
     with pytest.raises(RemudaError):
         client.options(node="no-such-node").submit("math:sqrt", 1)

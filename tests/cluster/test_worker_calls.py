@@ -101,7 +101,7 @@ def test_an_exception_travels_with_its_type_and_the_users_traceback(runner: Driv
 def test_a_result_that_cannot_travel_says_so_with_its_repr(runner: Driver) -> None:
     failure = failure_of(runner, "unencodable")
     assert "result_not_encodable" == failure.code
-    assert "the value['thing'] is a object" in failure.message
+    assert "the value['thing'] is an object" in failure.message
     assert "<object object at" in failure.message
 
 

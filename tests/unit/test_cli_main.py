@@ -109,9 +109,10 @@ def test_a_wrong_command_line_is_a_usage_error_in_one_line(capsys, words, code) 
     ],
 )
 def test_without_a_scheduler_each_command_says_so(capsys, nowhere, words, code) -> None:
-    from remuda.config.keys import Identity, generate, save_identity
+    from remuda.config.keys import Identity, ensure_key_pair, generate, save_identity
 
     (nowhere / "keys").mkdir()
+    ensure_key_pair(nowhere / "keys" / "scheduler.key")
     pair = generate()
     identity = Identity("me", "admin", pair, generate().public, "tcp://127.0.0.1:1", "local")
     save_identity(nowhere / "keys" / "client.key", identity)

@@ -9,7 +9,7 @@ import pytest
 from remuda.config.cluster import CLIENT, connection, find_cluster, identities_dir
 from remuda.config.endpoints import Endpoints, read_endpoints, tcp_url, write_endpoints
 from remuda.config.home import Home, default_home, write_atomically
-from remuda.config.keys import Identity, KeyFileError, generate, save_identity
+from remuda.config.keys import Identity, KeyFileError, ensure_key_pair, generate, save_identity
 from remuda.protocol.errors import Invalid, NotFound, Unreachable
 
 SCHEDULER = generate()
@@ -198,6 +198,19 @@ def test_a_home_that_runs_can_be_dialled(home, env):
 
 
 def test_a_home_where_nothing_runs_is_unreachable_and_names_up(home, env):
+    with pytest.raises(Unreachable, match="start one with `remuda up`"):
+        connection(find_cluster(home=home.root, env=env))
+
+
+def test_a_home_with_a_key_and_no_scheduler_of_its_own_dials_what_the_key_names(home, env):
+    save_identity(home.key_file(CLIENT), identity())
+    found = connection(find_cluster(home=home.root, env=env))
+    assert ("tcp://gpu-head:7700", CLIENT_KEY) == (found.endpoint, found.key)
+
+
+def test_a_home_whose_scheduler_is_down_is_unreachable_whatever_its_key_names(home, env):
+    save_identity(home.key_file(CLIENT), identity())
+    ensure_key_pair(home.key_file("scheduler"))
     with pytest.raises(Unreachable, match="start one with `remuda up`"):
         connection(find_cluster(home=home.root, env=env))
 

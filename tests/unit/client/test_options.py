@@ -55,6 +55,7 @@ def test_each_option_sets_its_field(options: dict[str, object], fields: dict[str
         ({"env": ["NAME"]}, "env"),
         ({"gpu_type": "H100"}, "gpu_type"),
         ({"name": "x" * 200}, "name"),
+        ({"name": "a\tb"}, "name"),
         ({"nodes": 7}, "nodes"),
         ({"cwd": "~nobody-of-that-name/x"}, "cwd"),
     ],
