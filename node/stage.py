@@ -26,7 +26,6 @@ from .state import State
 from .task import Attempt, Key, ending
 
 CALLS_PER_BATCH_MAX = 256
-TAKE_BACK_GRACE_S = 1e9  # a call that runs already is left alone
 
 
 class NotPlaced(Exception):  # noqa: N818 - an outcome
@@ -137,11 +136,11 @@ class Stage:
             self.crew.tell(seat, order)
 
     def take_back(self, effect: TakeBack, now: int) -> None:
-        """Ask for calls that have not begun; one that has is in no hurry."""
+        """Ask for calls that have not begun; one that has is left alone."""
         for attempt in effect.attempts:
             seat = self.seat_of.get(attempt.key)
             if seat is not None:
-                order = Order(Cancel(attempt.task, attempt.number, TAKE_BACK_GRACE_S))
+                order = Order(Cancel(attempt.task, attempt.number, only_if_waiting=True))
                 self.crew.tell(seat, order)
 
     def forget(self, effect: Forget, now: int) -> None:

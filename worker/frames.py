@@ -89,11 +89,15 @@ class Host(NamedTuple):
 
 
 class Cancel(NamedTuple):
-    """Agent -> runner: end one attempt. A call not started is dropped (RETURNED, `cancelled`)."""
+    """Agent -> runner: end one attempt. A call not started is dropped (RETURNED, `cancelled`).
+
+    With `only_if_waiting` what has started is left alone.
+    """
 
     task: bytes
     attempt: int
     grace_s: float = 5.0
+    only_if_waiting: bool = False
 
 
 class Ack(NamedTuple):

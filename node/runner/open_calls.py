@@ -14,17 +14,18 @@ from ...worker import batches
 from ...worker.batches import Failure, Outcome
 from ...worker.page import Page
 
-TAKEN_BACK_AT = 5e8
-"""A call that is to be killed later than this (in monotonic seconds) is only asked back."""
-
 
 @dataclass(slots=True)
 class OpenCall:
-    """A call that is not answered yet; `kill_at` is finite once it is cancelled."""
+    """A call that is not answered yet.
+
+    `kill_at` is finite once it is cancelled; `asked_back`: wanted only while it has not begun.
+    """
 
     number: int
     timeout_ms: int
     kill_at: float = math.inf
+    asked_back: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +62,16 @@ class OpenCalls:
         self._number = number
 
     def cancel(self, key: bytes, kill_at: float) -> bool:
-        """Mark a call; say whether it is open."""
+        """Mark a call, to be killed at a monotonic time if it runs; say whether it is open.
+
+        With a `kill_at` of infinity it is only asked back: marked until it is seen to have begun.
+        """
         call = self._open.get(key)
         if call is None:
             return False
         self._page.mark(call.number, cancelled=True)
         call.kill_at = min(call.kill_at, kill_at)
+        call.asked_back = kill_at == math.inf
         return True
 
     def settle(self, body: bytes) -> tuple[bytes, list[bytes]]:
@@ -100,16 +105,16 @@ class OpenCalls:
         back = [
             key
             for key, call in self._open.items()
-            if call.kill_at < math.inf and call.number > running
+            if call.number > running and (call.asked_back or call.kill_at < math.inf)
         ]
         body = batches.pack_failure(Failure("cancelled", "", "cancelled before it started"))
         for key in back:
             del self._open[key]
             self._dropped[key] = self._dropped.get(key, 0) + 1
         for call in self._open.values():
-            if TAKEN_BACK_AT < call.kill_at < math.inf:  # it began first: nobody wants it to end
-                self._page.mark(call.number, cancelled=False)
-                call.kill_at = math.inf
+            if call.asked_back:  # it began first
+                call.asked_back = False
+                self._page.mark(call.number, cancelled=call.kill_at < math.inf)
         return [Outcome(*batches.split_key(key), batches.RETURNED, body) for key in back]
 
     def close_all(

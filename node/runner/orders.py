@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable
@@ -174,9 +175,11 @@ class Orders:
         assert isinstance(message, Cancel)
         key = frames.join_key(message.task, message.attempt)
         command, worker = self._slot.command, self._slot.worker
+        grace_s = math.inf if message.only_if_waiting else message.grace_s
         if command is not None and command.key == key:
-            command.stop("cancelled", message.grace_s)
-        elif worker is not None and worker.cancel(key, message.grace_s):
+            if not message.only_if_waiting:
+                command.stop("cancelled", grace_s)
+        elif worker is not None and worker.cancel(key, grace_s):
             return
         elif not self._outbox.answers.answered(key):
             text = "this attempt is not here"

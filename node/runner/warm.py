@@ -101,7 +101,10 @@ class Warm:
         return None
 
     def cancel(self, key: bytes, grace_s: float) -> bool:
-        """Cancel one call: never started, it comes back; running, it has the grace to return."""
+        """Cancel one call: never started, it comes back; running, it has the grace to return.
+
+        An infinite grace leaves a running one alone.
+        """
         if not self.calls.cancel(key, time.monotonic() + grace_s):
             return False
         self._watch.soon(CONFIRM_S)

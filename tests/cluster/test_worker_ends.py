@@ -102,6 +102,17 @@ def test_a_waiting_call_is_cancelled_before_it_starts(runner: Driver) -> None:
     assert ["stopped", 3] == [values.decode(stopped.body), values.decode(added.body)]
 
 
+def test_a_call_that_is_asked_back_comes_back_unless_it_runs(runner: Driver) -> None:
+    busy, waiting, last = runner.call("nap", 0.7), runner.call("add", 1), runner.call("add", 2)
+    runner.send_calls(busy, waiting, last)
+    runner.wait(frames.Started)
+    for call in (busy, waiting):
+        runner.link.send(frames.Cancel(call.task, 1, only_if_waiting=True))
+    returned, done, added = runner.outcomes(waiting, busy, last)
+    assert (frames.RETURNED, frames.OK, frames.OK) == (returned.status, done.status, added.status)
+    assert 3 == values.decode(added.body)
+
+
 def test_a_cancelled_call_that_does_not_return_is_killed_after_the_grace(
     runner: Driver,
 ) -> None:
