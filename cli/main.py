@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -141,8 +142,24 @@ def _usage(error: Any, arguments: Sequence[str]) -> int:
         sys.stderr.write(f"{error.ctx.get_help()}\n")
         return USAGE
     path = error.ctx.command_path if getattr(error, "ctx", None) else "remuda"
-    _complain(f"{error.format_message()} (see `{path} --help`)")
+    said = error.format_message().rstrip(".")
+    _complain(f"{said}{_meant(said)} (see `{path} --help`)")
     return OURS if _owns_no_code(arguments) else USAGE
+
+
+def _meant(said: str) -> str:
+    """Name the commands of groups that end in the word that was taken for a command."""
+    from . import commands
+
+    unknown = re.fullmatch(r"No such command '(.*)'", said)
+    if unknown is None:
+        return ""
+    found = [
+        f"`remuda {' '.join(each.words)}`"
+        for each in commands.declared()
+        if len(each.words) > 1 and each.words[-1] == unknown[1] and not each.hidden
+    ]
+    return f": did you mean {' or '.join(found)}?" if found else ""
 
 
 def _owns_no_code(arguments: Sequence[str]) -> bool:

@@ -178,3 +178,12 @@ def test_a_shell_completes_commands_and_options(line, word) -> None:
         command, env=os.environ | wanted, capture_output=True, text=True, check=True
     )
     assert word in done.stdout.split()
+
+
+def test_a_verb_without_its_noun_is_told_where_it_stands(capsys) -> None:
+    code, out, said = run(capsys, "wait", "7")
+    assert (2, "") == (code, out)
+    assert (
+        "remuda: No such command 'wait': did you mean `remuda task wait`? (see `remuda --help`)\n"
+        == said
+    )
