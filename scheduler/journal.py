@@ -62,6 +62,8 @@ class Journal:
         """
         lock = statedir.claim(state_dir)
         path = state_dir / "journal.db"
+        path.touch(mode=0o600)  # SQLite gives its log the mode of the database
+        path.chmod(0o600)
         try:
             connection = connect(path)
             migrate(connection)
@@ -73,7 +75,6 @@ class Journal:
             raise JournalError(
                 f"cannot open {path}: {error}; if it is damaged, restore a backup"
             ) from error
-        path.chmod(0o600)
         return cls(connection, reader, lock)
 
     def next_epoch(self) -> int:

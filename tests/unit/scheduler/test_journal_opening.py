@@ -121,3 +121,12 @@ def test_the_reader_cannot_write(tmp_path: Path) -> None:
     with pytest.raises(apsw.ReadOnlyError):
         reader.execute("CREATE TABLE t (a)")
     reader.close()
+
+
+def test_nobody_else_may_read_the_journal_or_its_log(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path / "state")
+    journal.next_epoch()
+    files = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "state").iterdir()}
+    assert {"journal.db", "journal.db-wal", "journal.db-shm", "lock"} == files.keys()
+    assert {0o600} == set(files.values())
+    journal.close()
