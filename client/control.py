@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..protocol import ids
 from ..protocol.messages import (
     AllowKey,
     Cancel,
@@ -126,12 +127,22 @@ def cancel(
     *,
     grace_s: float | None = None,
 ) -> list[tuple[bytes, str]]:
-    """Cancel tasks and whole batches; return each task with its verdict (see `Cancelled`)."""
+    """Cancel tasks and whole batches; return each task with its verdict (see `Cancelled`).
+
+    A large batch is cancelled in slices, so that others are served in between.
+    """
     grace_ms = GRACE_OF_TASK if grace_s is None else round(grace_s * 1000)
+    named, whole = list(tasks), []
+    for batch in batches:
+        total = show_batch(link, batch)["total"]
+        if total <= CANCEL_SLICE:
+            whole.append(batch)
+        else:
+            first = ids.from_bytes(batch)
+            named += [ids.to_bytes(ids.member(first, index)) for index in range(total)]
     verdicts: list[tuple[bytes, str]] = []
-    for start in range(0, max(len(tasks), 1), CANCEL_SLICE):
-        named = list(tasks[start : start + CANCEL_SLICE])
-        message = Cancel(named, [] if start else list(batches), grace_ms)
+    for start in range(0, max(len(named), 1), CANCEL_SLICE):
+        message = Cancel(named[start : start + CANCEL_SLICE], [] if start else whole, grace_ms)
         answer = link.request(message, Cancelled)
         verdicts += zip(answer.tasks, answer.verdicts, strict=True)
     return verdicts

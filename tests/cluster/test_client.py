@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from remuda.client.client import Client
+from remuda.client.control import CANCEL_SLICE
 from remuda.client.options import Retry
 from remuda.client.outcome import TaskCancelled
 from remuda.protocol.errors import (
@@ -110,6 +111,14 @@ def test_a_running_task_can_be_cancelled(client: Client) -> None:
     assert task.cancel(grace_s=1)
     with pytest.raises(TaskCancelled):
         task.result(END_S)
+
+
+def test_a_batch_larger_than_one_slice_is_cancelled_to_the_last_task(client: Client) -> None:
+    waiting = {"labels": {"never": "here"}, "allow_infeasible": True}
+    batch = client.submit_array(["true"], range(2 * CANCEL_SLICE + 1), **waiting)
+    assert 2 * CANCEL_SLICE + 1 == batch.cancel()
+    client.wait(batch, END_S)
+    assert {"cancelled": 2 * CANCEL_SLICE + 1} == batch.counts
 
 
 def test_a_whole_batch_can_be_cancelled(client: Client) -> None:

@@ -168,6 +168,9 @@ class ToyScheduler:
             return self._states(message)
         if isinstance(message, m.Cancel):
             return self._cancel(message)
+        if isinstance(message, m.ShowBatch):
+            batch = ids.from_bytes(message.batch)
+            return m.Document({"total": sum(batch < task < batch + 2**32 for task in self.tasks)})
         if isinstance(message, m.Status):
             return m.Document({"cluster": "toy"})
         return m.Failure("invalid", f"a toy knows no {type(message).__name__}")
