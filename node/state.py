@@ -34,6 +34,7 @@ class State:
 
     `fresh`, `rejected`, `started` and `progress` wait for the end of the turn. `workers_max` is
     how many function workers are kept at a time; `read_at` is when the cards should be read next.
+    `newest` is the highest attempt held of each task, `doubled` the tasks of which several are.
     """
 
     incarnation: bytes
@@ -41,6 +42,7 @@ class State:
     workers_max: int = 1
     attempts: dict[Key, Attempt] = field(default_factory=dict)
     newest: dict[bytes, int] = field(default_factory=dict)
+    doubled: set[bytes] = field(default_factory=set)
     plans: dict[tuple[bytes, str], Plan] = field(default_factory=dict)
     backlog: Backlog = field(default_factory=Backlog)
     lanes: Lanes = field(default_factory=Lanes)
@@ -65,6 +67,8 @@ class State:
         self.seq += 1
         attempt.seq = self.seq
         self.attempts[attempt.key] = attempt
+        if attempt.task in self.newest:
+            self.doubled.add(attempt.task)
         if attempt.number > self.newest.get(attempt.task, -1):
             self.newest[attempt.task] = attempt.number
         if attempt.prefetched:
@@ -73,8 +77,15 @@ class State:
     def drop(self, attempt: Attempt) -> None:
         """Take an attempt out of the table."""
         del self.attempts[attempt.key]
-        if self.newest.get(attempt.task) == attempt.number:
-            del self.newest[attempt.task]
+        if self.newest.get(attempt.task) != attempt.number:
+            return
+        del self.newest[attempt.task]
+        if attempt.task in self.doubled:  # an older attempt may still be on its way out
+            self.doubled.discard(attempt.task)
+            left = [each.number for each in self.attempts.values() if each.task == attempt.task]
+            if left:
+                self.newest[attempt.task] = max(left)
+                self.doubled.add(attempt.task)
 
     def release(self, attempt: Attempt) -> None:
         """Give back what an attempt itself holds."""

@@ -65,9 +65,9 @@ def on_join(core: Core, event: JoinNode, now: Now, effects: Effects) -> None:
     for task in [task for task in node.held.values() if task.id not in kept]:
         life.requeue(core, task, now, effects, "returned", "the node came back without it")
     node.rev += 1
-    for task in node.held.values():
+    for task in node.held.values():  # a heartbeat from before this answer says nothing of them
         assert task.live is not None
-        task.live.rev = 0
+        task.live.rev = node.rev
     effects.commit.nodes[node.name] = NodeRow(
         node.name, node.boot_id, pack_document(register.capabilities), now.wall_ms
     )

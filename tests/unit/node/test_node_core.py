@@ -53,6 +53,20 @@ def test_an_offer_to_another_incarnation_is_dropped_and_counted():
     )
 
 
+def test_an_older_attempt_on_its_way_out_outlives_the_later_one():
+    driver = CoreDriver()
+    driver.offer(COMMAND, task(1))
+    driver.turn()
+    driver.offer(COMMAND, task(1), number=2)
+    driver.turn()
+    driver.end(task(1), number=2)
+    driver.state.outbox.take(driver.now)
+    driver.say(m.ResultAck(driver.core.state.incarnation, [task(1)], [2]))
+    driver.turn()
+    assert [(task(1), 1)] == list(driver.state.attempts)
+    assert {task(1): 1} == driver.state.newest
+
+
 def test_a_later_attempt_ends_the_older_one():
     driver = CoreDriver()
     driver.offer(COMMAND, task(1))

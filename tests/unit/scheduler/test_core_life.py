@@ -301,6 +301,22 @@ def test_a_heartbeat_meant_for_the_scheduler_before_takes_no_offer_for_missing(
     assert 1 == world.core.tasks[task].attempt
 
 
+def test_a_heartbeat_from_before_it_registered_takes_nothing_adopted_for_missing(
+    world: World,
+) -> None:
+    node = world.node("n1")
+    for _ in range(5):
+        world.heartbeat(node)
+    old = node.heartbeat()
+    (task,) = world.submit()
+    world.start(node, task)
+    world.restart()
+    world.join(node)
+    world.says(node, old)
+    assert "running" == world.state(task)
+    assert [(task, 1)] == list(node.held)
+
+
 def test_a_refused_task_leaves_the_node_alone_for_a_moment(world: World) -> None:
     node = world.node("n1")
     (task,) = world.submit()
