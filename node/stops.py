@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from ..protocol.messages import Desired, Kill, Outcome, Phase, Registered, ResultAck
+from ..protocol.messages import (
+    TAKEN_BACK,
+    Desired,
+    Kill,
+    Outcome,
+    Phase,
+    Registered,
+    ResultAck,
+)
 from . import endings
 from .effects import Forget, Stop, TakeBack
 from .state import State
 from .task import Attempt, ending
-
-TAKEN_BACK = "taken_back"
-"""The reason in a Kill that asks for an attempt only if it has not begun."""
 
 
 def on_kill(state: State, kill: Kill) -> None:

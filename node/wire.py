@@ -53,7 +53,6 @@ class Wire:
         self._monitors: dict[str, Socket] = {}
         self._correlation = b""
         self.refused = ""
-        self.sends_failed = 0
 
     def knock(self, address: Address, frame: bytes) -> None:
         """Send REGISTER on a fresh control connection, so that no stale one is ever answered."""
@@ -108,7 +107,6 @@ class Wire:
         try:
             socket.send(frame, zmq.NOBLOCK)
         except zmq.Again:
-            self.sends_failed += 1
             return False
         return True
 

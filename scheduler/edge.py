@@ -32,21 +32,6 @@ class Later(Enum):
     NEXT_TURN = 1
 
 
-class Brief(Protocol):
-    """What the journal says of any stored task in one line."""
-
-    @property
-    def id(self) -> int: ...
-    @property
-    def batch(self) -> int: ...
-    @property
-    def spec_id(self) -> int: ...
-    @property
-    def owner(self) -> str: ...
-    @property
-    def state(self) -> int: ...
-
-
 class Memory(Protocol):
     """The part of the journal that the edge asks."""
 

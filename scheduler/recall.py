@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..protocol import ids
-from ..protocol.messages import Kill
+from ..protocol.messages import TAKEN_BACK, Kill
 from .events import Now
 from .fleet import Node
 from .placement import may_ever, refusal_now
@@ -14,9 +14,6 @@ from .task import Task
 
 if TYPE_CHECKING:
     from .core import Core
-
-TAKEN_BACK = "taken_back"
-"""The reason in a Kill by which a node hands back an attempt only if it has not started."""
 
 RECALL_AFTER_NS = 250_000_000
 

@@ -108,7 +108,10 @@ def test_a_frame_with_flipped_bytes_is_refused_or_still_a_message(
         frame[chance.randrange(len(frame))] = chance.randrange(256)
     if not refused(bytes(frame)):
         again = codec.decode(bytes(frame))
-        assert again == codec.decode(codec.encode(again.message, again.epoch))
+        written = codec.encode(again.message, again.epoch)
+        twice = codec.decode(written)
+        # As bytes: a flipped float in a document can be NaN, which equals nothing.
+        assert written == codec.encode(twice.message, twice.epoch)
 
 
 @given(any_message(), any_message())
