@@ -83,7 +83,7 @@ class Core:
         self.open_by_owner: Counter[str] = Counter()
         self.counts: Counter[State] = Counter()
         self.unplaced = False
-        self.holding = False
+        self.holds: dict[str, None] = {}
         self.recall_due_ns = 0
         self.next_number = recovered.next_number
         self.next_spec_id = recovered.next_spec_id
@@ -113,9 +113,15 @@ class Core:
                 due.append(self.recall_due_ns)
         return min(due, default=None)
 
-    def hold(self) -> None:
-        """Grant nothing any more, as when the whole cluster stops; all else goes on."""
-        self.holding = True
+    def hold(self, reason: str) -> None:
+        """Grant nothing until every reason to hold is taken back; all else goes on."""
+        self.holds[reason] = None
+
+    def resume(self, reason: str) -> None:
+        """Take a reason to hold back; after the last one the next step places what waits."""
+        if reason in self.holds:
+            del self.holds[reason]
+            self.unplaced = not self.holds
 
     def wait_until(self, task: Task, due_ns: int) -> None:
         """Have a WAITING task looked at again at a monotonic time."""

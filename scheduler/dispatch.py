@@ -37,7 +37,7 @@ def end_waits(core: Core, now: Now, effects: Effects) -> None:
 
 def place(core: Core, now: Now, effects: Effects) -> None:
     """Hand queued tasks to nodes, by priority and age, as long as there is room."""
-    if core.holding:
+    if core.holds:
         core.unplaced = False
         return
     offers: dict[str, Offering] = {}

@@ -48,6 +48,13 @@ def _waiting(_core: Core, task: Task, now: Now) -> dict[str, Any]:
 
 
 def _queued(core: Core, task: Task, _now: Now) -> dict[str, Any]:
+    if core.holds:
+        why = "; ".join(core.holds)
+        return {
+            "reason": f"the scheduler holds: {why}",
+            "waits_for": "the scheduler",
+            "position": _position(core, task),
+        }
     if not core.fleet.nodes:
         return {
             "reason": "no node has registered yet: start one with `remuda-node`",

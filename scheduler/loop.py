@@ -34,6 +34,7 @@ IDLE_EVERY_NS = 1_000_000_000
 MAINTAIN_AT_LEAST_NS = 10_000_000_000
 ADMISSION_WINDOW_MS = 2_000
 IO_FAILURE_EXIT = 70
+CLUSTER_STOPS = "the whole cluster is being stopped"
 _NS_PER_MS = 1_000_000
 
 
@@ -90,7 +91,7 @@ class Loop:
 
     def hold(self) -> None:
         """Grant nothing from now on: the nodes are about to hand back what they have."""
-        self._core.hold()
+        self._core.hold(CLUSTER_STOPS)
 
     def run(self) -> None:
         while not self._stopping:

@@ -340,10 +340,23 @@ def test_a_full_queue_refuses_and_says_when_to_come_back(tmp_path) -> None:
 
 def test_a_scheduler_on_hold_takes_tasks_in_and_grants_none(world: World) -> None:
     node = world.node("n1")
-    world.core.hold()
+    world.core.hold("the disk is full")
     (task,) = world.submit()
     assert "queued" == world.state(task)
     assert {} == node.held
+
+
+def test_a_scheduler_grants_again_once_no_reason_to_hold_is_left(world: World) -> None:
+    world.node("n1")
+    world.core.hold("the disk is full")
+    world.core.hold("the cluster is being stopped")
+    (task,) = world.submit()
+    world.core.resume("the disk is full")
+    assert (None, "queued") == (world.core.deadline(), world.state(task))
+    world.core.resume("the cluster is being stopped")
+    assert 0 == world.core.deadline()
+    world.step()
+    assert "assigned" == world.state(task)
 
 
 def test_every_session_hears_of_its_own_tasks_alone(world: World) -> None:

@@ -28,6 +28,15 @@ def test_without_a_node_it_says_how_to_start_one(world: World) -> None:
     assert "remuda-node" in answer["reason"]
 
 
+def test_a_scheduler_on_hold_says_why_it_holds(world: World) -> None:
+    world.node("n1")
+    world.core.hold("the disk is full")
+    (task,) = world.submit()
+    answer = why(world, task)
+    assert "the scheduler holds: the disk is full" == answer["reason"]
+    assert ("the scheduler", 0) == (answer["waits_for"], answer["position"])
+
+
 def test_a_full_cluster_names_each_nodes_reason(world: World) -> None:
     world.node("n1", cpus=1)
     world.node("n2", cpus=1, gpus=[gpu(1)])
