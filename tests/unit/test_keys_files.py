@@ -105,6 +105,7 @@ def test_a_pipe_is_no_key_file_and_does_not_block(tmp_path):
         (b'public = "short"\nsecret = "x"', "is not a public key"),
         (b"#" * (KEY_FILE_BYTES_MAX + 1), "is larger than"),
     ],
+    ids=range(9),  # the content is another one in each process
 )
 def test_a_damaged_key_file_is_refused(path, content, message):
     path.write_bytes(content)
@@ -119,6 +120,7 @@ def test_a_damaged_key_file_is_refused(path, content, message):
         f'secret = "{PAIR.secret}"',
         PAIR.secret,
     ],
+    ids=("both", "a line", "alone"),
 )
 def test_no_error_about_a_key_file_tells_the_secret(path, content):
     path.write_text(content)

@@ -253,7 +253,7 @@ def test_a_plain_class_cannot_be_registered_alone() -> None:
         (("\ud800",), "the value[0]", "bytes"),
         (Point(1, (object(),)), "the value.tags[0]", "register_type"),  # type: ignore[arg-type]
     ],
-    ids=str,
+    ids=("object", "function", "mapping", "named tuple", "generator", "surrogate", "within"),
 )
 def test_what_does_not_travel_is_named_with_its_place_and_a_remedy(
     value: Any, path: str, remedy: str
