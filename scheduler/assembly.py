@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.metadata
 import ipaddress
 import os
@@ -87,7 +88,12 @@ def make_loop(parts: Parts, epoch: int) -> Loop:
 
 
 def _make_core(parts: Parts, epoch: int) -> Core:
-    return Core(
+    """Rebuild the core; what it is made of then is no longer walked for garbage.
+
+    There is none in it, and with 100,000 tasks each walk is a pause of a tenth of a second.
+    """
+    gc.disable()
+    core = Core(
         parts.journal.recover(),
         epoch=epoch,
         secret=parts.journal.secret(),
@@ -95,6 +101,9 @@ def _make_core(parts: Parts, epoch: int) -> Core:
         settings=_core_settings(parts.loaded.settings.scheduler),
         now=read_clock(),
     )
+    gc.freeze()
+    gc.enable()
+    return core
 
 
 def _make_view(parts: Parts, core: Core) -> View:

@@ -55,13 +55,11 @@ class Buckets:
 
     def __init__(self) -> None:
         self._buckets: dict[BucketKey, Bucket] = {}
+        self._last: Bucket | None = None
 
     def put(self, task: Task, *, front: bool = False) -> None:
         """Queue a task; one that was taken out before goes back to its place by age."""
-        key = BucketKey(task.spec.request, task.spec.owner, task.avoid)
-        bucket = self._buckets.get(key)
-        if bucket is None:
-            bucket = self._buckets[key] = Bucket(key)
+        bucket = self._bucket_of(task)
         lane = bucket.lanes.setdefault(task.spec.policy.priority, deque())
         if not front:
             lane.append(task)
@@ -70,6 +68,19 @@ class Buckets:
         while at < len(lane) and lane[at].number < task.number:
             at += 1
         lane.insert(at, task)
+
+    def _bucket_of(self, task: Task) -> Bucket:
+        """Return a task's bucket: mostly that of the task before, which spares to hash its key."""
+        spec, last = task.spec, self._last
+        if last is not None:
+            key = last.key
+            if key.request is spec.request and key.owner == spec.owner and key.avoid == task.avoid:
+                return last
+        key = BucketKey(spec.request, spec.owner, task.avoid)
+        self._last = self._buckets.get(key)
+        if self._last is None:
+            self._last = self._buckets[key] = Bucket(key)
+        return self._last
 
     def ready(self, revision: int) -> Iterator[Bucket]:
         """Yield the bucket whose head is next by (priority, age), until the caller stops.
@@ -98,5 +109,6 @@ class Buckets:
         task = bucket.head()
         if task is None:
             del self._buckets[bucket.key]
+            self._last = None
         else:
             heapq.heappush(heap, (-task.spec.policy.priority, task.number, order, bucket))

@@ -138,6 +138,9 @@ _HANDLERS: dict[type[Event], Callable[[Core, Any, Now, Effects], None]] = {
 }
 
 
+_STATES = tuple(State)  # by number: asked 100,000 times at a start
+
+
 def _recover(core: Core, recovered: Recovered, now: Now) -> None:
     """Rebuild the state that the journal holds: nodes as last seen, tasks where they were.
 
@@ -151,14 +154,11 @@ def _recover(core: Core, recovered: Recovered, now: Now) -> None:
         )
         node.take_capabilities(known)
     core.fleet.changed_shape()
-    specs: dict[tuple[int, str], Spec] = {}
+    specs: dict[int, Spec] = {}
     for row in recovered.tasks:
-        spec = specs.get((row.spec_id, row.owner))
-        if spec is None:
-            request, policy, kind = recovered.specs[row.spec_id]
-            spec = specs[row.spec_id, row.owner] = Spec(
-                row.spec_id, request, policy, kind, row.owner
-            )
+        spec = specs.get(row.spec_id)
+        if spec is None or spec.owner != row.owner:
+            spec = specs[row.spec_id] = Spec(row.spec_id, *recovered.specs[row.spec_id], row.owner)
         _recover_task(core, row, spec, now)
     for attempt in recovered.attempts:
         _recover_attempt(core, attempt, now)
@@ -175,7 +175,7 @@ def _recover_task(core: Core, row: RecoveredTask, spec: Spec, now: Now) -> None:
         row.batch,
         spec,
         row.session,
-        State(row.state),
+        _STATES[row.state],
         row.attempts,
         row.charged,
         avoid=row.avoid,

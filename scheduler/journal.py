@@ -10,9 +10,7 @@ from pathlib import Path
 import apsw
 
 from ..protocol import ids
-from ..protocol.codec import unpack_document
 from ..protocol.errors import RemudaError
-from ..protocol.spec import from_document
 from . import statedir
 from .audit import write_audit
 from .catalogue import Catalogue
@@ -21,7 +19,8 @@ from .history import History
 from .records import Commit
 from .registry import Registry
 from .retention import Retention
-from .task import State, kind_of, policy_of, shared
+from .stored_specs import StoredSpecs
+from .task import State
 
 SCHEMA_VERSION = 1
 MIGRATIONS: dict[int, str] = {}
@@ -222,10 +221,8 @@ class Journal:
             RecoveredAttempt(ids.from_bytes(task), number, node, epoch, tuple(gpus.split()))
             for task, number, node, epoch, gpus in many(_OPEN_ATTEMPTS)
         )
-        specs = {}
-        for spec_id, body in many(_OPEN_SPECS):
-            spec = from_document(unpack_document(body))
-            specs[spec_id] = (shared(spec.request), policy_of(spec), kind_of(spec))
+        read = StoredSpecs().read
+        specs = {spec_id: read(body) for spec_id, body in many(_OPEN_SPECS)}
         nodes = {
             str(name): bytes(blob) for name, blob in many("SELECT name, capabilities FROM nodes")
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 
@@ -106,8 +107,13 @@ def shared(request: Request) -> Request:
 def kind_of(spec: TaskSpec) -> str:
     """Name what a spec runs, for the table of run times: a command counts with its arguments."""
     if spec.kind == "command":
-        return f"command {zlib.crc32(chr(0).join(spec.argv).encode('utf-8', 'replace')):08x}"
+        return command_kind(spec.argv)
     return f"{spec.kind} {spec.target}"
+
+
+def command_kind(argv: Sequence[str]) -> str:
+    """Name a command line in few bytes."""
+    return f"command {zlib.crc32(chr(0).join(argv).encode('utf-8', 'replace')):08x}"
 
 
 @dataclass(frozen=True, slots=True)

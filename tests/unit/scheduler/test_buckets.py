@@ -119,3 +119,10 @@ def test_what_arrives_while_the_queue_is_walked_comes_at_the_next_walk() -> None
         order.append(task.number)
     assert [1] == order
     assert [2] == drained(buckets)
+
+
+def test_a_task_is_found_that_joins_a_bucket_which_had_run_empty() -> None:
+    buckets = put_all(queued(1))
+    first = drained(buckets)
+    buckets.put(queued(2))
+    assert ([1], [2]) == (first, drained(buckets))

@@ -1,0 +1,48 @@
+"""What does a starting core need of the specs in the journal?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgpack
+
+from ..protocol.resources import Request
+from ..protocol.spec import TaskSpec, from_document
+from .task import Policy, command_kind, kind_of, policy_of, shared
+
+ALIKE_MAX = 10_000
+# These say what runs, not what it asks of the cluster.
+_ABOUT_THE_WORK = (
+    "argv", "env", "cwd", "stdin", "name", "tags", "source", "source_name", "array"
+)  # fmt: skip
+
+
+class StoredSpecs:
+    """Reads spec documents; of those that ask the same of the cluster only the first is built.
+
+    They were checked before they were stored: to check and build 100,000 again would be half of
+    the time that a restarted scheduler takes until it serves.
+    """
+
+    def __init__(self) -> None:
+        self._alike: dict[bytes, tuple[Request, Policy, str]] = {}
+
+    def read(self, body: bytes) -> tuple[Request, Policy, str]:
+        """Return what a spec asks for, its policy, and the kind of its work."""
+        document: dict[str, Any] = msgpack.unpackb(body)
+        argv = document.get("argv", ())
+        for name in _ABOUT_THE_WORK:
+            document.pop(name, None)
+        alike: bytes = msgpack.packb(document)
+        found = self._alike.get(alike)
+        if found is None:
+            found = self._remember(alike, from_document(document))
+        request, policy, kind = found
+        return request, policy, kind or command_kind(argv)
+
+    def _remember(self, alike: bytes, spec: TaskSpec) -> tuple[Request, Policy, str]:
+        if len(self._alike) >= ALIKE_MAX:
+            self._alike.clear()
+        kind = "" if spec.kind == "command" else kind_of(spec)
+        found = self._alike[alike] = (shared(spec.request), policy_of(spec), kind)
+        return found
