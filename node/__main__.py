@@ -28,6 +28,7 @@ from ..protocol.resources import MILLI
 from . import capabilities, residents, runtime
 from .adoption import Adoption
 from .archive import Archive
+from .asking import Asks
 from .capabilities import HostFacts, Limits
 from .core import Core
 from .crew import Crew
@@ -156,6 +157,7 @@ def build(
     )
     archive = Archive(int(settings.tasks.output_keep_s * NS_PER_S), node.output_bytes_max)
     stage = Stage(core, crew, archive, GpuLocks(name, node.lock_dir), executors)
+    asks = Asks(core.state, crew, stage.seat_of)
     poller = zmq.Poller()
     chance = Random(secrets.randbits(64))
     wire = Wire(poller, identity.key, chance.randint)
@@ -169,9 +171,10 @@ def build(
     return Loop(
         poller,
         stage,
-        Adoption(Hearing(stage), runners_dir),
+        Adoption(Hearing(stage, asks), runners_dir),
         membership,
         Fetching(stage, wire),
+        asks,
         wire,
         probe,
         int(node.probe_every_s * NS_PER_S),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from ..worker.frames import Ack, Message, Status
+from ..worker.frames import PROTOCOL, SINCE, Ack, Attach, Hello, Message, Status
 from . import link as links
 from .grants import GrantsFile, WorkerGrant
 from .link import Link, LinkGone, LinkNotReady
@@ -32,13 +32,15 @@ class Seat:
     """One runner: what it was handed and has not answered, what is not acknowledged to it.
 
     `is_ready`: it said Hello, and nothing that it was told is in doubt; until then orders wait.
-    `records` counts the unacknowledged answers of each of its records.
+    `records` counts the unacknowledged answers of each of its records; `protocol` is what both
+    sides speak, 0 until it said so.
     """
 
     directory: Path
     grants: GrantsFile
     link: Link | None = None
     is_ready: bool = False
+    protocol: int = 0
     orders: deque[Order] = field(default_factory=deque)
     open: dict[Key, None] = field(default_factory=dict)
     command: Key | None = None
@@ -56,7 +58,9 @@ class Seat:
 
     @property
     def is_free(self) -> bool:
-        return not (self.lane or self.command or self.open or self.orders)
+        """Tell whether it can be given an occupant; one of an older protocol gets none."""
+        is_old = 0 < self.protocol < PROTOCOL
+        return not (self.lane or self.command or self.open or self.orders or is_old)
 
     @property
     def is_settled(self) -> bool:
@@ -103,9 +107,14 @@ class Crew:
         return self.take_over(directory)
 
     def tell(self, seat: Seat, order: Order) -> None:
-        """Say something to a runner, at once or when it is ready."""
+        """Say something to a runner, at once or when it is ready.
+
+        What its protocol does not have is dropped: an older runner would hang up on it.
+        """
         if not seat.is_ready or seat.link is None:
             seat.orders.append(order)
+            return
+        if SINCE.get(type(order.message), 0) > seat.protocol:
             return
         for key in order.keys:
             seat.open[key] = None
@@ -119,9 +128,11 @@ class Crew:
             seat.link.send(Status())
             self._watch_writes(seat)
 
-    def greet(self, seat: Seat) -> None:
-        """Say what waited for a runner's Hello."""
+    def greet(self, seat: Seat, hello: Hello) -> None:
+        """Say who we are, and what waited for a runner's Hello."""
         seat.is_ready = True
+        seat.protocol = min(PROTOCOL, max(hello.protocol, hello.newest))
+        self.tell(seat, Order(Attach(PROTOCOL)))
         orders, seat.orders = seat.orders, deque()
         for order in orders:
             self.tell(seat, order)

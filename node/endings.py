@@ -19,7 +19,9 @@ HAND_BACK = "handed back: the node is stopping"
 
 @dataclass(frozen=True, slots=True)
 class LaneEnd:
-    """How a lane's worker ended: `code` and `message` go to the tasks that it failed to start for.
+    """How a lane's worker ended.
+
+    `code`, `message` and `traceback` go to the tasks that it failed to start for.
 
     `was_loaded` False means that the worker never got ready.
     """
@@ -27,7 +29,7 @@ class LaneEnd:
     lane: int
     code: str
     message: str
-    details: bytes = b""
+    traceback: str = ""
     was_loaded: bool = True
 
 
@@ -183,11 +185,16 @@ def _has_failed(state: State, lane: Lane) -> bool:
 def _give_up(state: State, pool: str, outcome: Outcome, code: str, event: LaneEnd) -> None:
     """End what waits for a kind of worker that cannot be started."""
     for attempt in state.backlog.of_pool(pool):
-        end(state, attempt, ending(attempt, outcome, code, event.message))
+        end(state, attempt, _word(attempt, outcome, code, event))
 
 
 def _lost(attempt: Attempt, event: LaneEnd) -> Ending:
-    return ending(attempt, Outcome.FAILED, event.code, event.message)
+    return _word(attempt, Outcome.FAILED, event.code, event)
+
+
+def _word(attempt: Attempt, outcome: Outcome, code: str, event: LaneEnd) -> Ending:
+    shown = {"traceback": event.traceback} if event.traceback else {}
+    return ending(attempt, outcome, code, event.message, **shown)
 
 
 def on_started(state: State, keys: Iterable[Key], now: int) -> None:

@@ -11,6 +11,7 @@ from ..protocol.messages import Outcome
 from ..worker import frames
 from ..worker.frames import Finished, Hello, Message, Results
 from . import endings, recovery
+from .asking import Asks
 from .core import Core
 from .crew import Crew, Seat
 from .endings import LaneEnd
@@ -22,9 +23,10 @@ LOST = "node_lost"
 
 @dataclass(slots=True)
 class Hearing:
-    """Turn the words of runners into the core's events."""
+    """Turn the words of runners into the core's events, and into answers to what was asked."""
 
     stage: Stage
+    asks: Asks
 
     @property
     def core(self) -> Core:
@@ -106,7 +108,8 @@ class Hearing:
             text = f"the worker ended ({message.how}, exit status {message.returncode})"
         code = failure.get("code") or "worker_died"
         loaded = message.how not in ("load_failed", "start_failed")
-        self._lane_ended(seat, LaneEnd(seat.lane, code, text, was_loaded=loaded), now)
+        trace = failure.get("traceback", "")
+        self._lane_ended(seat, LaneEnd(seat.lane, code, text, trace, was_loaded=loaded), now)
 
     def _lane_ended(self, seat: Seat, end: LaneEnd, now: int) -> None:
         # The runner answered what its worker had: what is open was sent too late to be taken.
@@ -141,7 +144,10 @@ class Hearing:
                 self._lane_ended(seat, end, now)
             elif message.loaded:
                 endings.on_lane_ready(self.core.state, seat.lane, now)
-        self.crew.greet(seat)
+        self.crew.greet(seat, message)
+
+    def on_answer(self, seat: Seat, message: frames.Answer, now: int) -> None:
+        self.asks.on_answer(message)
 
     def _come_back(self, seat: Seat, keys: Iterable[Key], now: int) -> None:
         """Answer for attempts that a runner never had."""
@@ -159,6 +165,7 @@ class Hearing:
     def on_gone(self, seat: Seat, now: int) -> None:
         """Take in that a runner is no more: it was idle and left, or it was killed."""
         found = recovery.recover(seat.directory)
+        self.asks.on_gone(seat)
         self.core.state.counters.add("runners_gone")
         for finished in found.finished:
             self.on_finished(seat, finished, now)
@@ -205,5 +212,6 @@ _HEAR: dict[type, Callable[[Hearing, Seat, Any, int], None]] = {
     frames.Loaded: Hearing.on_loaded,
     frames.WorkerEnded: Hearing.on_worker_ended,
     frames.Refused: Hearing.on_refused,
+    frames.Answer: Hearing.on_answer,
     Hello: Hearing.on_hello,
 }

@@ -264,8 +264,9 @@ class Link:
 
 
 def _check_protocol(hello: Hello) -> None:
-    if not frames.PROTOCOL_OLDEST <= hello.protocol <= frames.PROTOCOL:
-        raise FrameError(f"runner {hello.runner} speaks protocol {hello.protocol}")
+    if hello.protocol > frames.PROTOCOL or hello.newest < frames.PROTOCOL_OLDEST:
+        spoken = f"{hello.protocol} to {hello.newest}"
+        raise FrameError(f"runner {hello.runner} speaks protocol {spoken}")
 
 
 def _environment() -> dict[str, str]:

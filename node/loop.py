@@ -14,6 +14,7 @@ from ..protocol.errors import RemudaError
 from ..protocol.messages import Fetch
 from . import releases
 from .adoption import Adoption
+from .asking import Asks
 from .fetching import Fetching
 from .gpu import Reading
 from .leaving import Leaving, watch_signals
@@ -37,6 +38,7 @@ class Loop:
     adoption: Adoption
     membership: Membership
     fetching: Fetching
+    asks: Asks
     wire: Wire
     probe: Probe
     probe_every_ns: int
@@ -68,6 +70,7 @@ class Loop:
         crew.flush()
         self.stage.carry_out(core.turn(now), now)
         crew.attach_due(now)
+        self.asks.on_time(now)
         crew.flush()
         self._speak(now)
         self._keep_house(now)
@@ -152,8 +155,8 @@ class Loop:
             due.append(self.stage.core.speech_deadline() or due[0])
         if self.fetching.waiting:
             due.append(now + SEND_AGAIN_NS)
-        deadlines = (self.stage.core.deadline(), self.stage.crew.deadline(), self.leaving.deadline)
-        for deadline in deadlines:
+        core_at, crew_at = self.stage.core.deadline(), self.stage.crew.deadline()
+        for deadline in (core_at, crew_at, self.asks.deadline(), self.leaving.deadline):
             if deadline is not None:
                 due.append(deadline)
         return max(0, min(POLL_MS_MAX, -((now - min(due)) // 1_000_000)))

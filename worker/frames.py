@@ -17,6 +17,14 @@ import json
 import struct
 from typing import NamedTuple, Union
 
+from .asks import Answer as Answer
+from .asks import Attach as Attach
+from .asks import CallLimits as CallLimits
+from .asks import Exec as Exec
+from .asks import Renew as Renew
+from .asks import Signal as Signal
+from .asks import Stack as Stack
+from .asks import Stuck as Stuck
 from .batches import CALLS_MAX as CALLS_MAX
 from .batches import FAILED as FAILED
 from .batches import OK as OK
@@ -34,7 +42,7 @@ from .batches import pack_failure as pack_failure
 from .batches import split_key as split_key
 from .batches import unpack_failure as unpack_failure
 
-PROTOCOL = 1
+PROTOCOL = 2
 PROTOCOL_OLDEST = 1
 FRAME_BYTES_MAX = 8 << 20
 CALLS_OPEN_MAX = 8192
@@ -44,13 +52,15 @@ TAIL_BYTES_MAX = 64 << 10
 INLINE_BYTES_MAX = 4 << 10
 PROGRESS_TEXT_MAX = 200
 LOG_TAIL_BYTES_MAX = 4 << 10
+STACK_CHARS_MAX = 16 << 10
 
 
 class Run(NamedTuple):
     """Agent -> runner: run one command. `env` is the whole environment, PATH is searched in it.
 
     `cwd` None means the attempt's own `work/` directory. At most one of `stdin_path` and
-    `stdin_blob`; neither means /dev/null. `timeout_s` 0 means none.
+    `stdin_blob`; neither means /dev/null. `timeout_s` 0 means none, and so do `silence_s` (without
+    output and progress) and `fence_boot_ns` (see Renew).
     """
 
     task: bytes
@@ -63,6 +73,8 @@ class Run(NamedTuple):
     timeout_s: float = 0.0
     grace_s: float = 5.0
     output_bytes_max: int = OUTPUT_BYTES_MAX
+    silence_s: float = 0.0
+    fence_boot_ns: int = 0
 
 
 class Host(NamedTuple):
@@ -136,6 +148,7 @@ class HoldLocks(NamedTuple):
 class Hello(NamedTuple):
     """Runner -> agent: first frame of every connection, a snapshot; answers follow it.
 
+    It speaks everything from `protocol` to `newest`; one of protocol 1 does not say the latter.
     `held` and `unacked` are [task as hex, attempt, started]; `occupant` is "", "command" or
     "worker". Descriptors of the locks it keeps come with the frame, in the order of `locks`.
     """
@@ -151,6 +164,7 @@ class Hello(NamedTuple):
     unacked: list[list[object]]
     locks: list[str]
     cgroup: str
+    newest: int = 1
 
 
 class Started(NamedTuple):
@@ -165,8 +179,8 @@ class Started(NamedTuple):
 class Finished(NamedTuple):
     """Runner -> agent: a command ended and its tree is proven gone (kept until Ack).
 
-    `how` is exit, timeout, cancelled, executable_not_found, not_executable, cwd_missing,
-    stdin_missing, spawn_failed or lost.
+    `how` is exit, timeout, silence, fenced, cancelled, stopped, executable_not_found,
+    not_executable, cwd_missing, stdin_missing, spawn_failed or lost.
     `returncode` is the main process's own code (-N for signal N), None when it never ran or is
     unknown. `output`/`errput` hold the whole stream when it fits in 4 KiB.
     """
@@ -198,8 +212,9 @@ class Loaded(NamedTuple):
 class WorkerEnded(NamedTuple):
     """Runner -> agent: the warm worker and its tree are gone; its calls were answered before.
 
-    `how` is died, start_failed, load_failed, timeout, cancelled, ended or idle. `returncode` -N
-    is signal N. `failure` is filled for load_failed and start_failed (a packed `Failure`).
+    `how` is died, start_failed, load_failed, timeout, silence, fenced, cancelled, ended or idle.
+    `returncode` -N is signal N. `failure` is filled for load_failed and start_failed (a packed
+    `Failure`).
     """
 
     worker: str
@@ -241,19 +256,25 @@ class Refused(NamedTuple):
 
 Message = Union[
     Run, Host, Calls, Cancel, Ack, EndWorker, Status, Exit, HoldLocks,
+    Attach, CallLimits, Renew, Signal, Stack, Exec,
     Hello, Started, Finished, Results, Loaded, WorkerEnded, OutputGrew, Progress, Refused,
+    Answer, Stuck,
 ]  # fmt: skip
 
 CALLS = 3
 RESULTS = 68
 _BY_TYPE: dict[int, type] = {
     1: Run, 2: Host, CALLS: Calls, 4: Cancel, 5: Ack, 6: EndWorker, 7: Status, 8: Exit,
-    9: HoldLocks,
+    9: HoldLocks, 10: Attach, 11: CallLimits, 12: Renew, 13: Signal, 14: Stack, 15: Exec,
     65: Hello, 66: Started, 67: Finished, RESULTS: Results, 69: Loaded, 70: WorkerEnded,
-    71: OutputGrew, 72: Progress, 73: Refused,
+    71: OutputGrew, 72: Progress, 73: Refused, 74: Answer, 75: Stuck,
 }  # fmt: skip
+SINCE: dict[type, int] = dict.fromkeys(
+    [Attach, CallLimits, Renew, Signal, Stack, Exec, Answer, Stuck], 2
+)
+"""The protocol that brought a message; all others are of the first."""
 _TYPE_OF: dict[type, int] = {kind: number for number, kind in _BY_TYPE.items()}
-_BLOBS = frozenset(["stdin_blob", "main_source", "out_inline", "err_inline"])
+_BLOBS = frozenset(["stdin_blob", "main_source", "out_inline", "err_inline", "out", "err"])
 
 HEADER = struct.Struct("<IB")
 

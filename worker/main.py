@@ -25,6 +25,7 @@ from .values import NotDecodable, NotEncodable, ValueTooLarge, decode_call, enco
 
 SOCKET_FD = 3
 PAGE_FD = 4
+STACK_FD = 5
 RECV_BYTES = 256 << 10
 REPR_CHARS_MAX = 200
 STALE_EXIT = 0
@@ -34,7 +35,7 @@ _WINDOW_MASK = CALLS_WINDOW - 1
 
 def main(output_dir: str) -> None:
     """Serve one runner until it closes the socket."""
-    for fd in (SOCKET_FD, PAGE_FD):
+    for fd in (SOCKET_FD, PAGE_FD, STACK_FD):
         os.set_inheritable(fd, False)  # noqa: FBT003 - positional only
     sock = socket.socket(fileno=SOCKET_FD)
     reader = _Reader(sock)
@@ -48,9 +49,9 @@ def main(output_dir: str) -> None:
     speaker = Speaker(sock, running, out, err)
     set_running(running)
     sys.stdout, sys.stderr = text_over(out), text_over(err)
-    # For a stack in the log: SIGUSR2 comes before a timeout's SIGTERM, a crash by itself.
+    # A crash shows its stack in the log; the runner asks for one before it ends a stuck call.
     faulthandler.enable(file=2)
-    faulthandler.register(signal.SIGUSR2, file=2, all_threads=True)
+    faulthandler.register(signal.SIGUSR2, file=STACK_FD, all_threads=True)
     sys.path[:0] = host.sys_path
     worker = Worker(host, page, running, speaker, out, err)
     worker.load()

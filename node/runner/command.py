@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import resource
 import time
@@ -10,16 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ...worker import frames
-from ...worker.frames import Finished, Message, OutputGrew, Run, Started
+from ...worker.frames import Finished, Message, Run
 from .answers import write_intent
+from .command_limits import CommandLimits
+from .command_news import News
 from .ending import Ending
 from .poller import Poller
-from .progress import LOOK_EVERY_S, ProgressFile
 from .spawn import SpawnError, spawn
 from .streams import Pipe, Stream
-
-STARTED_AFTER_S = 0.1
-HINT_EVERY_S = 0.1
 
 
 class Command:
@@ -41,24 +38,34 @@ class Command:
         self._work = self._folder / "work"
         self._directory = directory
         self._poller = poller
-        self._emit = emit
         self._finish = finish
         self.pid = 0
         self._returncode: int | None = None
         self._usage: resource.struct_rusage | None = None
         self._ending: Ending | None = None
         self._pipes: list[Pipe] = []
-        self._started_at = math.inf
+        self._started_at = 0.0
         self._started_wall_ns = 0
-        self._said_started = False
-        self._hint_at = math.inf
-        self._progress = ProgressFile(self._folder / "progress")
+        self._progress = self._folder / "progress"
+        self.limits = CommandLimits(order)
+        self._news = News(order, self._progress, self._pipes, emit, self.limits.heard)
+
+    @property
+    def surroundings(self) -> tuple[dict[str, str], str]:
+        """Return environment and directory of the command, for what runs beside it."""
+        env = dict(self.order.env)
+        env["REMUDA_ATTEMPT"] = frames.attempt_key(self.order.task, self.order.attempt)
+        env["REMUDA_RUNNER"] = self._directory.name
+        env["REMUDA_TASK_DIR"] = str(self._work)
+        env["REMUDA_PROGRESS"] = str(self._progress)
+        return env, str(self._work) if self.order.cwd is None else self.order.cwd
 
     def start(self) -> None:
         """Start the command; one that cannot start is answered at once."""
         self._started_at = time.monotonic()
-        self._progress.next_at = self._started_at + LOOK_EVERY_S
         self._started_wall_ns = time.time_ns()
+        self.limits.begin(self._started_at)
+        self._news.begin(self._started_at, self._started_wall_ns)
         order, tail_bytes = self.order, frames.TAIL_BYTES_MAX
         for name in ("out", "err"):
             path = self._folder / name
@@ -70,8 +77,9 @@ class Command:
         except SpawnError as error:
             self._report(error.how, None, error.message)
             return
+        self._news.spawned(self.pid)
         for pipe in self._pipes:
-            pipe.watch(self._poller, self._on_output)
+            pipe.watch(self._poller, self._news.on_output)
 
     def stop(self, how: str, grace_s: float) -> None:
         """Begin the end: TERM now, KILL after the grace. A second call only shortens the grace."""
@@ -80,6 +88,11 @@ class Command:
             self._ending = Ending(how, grace_s=grace_s, now=now)
         else:
             self._ending.hasten(grace_s, now)
+
+    def is_running(self, key: bytes) -> bool:
+        """Say whether this is the attempt, and runs and is not being ended."""
+        lives = self.pid > 0 and self._returncode is None and self._ending is None
+        return lives and key == self.key
 
     def held(self) -> list[tuple[bytes, bool]]:
         """Return the attempt that is not answered yet, and that it has started."""
@@ -104,31 +117,21 @@ class Command:
 
     def deadline(self) -> float:
         """Return the monotonic time of the next thing to do."""
-        times = [self._hint_at, self._progress.next_at]
-        if not self._said_started:
-            times.append(self._started_at + STARTED_AFTER_S)
-        if self._ending is not None:
-            times.append(self._ending.next_at)
-        elif self.order.timeout_s > 0:
-            times.append(self._started_at + self.order.timeout_s)
-        return min(times)
+        limit_at = self.limits.deadline() if self._ending is None else self._ending.next_at
+        return min(limit_at, self._news.deadline())
 
     def on_time(self, now: float) -> None:
         """Do what is due."""
-        timeout_s = self.order.timeout_s
         if self._ending is not None:
             self._ending.on_time(now)
-        elif timeout_s > 0 and now >= self._started_at + timeout_s:
-            self._ending = Ending("timeout", grace_s=self.order.grace_s, now=now)
-        if not self._said_started and now >= self._started_at + STARTED_AFTER_S:
-            self._said_started = True
-            order = self.order
-            wall_ns = self._started_wall_ns
-            self._emit(Started(order.task, order.attempt, self.pid, wall_ns))
-        if now >= self._hint_at:
-            self._hint_at = math.inf
-            self._say_output()
-        self._say_progress(now)
+        elif now >= self.limits.deadline():
+            if self.limits.is_silent(now):
+                # It may have said something since the last look.
+                self._news.look_at_progress(now)
+            how = self.limits.over(now)
+            if how:
+                self._ending = Ending(how, grace_s=self.order.grace_s, now=now)
+        self._news.on_time(now)
 
     def _make_folder(self) -> None:
         try:
@@ -140,12 +143,8 @@ class Command:
 
     def _spawn(self) -> int:
         order = self.order
-        cwd = Path(order.cwd) if order.cwd is not None else self._work
-        env = dict(order.env)
-        env["REMUDA_ATTEMPT"] = frames.attempt_key(order.task, order.attempt)
-        env["REMUDA_RUNNER"] = self._directory.name
-        env["REMUDA_TASK_DIR"] = str(self._work)
-        env["REMUDA_PROGRESS"] = str(self._progress.path)
+        env, folder = self.surroundings
+        cwd = Path(folder)
         stdin = _open_stdin(order, cwd)
         try:
             fds = {0: stdin, 1: self._pipes[0].child_fd, 2: self._pipes[1].child_fd}
@@ -153,27 +152,12 @@ class Command:
         finally:
             os.close(stdin)
 
-    def _on_output(self) -> None:
-        if self._hint_at == math.inf:
-            self._hint_at = time.monotonic() + HINT_EVERY_S
-
-    def _say_output(self) -> None:
-        out, err = (pipe.stream for pipe in self._pipes)
-        out.save_tail()
-        err.save_tail()
-        self._emit(OutputGrew(self.order.task, self.order.attempt, out.total, err.total))
-
-    def _say_progress(self, now: float) -> None:
-        said = self._progress.on_time(now)
-        if said is not None:
-            self._emit(frames.Progress(self.order.task, self.order.attempt, *said))
-
     def _report(self, how: str, returncode: int | None, message: str = "") -> None:
         out, err = (pipe.stream for pipe in self._pipes)
         for pipe in self._pipes:
             pipe.close()
         usage = self._usage
-        self._say_progress(math.inf)
+        self._news.look_at_progress(time.monotonic())
         self._finish(
             Finished(
                 self.order.task,

@@ -7,12 +7,25 @@ is below the running number has run, what is above it has not started.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ...worker import batches
 from ...worker.batches import Failure, Outcome
 from ...worker.page import Page
+from .fence import Fence, boot_ns
+
+
+class CallLimit(NamedTuple):
+    """What holds for one call besides its timeout; 0 for none."""
+
+    silence_ms: int = 0
+    fence_boot_ns: int = 0
+
+
+NO_LIMIT = CallLimit()
+FENCED = "fenced"
 
 
 @dataclass(slots=True)
@@ -26,6 +39,7 @@ class OpenCall:
     timeout_ms: int
     kill_at: float = math.inf
     asked_back: bool = False
+    silence_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +52,14 @@ class Running:
 
 
 class OpenCalls:
-    """The unanswered calls of one worker, in order."""
+    """The unanswered calls of one worker, in order. `fences` are of those that have one."""
 
     def __init__(self, page: Page) -> None:
         self._page = page
         self._open: dict[bytes, OpenCall] = {}
         self._dropped: dict[bytes, int] = {}
         self._number = 0
+        self.fences: dict[bytes, Fence] = {}
 
     def __len__(self) -> int:
         return len(self._open)
@@ -52,12 +67,15 @@ class OpenCalls:
     def __contains__(self, key: object) -> bool:
         return key in self._open
 
-    def take(self, heads: Sequence[tuple[bytes, int]]) -> None:
+    def take(self, heads: Sequence[tuple[bytes, int]], limits: Mapping[bytes, CallLimit]) -> None:
         """Number a batch that is about to be forwarded."""
         number = self._number
         for key, timeout_ms in heads:
             number += 1
-            self._open[key] = OpenCall(number, timeout_ms)
+            limit = limits.get(key, NO_LIMIT)
+            self._open[key] = OpenCall(number, timeout_ms, silence_ms=limit.silence_ms)
+            if limit.fence_boot_ns:
+                self.fences[key] = Fence(limit.fence_boot_ns)
             self._page.mark(number, cancelled=False)
         self._number = number
 
@@ -73,6 +91,17 @@ class OpenCalls:
         call.kill_at = min(call.kill_at, kill_at)
         call.asked_back = kill_at == math.inf
         return True
+
+    def renew(self, fence_boot_ns: int) -> None:
+        """Put the fences off."""
+        for fence in self.fences.values():
+            fence.renew(fence_boot_ns)
+
+    def fenced(self) -> list[bytes]:
+        """Return the calls whose fence ran out; forget those of calls that are answered."""
+        now = boot_ns()
+        self.fences = {key: fence for key, fence in self.fences.items() if key in self._open}
+        return [key for key, fence in self.fences.items() if fence.until_boot_ns <= now]
 
     def settle(self, body: bytes) -> tuple[bytes, list[bytes]]:
         """Close the calls that a RESULTS body answers; return it without what was answered."""
@@ -129,6 +158,8 @@ class OpenCalls:
                 status, failure = batches.RETURNED, returned
             elif culprit is not None and culprit[0] == key:
                 failure = culprit[1]
+                if failure.code == FENCED:  # not its own fault: it may run again
+                    status = batches.RETURNED
             body = batches.pack_failure(failure)
             outcomes.append(Outcome(*batches.split_key(key), status, body))
         self._open.clear()

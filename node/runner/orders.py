@@ -26,7 +26,9 @@ from ...worker.frames import (
     WorkerEnded,
 )
 from .answers import FINISHED_MAX, UNACKED_MAX
+from .asks import Asks
 from .command import Command
+from .limits import Limits
 from .outbox import Outbox
 from .poller import Poller
 from .slot import LOCKS_MAX, Slot
@@ -45,6 +47,8 @@ class Orders:
         self._slot = slot
         self._outbox = outbox
         self._cgroup = own_cgroup
+        self._asks = Asks(slot, outbox)
+        self.limits = Limits(slot)
         self._handlers: dict[type, Callable[[Message], None]] = {
             Run: self._on_run,
             Host: self._on_host,
@@ -53,6 +57,8 @@ class Orders:
             EndWorker: self._on_end_worker,
             Status: self._on_status,
             Exit: self._on_exit,
+            **self._asks.handlers,
+            **self.limits.handlers,
         }
 
     def on_frame(self, kind: int, body: bytes, fds: list[int]) -> None:
@@ -81,7 +87,8 @@ class Orders:
             task, attempt = frames.split_key(key)
             held.append([task.hex(), attempt, started])
         return Hello(
-            protocol=frames.PROTOCOL,
+            protocol=frames.PROTOCOL_OLDEST,
+            newest=frames.PROTOCOL,
             runner=self._directory.name,
             pid=os.getpid(),
             boot_id=boot_id(),
@@ -136,11 +143,12 @@ class Orders:
         if refusal is not None:
             self._outbox.say(refusal)
             return
-        box, ended = self._outbox, self._on_worker_ended
-        self._slot.take(Warm(message, self._directory, self._poller, box.say, box.results, ended))
+        say, answer, ended = self._outbox.say, self._asks.on_results, self._on_worker_ended
+        self._slot.take(Warm(message, self._directory, self._poller, say, answer, ended))
 
     def _on_calls(self, body: bytes) -> None:
         seq, heads = batches.calls_heads(body)
+        limits = self.limits.take()
         worker = self._slot.worker
         if worker is None:
             self._outbox.say(Refused("no_worker", "no worker is hosted here", seq=seq))
@@ -153,7 +161,7 @@ class Orders:
         answered = self._outbox.answers.answered
         if len(set(keys)) < len(keys) or any(key in worker.calls or answered(key) for key in keys):
             body, heads = self._new_calls(body, worker)
-        refusal = worker.forward(body, heads, seq) if heads else None
+        refusal = worker.forward(body, heads, seq, limits) if heads else None
         if refusal is not None:
             self._outbox.say(refusal)
 

@@ -12,19 +12,22 @@ _READ_BYTES_MAX = 4096
 
 
 class ProgressFile:
-    """The file REMUDA_PROGRESS, looked at twice a second while its command runs."""
+    """The file REMUDA_PROGRESS, looked at twice a second while its command runs.
+
+    `was_written`: the last look found that something was, be it the same again or nonsense.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.next_at = 0.0
+        self.was_written = False
         self._seen: tuple[int, int] = (0, 0)
         self._said: tuple[float, str] | None = None
 
-    def on_time(self, now: float) -> tuple[float, str] | None:
-        """Return (fraction, text) when a look is due and something new was written."""
-        if now < self.next_at:
-            return None
+    def look(self, now: float) -> tuple[float, str] | None:
+        """Return (fraction, text) when something new was written."""
         self.next_at = now + LOOK_EVERY_S
+        self.was_written = False
         try:
             state = self.path.stat()
         except OSError:  # nothing was written, or the work directory was removed
@@ -33,6 +36,7 @@ class ProgressFile:
         if seen == self._seen:
             return None
         self._seen = seen
+        self.was_written = True
         said = parse_progress(self._last_line(state.st_size))
         if said is None or said == self._said:
             return None

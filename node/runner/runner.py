@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from .connection import Server
+from .execs import Execs
 from .orders import Orders
 from .outbox import Outbox
 from .poller import Poller
@@ -25,8 +26,8 @@ class Runner:
     ) -> None:
         self._idle_s = idle_s
         self._poller = Poller()
-        self._slot = Slot(self._poller, locks)
         self._outbox = Outbox(directory)
+        self._slot = Slot(self._poller, locks, Execs(self._poller, self._outbox.say))
         self._orders = Orders(directory, self._poller, self._slot, self._outbox, own_cgroup)
         self._server = Server(
             directory,
@@ -48,6 +49,7 @@ class Runner:
     def _on_attached(self) -> None:
         connection = self._server.connection
         assert connection is not None
+        self._orders.limits.forget()
         hello = self._orders.hello()
         self._outbox.attach(connection, hello, list(self._slot.locks.values()))
 

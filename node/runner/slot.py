@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 
 from .command import Command
+from .execs import Execs
 from .poller import Poller
 from .warm import Warm
 
@@ -18,7 +19,8 @@ LOCKS_MAX = 64
 class Slot:
     """The one place of a runner. ECHILD, seen here, is the proof that its tree is gone."""
 
-    def __init__(self, poller: Poller, locks: Mapping[str, int]) -> None:
+    def __init__(self, poller: Poller, locks: Mapping[str, int], execs: Execs) -> None:
+        self.execs = execs
         self.occupant: Command | Warm | None = None
         self.locks = dict(locks)
         self.idle_since = time.monotonic()
@@ -56,11 +58,13 @@ class Slot:
         self.locks[name] = fd
 
     def deadline(self) -> float:
-        """Return when the occupant wants the time."""
-        return self.occupant.deadline() if self.occupant is not None else math.inf
+        """Return when the occupant, or what runs beside it, wants the time."""
+        occupant_at = self.occupant.deadline() if self.occupant is not None else math.inf
+        return min(occupant_at, self.execs.deadline())
 
     def on_time(self, now: float) -> None:
-        """Tell the occupant the time, if it is due."""
+        """Tell the time to whoever is due."""
+        self.execs.on_time(now)
         if self.occupant is not None and self.occupant.deadline() <= now:
             self.occupant.on_time(now)
             self._reap()
@@ -77,6 +81,8 @@ class Slot:
                 if self.occupant is not None and self.occupant.pid:
                     self.occupant.on_tree_gone()
                 return
+            if pid and self.execs.on_reaped(pid, status):
+                continue
             if self.occupant is None:
                 if pid == 0:
                     return

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import resource
-import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ...worker import batches, frames
-from ...worker.frames import Failure, Host, Message, Outcome, Refused, WorkerEnded
+from ...worker import frames
+from ...worker.frames import Failure, Host, Message, Refused, WorkerEnded
 from ...worker.page import PAGE_BYTES, Page
 from .call_watch import CONFIRM_S, CallWatch, Culprit, started
 from .ending import Ending
-from .open_calls import OpenCalls
+from .open_calls import CallLimit, OpenCalls
 from .poller import Poller
 from .spawn import SpawnError, spawn
+from .stack import StackFile
 from .streams import Pipe, Stream
+from .worker_end import WorkerEnd, in_batches
 from .worker_pipe import WorkerPipe
 
-DUMP_S = 0.05
-"""How long a worker has to write its stack before it is ended for a timeout."""
 QUEUED_BYTES_MAX = 64 << 20
 LOG_BYTES_MAX = 1 << 20
 NO_INTERPRETER = frozenset({"executable_not_found", "not_executable"})
@@ -54,13 +52,10 @@ class Warm:
         self._load_by = math.inf
         if order.load_timeout_s > 0:
             self._load_by = time.monotonic() + order.load_timeout_s
-        self._end_at = math.inf
-        self._returncode: int | None = None
+        self._is_over = False
         self._ending: Ending | None = None
-        self._how = "died"
-        self._code = "worker_died"
-        self._culprit: Culprit | None = None
-        self._failure: dict[str, str] = {}
+        self._end = WorkerEnd()
+        self.stack = StackFile()
         self._page_fd = os.memfd_create("page", os.MFD_CLOEXEC)
         os.ftruncate(self._page_fd, PAGE_BYTES)
         self.calls = OpenCalls(Page(self._page_fd))
@@ -73,30 +68,36 @@ class Warm:
     def start(self) -> None:
         """Start the worker; one that cannot start is reported at once."""
         try:
-            fds = {3: self._pipe.child_fd, 4: self._page_fd}
+            fds = {3: self._pipe.child_fd, 4: self._page_fd, 5: self.stack.fd}
             self.pid = _start(self.order, self._directory, self._log.child_fd, fds)
         except SpawnError as error:
-            self._how = "start_failed"
+            self._end.how = "start_failed"
             code = "code_missing" if error.how in NO_INTERPRETER else error.how
-            self._failure = Failure(code, error.how, error.message)._asdict()
+            self._end.failure = Failure(code, error.how, error.message)._asdict()
             self.on_tree_gone()
             return
         finally:
             os.close(self._page_fd)
         self._pipe.started()
-        self._log.watch(self._poller)
+        self._log.watch(self._poller, self._watch.heard)
         self._pipe.send(frames.encode(self.order._replace(env={})))
 
-    def forward(self, body: bytes, heads: list[tuple[bytes, int]], seq: int) -> Refused | None:
+    def forward(
+        self,
+        body: bytes,
+        heads: list[tuple[bytes, int]],
+        seq: int,
+        limits: Mapping[bytes, CallLimit],
+    ) -> Refused | None:
         """Forward a batch whose attempts are new; refuse it whole when it cannot be taken."""
-        if self._ending is not None or self._end_at < math.inf:
+        if self._ending is not None or self._is_over:
             return Refused("stopping", "the worker is being ended", seq=seq)
         over = len(self.calls) + len(heads) > frames.CALLS_OPEN_MAX
         if over or self._pipe.queued_bytes + len(body) > QUEUED_BYTES_MAX:
             return Refused("full", f"{len(self.calls)} calls are open already", seq=seq)
         if not self.calls and self.loaded is not None:
             self._watch.soon()
-        self.calls.take(heads)
+        self.calls.take(heads, limits)
         self._pipe.send(frames.raw_frame(frames.CALLS, body))
         return None
 
@@ -116,9 +117,21 @@ class Warm:
         if self._ending is not None:
             self._ending.hasten(grace_s, now)
             return
-        self._how = how
-        self._code = code
+        self._end.how = how
+        self._end.code = code
         self._ending = Ending(how, grace_s=grace_s, now=now)
+
+    def is_running(self, key: bytes) -> bool:
+        """Say whether this call runs now, in a worker that is not being ended."""
+        running = self.calls.running()
+        over = self._ending is not None or self._is_over
+        return running is not None and running.key == key and not over
+
+    @property
+    def surroundings(self) -> tuple[dict[str, str], str]:
+        """Return environment and directory of the worker, for what runs beside a call."""
+        env = {**self.order.env, "REMUDA_RUNNER": self._directory.name}
+        return env, self.order.cwd or str(self._directory / "work")
 
     def held(self) -> list[tuple[bytes, bool]]:
         """Return the calls that are not answered, and whether each has begun."""
@@ -127,62 +140,57 @@ class Warm:
     def on_reaped(self, pid: int, status: int, usage: resource.struct_rusage) -> None:
         """Note the exit of one process of the tree."""
         if pid == self.pid:
-            self._returncode = os.waitstatus_to_exitcode(status)
+            self._end.returncode = os.waitstatus_to_exitcode(status)
 
     def on_left(self) -> None:
         """Kill what outlives the worker itself."""
-        if self._returncode is not None and self._ending is None:
-            self._ending = Ending(self._how, grace_s=0.0, now=time.monotonic())
+        if self._end.returncode is not None and self._ending is None:
+            self._ending = Ending(self._end.how, grace_s=0.0, now=time.monotonic())
 
     def on_tree_gone(self) -> None:
         """Take the last results, answer what is left, and say that the worker is gone."""
         self._pipe.drain()
         self._log.drain()
+        self.stack.hand_on()
         log_tail = self._log.stream.tail(frames.LOG_TAIL_BYTES_MAX).decode(errors="replace")
-        self._answer_all(self._rest(log_tail))
+        for body, keys in in_batches(self._end.outcomes(self.calls, log_tail)):
+            self._answer(body, keys)
         self._pipe.close()
         self._log.close()
+        self.stack.close()
         leftovers = len(self._ending.killed - {self.pid}) if self._ending else 0
-        self._ended(
-            WorkerEnded(
-                self.order.worker,
-                self._how,
-                self._returncode,
-                log_tail=log_tail,
-                leftovers=leftovers,
-                failure=self._failure,
-            )
-        )
+        self._ended(self._end.message(self.order.worker, log_tail, leftovers))
 
     def deadline(self) -> float:
         """Return the monotonic time of the next thing to do."""
         if self._ending is not None:
-            return self._ending.next_at
-        if self._end_at < math.inf:
-            return self._end_at
-        return min(self._watch.next_at, self._load_by)
+            return min(self._ending.next_at, self.stack.next_at)
+        if self._is_over:
+            return self.stack.next_at
+        return min(self._watch.next_at, self._load_by, self.stack.next_at)
 
     def on_time(self, now: float) -> None:
         """Do what is due."""
+        self.stack.on_time(now)
         if self._ending is not None:
             self._ending.on_time(now)
-        elif self._end_at < math.inf:
-            if now >= self._end_at:
-                self.stop(self._how, self.order.grace_s)
+        elif self._is_over:
+            return
         elif now >= self._load_by:
             message = f"load() took longer than {self.order.load_timeout_s} s"
-            self._failure = Failure("model_unavailable", "timeout", message)._asdict()
-            self._dump_and_end("load_failed", now)
+            self._end.failure = Failure("model_unavailable", "timeout", message)._asdict()
+            self._show_and_end("load_failed", now)
         elif now >= self._watch.next_at:
-            self._answer_all(self.calls.return_cancelled())
+            for body, keys in in_batches(self.calls.return_cancelled()):
+                self._answer(body, keys)
             verdict = self._watch.look(now)
             if isinstance(verdict, Culprit):
-                self._culprit = verdict
-                # A cancelled call had its grace already; a timeout shows where it was stuck.
+                self._end.culprit = verdict
+                # A cancelled call had its grace already; other limits show where it was stuck.
                 if verdict.failure.code == "cancelled":
                     self.stop("cancelled", 0.0)
                 else:
-                    self._dump_and_end("timeout", now)
+                    self._show_and_end(verdict.failure.code, now)
             elif verdict is not None:
                 self._emit(started(verdict, self.pid))
 
@@ -200,32 +208,22 @@ class Warm:
             self._watch.soon()
             self._emit(message)
         elif isinstance(message, WorkerEnded):
-            self._how = "load_failed"
-            self._failure = message.failure
+            self._end.how = "load_failed"
+            self._end.failure = message.failure
         elif isinstance(message, (frames.Progress, frames.OutputGrew)):
+            self._watch.heard()
             self._emit(message)
 
-    def _dump_and_end(self, how: str, now: float) -> None:
-        self._how = how
-        self._end_at = now + DUMP_S
-        with contextlib.suppress(ProcessLookupError):  # it ended by itself meanwhile
-            os.kill(self.pid, signal.SIGUSR2)
+    def _show_and_end(self, how: str, now: float) -> None:
+        """Take the stack, so that the failure tells where it was stuck, and end the worker."""
+        self._end.how = how
+        self._is_over = True
 
-    def _rest(self, log_tail: str) -> list[Outcome]:
-        text = f"the worker ended ({self._how}, {_exit_text(self._returncode)})"
-        charged = Failure(self._code, "", text, log_tail=log_tail)
-        known = self._failure
-        returned = Failure(known.get("code") or "worker_ended", "", known.get("message") or text)
-        culprit = None
-        if self._culprit is not None:
-            culprit = self._culprit.key, self._culprit.failure._replace(log_tail=log_tail)
-        return self.calls.close_all(charged, returned, culprit)
+        def then(stack: str) -> None:
+            self._end.show_stack(stack)
+            self.stop(how, self.order.grace_s)
 
-    def _answer_all(self, outcomes: list[Outcome]) -> None:
-        for at in range(0, len(outcomes), frames.CALLS_MAX):
-            chunk = outcomes[at : at + frames.CALLS_MAX]
-            keys = [frames.join_key(one.task, one.attempt) for one in chunk]
-            self._answer(batches.pack_results(0, chunk), keys)
+        self.stack.take(self.pid, now, then)
 
 
 def _start(order: Host, directory: Path, log_fd: int, fds: dict[int, int]) -> int:
@@ -242,14 +240,3 @@ def _start(order: Host, directory: Path, log_fd: int, fds: dict[int, int]) -> in
         return spawn(argv, env, Path(order.cwd) if order.cwd else work, fds)
     finally:
         os.close(null)
-
-
-def _exit_text(returncode: int | None) -> str:
-    if returncode is None:
-        return "never started"
-    if returncode < 0:
-        try:
-            return f"signal {signal.Signals(-returncode).name}"
-        except ValueError:  # a real-time signal has no name
-            return f"signal {-returncode}"
-    return f"exit status {returncode}"

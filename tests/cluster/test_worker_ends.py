@@ -60,7 +60,8 @@ def test_a_call_over_its_timeout_is_killed_and_the_next_comes_back_uncharged(
     first, second = runner.outcomes(slow, waiting)
     failure = frames.unpack_failure(first.body)
     assert (frames.FAILED, "timeout") == (first.status, failure.code)
-    assert "in nap" in failure.log_tail
+    assert "in nap" in failure.traceback
+    assert "remuda/worker" not in failure.traceback
     assert frames.RETURNED == second.status
     assert "timeout" == runner.wait(frames.WorkerEnded).how
     assert [] == runner.processes()

@@ -3,6 +3,7 @@
 import pytest
 
 from remuda.node.archive import Archive
+from remuda.node.asking import Asks
 from remuda.node.crew import Crew
 from remuda.node.effects import OpenLane
 from remuda.node.gpu_locks import GpuLocks
@@ -23,7 +24,8 @@ def scene(tmp_path):
     driver = CoreDriver(cpus=1)
     crew = Crew(tmp_path, tmp_path, idle_s=60, runners_max=4)
     locks = GpuLocks("n", tmp_path / "locks")
-    hearing = Hearing(Stage(driver.core, crew, Archive(10, 10), locks, {}))
+    stage = Stage(driver.core, crew, Archive(10, 10), locks, {})
+    hearing = Hearing(stage, Asks(driver.state, crew, stage.seat_of))
     (tmp_path / "r1").mkdir()
     seat = crew.take_over(tmp_path / "r1")
     driver.offer(CALL, task(1))
