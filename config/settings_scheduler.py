@@ -42,6 +42,12 @@ class SchedulerSettings(Section):
         7700, "the control port; the others follow it; 0 takes free ports", 0, PORT_MAX
     )
     state_dir: FilePath | None = setting(None, "directory of the journal; unset: in the home")
+    ballast_bytes: Bytes = setting(
+        64 * MIB, "room kept back on the disk of the journal; 0: none", 0, GIB
+    )
+    disk_free_bytes_min: Bytes = setting(
+        256 * MIB, "free space there below which no task is taken in; 0: until it is full"
+    )
     nodes_max: int = setting(1_000, "registered nodes; sizes sockets and descriptors", 1, 10_000)
     heartbeat_s: Seconds = setting(2.0, "how often a node says what it holds", 0.05, MINUTE_S)
     suspect_after_s: Seconds = setting(

@@ -78,6 +78,12 @@ class QueueFull(RemudaError):  # noqa: N818
     exit_code = 75
 
 
+class DiskFull(QueueFull):
+    """The disk of the scheduler is full, or nearly: it takes no task in until there is room."""
+
+    code = "disk_full"
+
+
 class Conflict(RemudaError):  # noqa: N818
     """The thing is in a state that does not allow this, or the name is taken."""
 
@@ -140,6 +146,7 @@ _BY_CODE: dict[str, type[RemudaError]] = {
         ForeignProtocol,
         NotFound,
         QueueFull,
+        DiskFull,
         Conflict,
         MalformedFrame,
         UnknownMessage,

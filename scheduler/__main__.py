@@ -75,9 +75,14 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def _serve(home: Home, loaded: Loaded, log: Log) -> None:
     """Open the journal, make the sockets, prove that they are closed to strangers, and serve."""
     settings = loaded.settings.scheduler
-    journal = Journal.open(settings.state_dir or home.scheduler_dir)
+    journal = Journal.open(
+        settings.state_dir or home.scheduler_dir,
+        ballast_bytes=settings.ballast_bytes,
+        disk_free_bytes_min=settings.disk_free_bytes_min,
+    )
     try:
         epoch = journal.next_epoch()  # durable before a socket is bound
+        journal.room.look()  # makes the ballast
         pair = ensure_key_pair(home.key_file("scheduler"))
         _admit_first_keys(journal.registry, home, loaded, pair, log)
         keys = live_keys(journal.registry)

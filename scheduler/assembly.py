@@ -25,6 +25,7 @@ from ..protocol.errors import NotFound, Refused
 from .access import Role
 from .core import Core, CoreSettings
 from .edge import Edge
+from .health import Commits, Files, Health
 from .intake import Intake
 from .journal import Journal
 from .loop import Log, Loop, read_clock
@@ -72,6 +73,13 @@ def make_loop(parts: Parts, epoch: int) -> Loop:
         random_bits=secrets.randbits,
     )
     outputs = Outputs()
+    commits = Commits()
+    checks: dict[str, Callable[[int], str]] = {
+        "disk": journal.room.problem,
+        "files": Files().problem,
+        "commits": commits.problem,
+    }
+    health = Health(parts.log, checks, view.problems)
     verbs = Verbs(view, edge, parts.keys, wire, outputs)
     loop = Loop(
         core=core,
@@ -80,6 +88,8 @@ def make_loop(parts: Parts, epoch: int) -> Loop:
         view=view,
         intake=Intake(view, edge, verbs, wire, parts.on_trouble),
         outputs=outputs,
+        health=health,
+        commits=commits,
         log=parts.log,
         on_trouble=parts.on_trouble,
     )

@@ -84,6 +84,7 @@ class Core:
         self.counts: Counter[State] = Counter()
         self.unplaced = False
         self.holds: dict[str, None] = {}
+        self.closed = ""
         self.recall_due_ns = 0
         self.next_number = recovered.next_number
         self.next_spec_id = recovered.next_spec_id
@@ -122,6 +123,10 @@ class Core:
         if reason in self.holds:
             del self.holds[reason]
             self.unplaced = not self.holds
+
+    def close_intake(self, reason: str) -> None:
+        """Refuse new tasks with this reason from now on; without one take them in again."""
+        self.closed = reason
 
     def wait_until(self, task: Task, due_ns: int) -> None:
         """Have a WAITING task looked at again at a monotonic time."""

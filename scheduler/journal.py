@@ -13,12 +13,14 @@ from ..protocol import ids
 from ..protocol.errors import RemudaError
 from . import statedir
 from .audit import write_audit
+from .ballast import Ballast
 from .catalogue import Catalogue
 from .events import Recovered, RecoveredAttempt, RecoveredTask
 from .history import History
 from .records import Commit
 from .registry import Registry
 from .retention import Retention
+from .room import Room
 from .stored_specs import StoredSpecs
 from .task import State
 
@@ -44,22 +46,29 @@ class Journal:
     `history` and `catalogue` read, `registry` keeps keys and ports.
     """
 
-    def __init__(self, connection: apsw.Connection, reader: apsw.Connection, lock: int) -> None:
+    def __init__(
+        self, connection: apsw.Connection, reader: apsw.Connection, lock: int, room: Room
+    ) -> None:
         self._db = connection
         self._reader = reader
         self._lock = lock
+        self.room = room
         self.history = History(reader)
         self.catalogue = Catalogue(reader, self.history)
-        self.registry = Registry(connection)
+        self.registry = Registry(connection, room)
         self._retention = Retention(connection)
 
     @classmethod
-    def open(cls, state_dir: Path) -> Journal:
+    def open(
+        cls, state_dir: Path, *, ballast_bytes: int = 0, disk_free_bytes_min: int = 0
+    ) -> Journal:
         """Claim the state directory and open the journal in it, migrating an older one.
 
-        Raises JournalError or StateDirError.
+        On a full disk the ballast goes first. Raises JournalError or StateDirError.
         """
         lock = statedir.claim(state_dir)
+        room = Room(Ballast(state_dir, ballast_bytes), disk_free_bytes_min)
+        room.make_way()
         path = state_dir / "journal.db"
         path.touch(mode=0o600)  # SQLite gives its log the mode of the database
         path.chmod(0o600)
@@ -74,17 +83,20 @@ class Journal:
             raise JournalError(
                 f"cannot open {path}: {error}; if it is damaged, restore a backup"
             ) from error
-        return cls(connection, reader, lock)
+        return cls(connection, reader, lock, room)
 
     def next_epoch(self) -> int:
         """Raise the epoch durably and return it; to be called before a socket is bound."""
-        with self._db:
+
+        def write() -> int:
             row = self._db.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()
             epoch = EPOCH_FIRST if row is None else int(row[0]) + 1
             self._db.execute(
                 "INSERT OR REPLACE INTO meta VALUES ('epoch', ?)", (str(epoch).encode(),)
             )
-        return epoch
+            return epoch
+
+        return self.room.write(self._db, write)
 
     def secret(self) -> bytes:
         """Return the secret behind the tokens of attempts; made once, kept for ever."""
@@ -104,14 +116,7 @@ class Journal:
 
     def commit(self, commit: Commit) -> None:
         """Write one turn's facts in one transaction and return when they are on disk."""
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            self._write(commit)
-            self._db.execute("COMMIT")
-        except apsw.Error:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
+        self.room.write(self._db, lambda: self._write(commit))
         if self._retention.wal_is_full:
             self._retention.checkpoint()
 
@@ -241,7 +246,11 @@ class Journal:
 
     def idle_work(self, budget_ns: int, now_ms: int) -> bool:
         """Prune and checkpoint for about `budget_ns`; return whether more is to be done."""
-        return self._retention.work(budget_ns, now_ms)
+        try:
+            return self._retention.work(budget_ns, now_ms)
+        except apsw.FullError:
+            self.room.on_full()
+            return False
 
     def close(self) -> None:
         """Checkpoint, close and let go of the state directory."""

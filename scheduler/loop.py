@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import apsw
 
@@ -17,11 +17,13 @@ from ..protocol.messages import Beacon, Failure, Message, Output, Registered
 from .access import HEARTBEAT, UPLINK, Role
 from .core import Core
 from .events import Event, NodeSays, Now
+from .health import Commits, Health
 from .intake import Intake
 from .journal import Journal
 from .offers import Payloads
 from .outputs import Outputs
 from .records import Effects, Offering
+from .room import Restraint
 from .view import View
 from .wire import Drained, Said, Wire
 
@@ -62,6 +64,8 @@ class Loop:
         view: View,
         intake: Intake,
         outputs: Outputs,
+        health: Health,
+        commits: Commits,
         log: Log,
         on_trouble: Callable[[str, str], None],
     ) -> None:
@@ -71,6 +75,10 @@ class Loop:
         self._view = view
         self._intake = intake
         self._outputs = outputs
+        self._health = health
+        self._commits = commits
+        self._restraint = Restraint(core, journal.room)
+        self._restraint.heed()  # a start on a full disk grants nothing
         self._payloads = Payloads(journal.history)
         self._log = log
         self._on_trouble = on_trouble
@@ -97,7 +105,10 @@ class Loop:
         while not self._stopping:
             before = read_clock()
             ready = self._wire.poll(self._timeout_ms(before.mono_ns))
-            self.turn(ready)
+            try:
+                self.turn(ready)
+            except apsw.Error as error:
+                _end_at_once(error, self._log)
 
     def turn(self, ready: dict[Any, int]) -> None:
         """Take one batch from all sockets through the core and the journal to its effects.
@@ -117,6 +128,9 @@ class Loop:
                 self._commit(effects)
             self._send(effects, now)
         self._due_ns = self._core.deadline()
+        if self._restraint.heed():
+            self._due_ns = self._core.deadline()
+            self._health.look(now.mono_ns)
         self._intake.end_turn()
         self._intake.reply_all(self._view.watches.due(now.mono_ns))
         self._tend(now, idle=not ready)
@@ -184,16 +198,11 @@ class Loop:
     # --- durable -------------------------------------------------------------------------------
 
     def _commit(self, effects: Effects) -> None:
-        """Put the turn on disk; after an error its outcome is unknown, so nobody is answered."""
-        try:
-            self._journal.commit(effects.commit)
-        except apsw.Error as error:
-            self._log.critical(
-                "journal failed",
-                error=f"{type(error).__name__}: {error}",
-                remedy="check the disk of the state directory; the scheduler must start again",
-            )
-            os._exit(IO_FAILURE_EXIT)
+        """Put the turn on disk, as the first of its effects."""
+        before_ns = time.monotonic_ns()
+        self._journal.commit(effects.commit)
+        after_ns = time.monotonic_ns()
+        self._commits.took(after_ns - before_ns, after_ns)
 
     # --- out -----------------------------------------------------------------------------------
 
@@ -251,6 +260,7 @@ class Loop:
     def _tend(self, now: Now, *, idle: bool) -> None:
         """Do what the time asks for: beacon, ends of waits, upkeep of the journal."""
         mono_ns = now.mono_ns
+        self._health.look_if_due(mono_ns)
         self._wire.pipes.flush(mono_ns)
         if mono_ns >= self._beacon_due_ns:
             self._wire.send_beacon(self._beacon)
@@ -264,3 +274,13 @@ class Loop:
         if (idle and wanted) or since_ns >= MAINTAIN_AT_LEAST_NS:
             self._idle_more = self._journal.idle_work(IDLE_BUDGET_NS, now.wall_ms)
             self._idle_done_ns = mono_ns
+
+
+def _end_at_once(error: apsw.Error, log: Log) -> NoReturn:
+    """End: what is on disk is unknown, so nobody is answered and nothing is tidied up."""
+    log.critical(
+        "journal failed",
+        error=f"{type(error).__name__}: {error}",
+        remedy="check the disk of the state directory; the scheduler must start again",
+    )
+    os._exit(IO_FAILURE_EXIT)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .core import Core
 
 FULL_RETRY_AFTER_MS = 5_000
+DISK_RETRY_AFTER_MS = 10_000
 
 
 def on_submit(core: Core, event: SubmitTasks, now: Now, effects: Effects) -> None:
@@ -79,6 +80,8 @@ def _submitted(event: SubmitTasks, first_number: int) -> Submitted:
 
 
 def _why_not(core: Core, event: SubmitTasks) -> Failure | None:
+    if core.closed:
+        return Failure("disk_full", core.closed, retry_after_ms=DISK_RETRY_AFTER_MS)
     settings = core.settings
     for have, most, whose in (
         (len(core.tasks), settings.queued_max, "the cluster"),

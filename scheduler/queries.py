@@ -132,7 +132,7 @@ def show_status(view: View, _message: m.Status, principal: Principal, now: Now) 
             "nodes": [node_row(node, now, suspect_s) for node in nodes[:STATUS_NODES_MAX]],
             "nodes_total": len(nodes),
             "you": {"name": principal.name, "role": principal.role.value},
-            "problems": [],
+            "problems": list(view.problems.values()),
             "counters": dict(view.counters),
         }
     )

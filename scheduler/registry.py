@@ -9,6 +9,7 @@ import apsw
 from ..protocol.errors import Conflict
 from .audit import write_audit
 from .records import AuditRow
+from .room import Room
 
 
 class KeyRow(NamedTuple):
@@ -24,8 +25,9 @@ class KeyRow(NamedTuple):
 class Registry:
     """Keys and dispatch ports in the journal; each change is a commit of its own."""
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    def __init__(self, connection: apsw.Connection, room: Room) -> None:
         self._db = connection
+        self._room = room
 
     def keys(self) -> list[KeyRow]:
         """Return all keys, revoked ones included, by name."""
@@ -44,23 +46,29 @@ class Registry:
                 )
             if known.name == name and not known.revoked_ms:
                 raise Conflict(f"the name {name} is taken: revoke it first or choose another")
-        with self._db:
+
+        def write() -> None:
             self._db.execute("DELETE FROM keys WHERE name = ?", (name,))
             self._db.execute(
                 "INSERT INTO keys VALUES (?, ?, ?, ?, 0)", (name, role, public_key, now_ms)
             )
             write_audit(self._db, [AuditRow(now_ms, principal, "key allow", f"{name} as {role}")])
 
+        self._room.write(self._db, write)
+
     def revoke_key(self, name: str, *, principal: str, now_ms: int) -> bool:
         """Withdraw a key; return False when no good key has that name."""
-        with self._db:
+
+        def write() -> bool:
             self._db.execute(
                 "UPDATE keys SET revoked_ms = ? WHERE name = ? AND revoked_ms = 0", (now_ms, name)
             )
             if not self._db.changes():
                 return False
             write_audit(self._db, [AuditRow(now_ms, principal, "key revoke", name)])
-        return True
+            return True
+
+        return self._room.write(self._db, write)
 
     def dispatch_port(self, node: str) -> int | None:
         """Return the durable port of a node's dispatch pipe, if it has one."""
@@ -69,6 +77,9 @@ class Registry:
 
     def set_dispatch_port(self, node: str, port: int) -> None:
         """Keep a node's port; whoever had that port before loses it."""
-        with self._db:
+
+        def write() -> None:
             self._db.execute("DELETE FROM ports WHERE port = ? OR node = ?", (port, node))
             self._db.execute("INSERT INTO ports VALUES (?, ?)", (node, port))
+
+        self._room.write(self._db, write)

@@ -6,6 +6,8 @@ import time
 
 import apsw
 
+from .room import transact
+
 RETENTION_MS = 7 * 24 * 3_600_000
 JOURNAL_BYTES_MAX = 10 << 30
 SLICE_TASKS = 100
@@ -69,34 +71,36 @@ class Retention:
         return False
 
     def checkpoint(self) -> None:
-        """Move the log into the database; a busy reader leaves the rest for later."""
+        """Move the log into the database; a reader or a full disk may leave it for later."""
         try:
             self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-        except apsw.BusyError:
+        except (apsw.BusyError, apsw.FullError):
             return
         self._wal_bytes = 0
 
     def _prune_slice(self, now_ms: int) -> bool:
         """Remove one slice of the oldest ended tasks; return whether any was removed."""
         before_ms = now_ms if self._over_size() else now_ms - self._retention_ms
-        with self._db:
-            doomed = self._db.execute(
-                "SELECT id, spec_id FROM tasks WHERE ended_ms > 0 AND ended_ms < ?"
-                " ORDER BY ended_ms LIMIT ?",
-                (before_ms, SLICE_TASKS),
-            ).fetchall()
-            if not doomed:
-                return self._prune_keys(now_ms - self._retention_ms)
-            tasks = [(task,) for task, _ in doomed]
-            self._db.executemany("DELETE FROM attempts WHERE task = ?", tasks)
-            self._db.executemany("DELETE FROM results WHERE task = ?", tasks)
-            self._db.executemany("DELETE FROM tasks WHERE id = ?", tasks)
-            self._db.executemany(
-                "DELETE FROM specs WHERE spec_id = ?1"
-                " AND spec_id < (SELECT max(spec_id) FROM specs)"
-                " AND NOT EXISTS (SELECT 1 FROM tasks WHERE spec_id = ?1)",
-                {(spec_id,) for _, spec_id in doomed},
-            )
+        return transact(self._db, lambda: self._prune_before(before_ms, now_ms))
+
+    def _prune_before(self, before_ms: int, now_ms: int) -> bool:
+        doomed = self._db.execute(
+            "SELECT id, spec_id FROM tasks WHERE ended_ms > 0 AND ended_ms < ?"
+            " ORDER BY ended_ms LIMIT ?",
+            (before_ms, SLICE_TASKS),
+        ).fetchall()
+        if not doomed:
+            return self._prune_keys(now_ms - self._retention_ms)
+        tasks = [(task,) for task, _ in doomed]
+        self._db.executemany("DELETE FROM attempts WHERE task = ?", tasks)
+        self._db.executemany("DELETE FROM results WHERE task = ?", tasks)
+        self._db.executemany("DELETE FROM tasks WHERE id = ?", tasks)
+        self._db.executemany(
+            "DELETE FROM specs WHERE spec_id = ?1"
+            " AND spec_id < (SELECT max(spec_id) FROM specs)"
+            " AND NOT EXISTS (SELECT 1 FROM tasks WHERE spec_id = ?1)",
+            {(spec_id,) for _, spec_id in doomed},
+        )
         return True
 
     def _give_back_slice(self) -> bool:

@@ -33,6 +33,7 @@ class View:
     listen: str
     ended: Counter[int] = field(default_factory=Counter)
     counters: Counter[str] = field(default_factory=Counter)
+    problems: dict[str, str] = field(default_factory=dict)
 
     def task(self, blob: bytes, principal: Principal) -> tuple[int, Task | TaskBrief]:
         """Find a task that this principal may see; raises NotFound."""

@@ -19,6 +19,7 @@ from remuda.client.local import LocalCluster
 from remuda.client.task import Task
 from remuda.config.home import Home
 
+from ..fakes.raw import SMALL
 from ..invariants import History, read_journal, violations
 from .command_line import wait_until
 
@@ -46,6 +47,7 @@ class Cluster:
             home=self.home.root,
             environment={
                 "REMUDA_NODE__LOCK_DIR": str(folder / "locks"),
+                **SMALL,
                 **(environment or {}),
             },
         )

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +23,8 @@ from remuda.protocol import codec
 from remuda.protocol import messages as m
 
 WAIT_S = 60.0
+DAEMON = ("-P", "-m", "remuda.scheduler")
+SMALL = {"REMUDA_SCHEDULER__BALLAST": "1MiB"}  # the folders of many tests are kept
 ROLES = {"alice": "submit", "bob": "submit", "vera": "viewer", "oscar": "operator",
          "root": "admin", "n1": "node", "n2": "node"}  # fmt: skip
 _Seen = TypeVar("_Seen")
@@ -42,7 +44,8 @@ def wait_for(look: Callable[[], _Seen | None], what: str) -> _Seen:
 class RawScheduler:
     """One scheduler on free ports in a home of its own, and a key for each role."""
 
-    def __init__(self, root: Path, config: str = "") -> None:
+    def __init__(self, root: Path, config: str = "", program: Sequence[str] = DAEMON) -> None:
+        self.program = program
         self.home = Home(root)
         self.home.create()
         self.home.config_file.write_text(config, encoding="utf-8")
@@ -66,8 +69,8 @@ class RawScheduler:
     def launch(self) -> None:
         """Start the daemon."""
         self.home.endpoints_file.unlink(missing_ok=True)
-        command = [sys.executable, "-P", "-m", "remuda.scheduler", "--port", "0"]
-        environment = {**os.environ, "REMUDA_HOME": str(self.home.root)}
+        command = [sys.executable, *self.program, "--port", "0"]
+        environment = {**SMALL, **os.environ, "REMUDA_HOME": str(self.home.root)}
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(command, env=environment, stderr=log)
 
@@ -142,6 +145,11 @@ class RawClient:
 
     def submit(self, count: int = 1, **fields: Any) -> Any:
         """Submit commands and return the answer."""
+        self.send_submit(count, **fields)
+        return codec.decode(self.socket.recv()).message
+
+    def send_submit(self, count: int = 1, **fields: Any) -> None:
+        """Submit commands."""
         known: dict[str, Any] = {
             "submit_key": secrets.token_bytes(16),
             "session": b"",
@@ -149,7 +157,7 @@ class RawClient:
             "spec_index": [0] * count,
             "args": [b""] * count,
         }
-        return self.ask(m.Submit(**(known | fields)))
+        self.socket.send(codec.encode(m.Submit(**(known | fields)), 0))
 
 
 class RawNode:
@@ -217,9 +225,11 @@ class RawNode:
 
 
 @contextmanager
-def raw_scheduler(root: Path, config: str = "") -> Iterator[RawScheduler]:
+def raw_scheduler(
+    root: Path, config: str = "", program: Sequence[str] = DAEMON
+) -> Iterator[RawScheduler]:
     """Run a scheduler for the length of a test; it must still live at its end."""
-    scheduler = RawScheduler(root, config)
+    scheduler = RawScheduler(root, config, program)
     try:
         scheduler.start()
         yield scheduler
