@@ -235,7 +235,7 @@ class Exchange:
 def _read(payload: bytes, tries: int) -> Reply | RemudaError:
     """Decode a reply; a typed refusal becomes its error."""
     try:
-        epoch, message = codec.decode(payload)
+        epoch, message, _ = codec.decode(payload)
     except RemudaError as error:
         return error
     if isinstance(message, Failure):

@@ -13,6 +13,7 @@ from .toml_lines import KeyPath
 LOST_PER_SUSPECT = 3  # lost_after is more than this many times suspect_after
 HEARTBEATS_PER_LEASE = 2
 HEARTBEATS_PER_SUSPECT = 2
+CLOCK_DRIFT_S = 10  # what two hosts may differ by until a fenced task is surely stopped
 ENVELOPE_BYTES = 16 * KIB  # room in a frame for what surrounds an inline value
 
 
@@ -44,6 +45,24 @@ _RULES = (
         f"lease must be at least {HEARTBEATS_PER_LEASE} x heartbeat",
         "scheduler.lease_s scheduler.heartbeat_s",
         lambda s: s.scheduler.lease_s >= HEARTBEATS_PER_LEASE * s.scheduler.heartbeat_s,
+    ),
+    _rule(
+        f"fence_after, tasks.grace and {CLOCK_DRIFT_S} s must fit into replace_after",
+        "scheduler.fence_after_s scheduler.replace_after_s tasks.grace_s",
+        lambda s: (
+            s.scheduler.fence_after_s + s.tasks.grace_s + CLOCK_DRIFT_S
+            < s.scheduler.replace_after_s
+        ),
+    ),
+    _rule(
+        "fence_after must be more than suspect_after",
+        "scheduler.fence_after_s scheduler.suspect_after_s",
+        lambda s: s.scheduler.fence_after_s > s.scheduler.suspect_after_s,
+    ),
+    _rule(
+        "replace_after must be at least lost_after",
+        "scheduler.replace_after_s scheduler.lost_after_s",
+        lambda s: s.scheduler.replace_after_s >= s.scheduler.lost_after_s,
     ),
     _rule(
         "offer_resend x offer_tries must fit into lease",

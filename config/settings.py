@@ -12,6 +12,7 @@ from pydantic import Field
 
 from .fields import HOUR_S, KIB, MIB, MINUTE_S, Bytes, Name, Seconds, Section, setting
 from .settings_node import HandlerSettings, NodeSettings, TaskSettings
+from .settings_policies import Policies, PolicySettings, default_policies
 from .settings_scheduler import PortPlan, SchedulerSettings
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "HandlerSettings",
     "LoggingSettings",
     "NodeSettings",
+    "PolicySettings",
     "PortPlan",
     "SchedulerSettings",
     "Settings",
@@ -68,6 +70,7 @@ class Settings(Section):
     scheduler: SchedulerSettings = Field(default_factory=SchedulerSettings)
     node: NodeSettings = Field(default_factory=NodeSettings)
     tasks: TaskSettings = Field(default_factory=TaskSettings)
+    policies: Policies = Field(default_factory=default_policies)
     handlers: Annotated[dict[Name, HandlerSettings], Field(max_length=HANDLERS_MAX)] = Field(
         default_factory=dict
     )

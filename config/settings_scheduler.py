@@ -62,8 +62,20 @@ class SchedulerSettings(Section):
     handshake_s: Seconds = setting(
         3.0, "time a new connection has for its handshake", 0.1, MINUTE_S
     )
-    lost_nodes_max: int = setting(
-        3, "nodes a task may lose before it is quarantined as poison", 1, 100
+    fence_after_s: Seconds = setting(
+        45.0, "silence of the scheduler after which a node stops fenced tasks itself", 0.5, DAY_S
+    )
+    replace_after_s: Seconds = setting(
+        90.0, "silence of a node after which its fenced tasks run elsewhere", 0.5, DAY_S
+    )
+    reconcile_s: Seconds = setting(
+        60.0, "after a start: wait for known nodes at most so long before any is lost", 0.0, HOUR_S
+    )
+    fuse_nodes_min: int = setting(
+        5, "fleet from which on many nodes silent at once make nobody lost", 2, 10_000
+    )
+    forget_after_s: Seconds = setting(
+        7 * DAY_S, "when a lost node is struck from the list", MINUTE_S
     )
     queued_tasks_max: int = setting(2_000_000, "queued tasks of the whole cluster", 1, 100_000_000)
     user_tasks_max: int = setting(1_000_000, "queued tasks of one user", 1, 100_000_000)

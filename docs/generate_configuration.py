@@ -14,11 +14,15 @@ from pydantic_core import PydanticUndefined
 
 from remuda.config.contradictions import rules
 from remuda.config.fields import Section, toml_key
-from remuda.config.settings import HandlerSettings, Settings
+from remuda.config.settings import HandlerSettings, PolicySettings, Settings
 from remuda.config.written import written
 from remuda.protocol.resources import BYTES_MAX, DURATION_S_MAX
 
 PAGE = Path(__file__).resolve().with_name("configuration.md")
+TABLES: dict[str, dict[str, type[Section]]] = {
+    "policies": {"[policies.CLASS]": PolicySettings},
+    "handlers": {"[handlers.NAME]": HandlerSettings},
+}
 UNBOUNDED = {BYTES_MAX, DURATION_S_MAX}
 NOTE = "<!-- Written by docs/generate_configuration.py: change config/, then run it again. -->"
 INTRODUCTION = """\
@@ -75,7 +79,7 @@ def page() -> str:
         if isinstance(annotation, type) and issubclass(annotation, Section):
             parts.append(section(f"[{name}]", annotation))
         else:
-            parts.append(section("[handlers.NAME]", HandlerSettings))
+            parts += [section(title, model) for title, model in TABLES[name].items()]
     listed = "\n".join(f"- {rule}" for rule in rules())
     parts.append(f"## What must fit together\n\n{listed}\n")
     return "\n".join(parts)

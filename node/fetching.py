@@ -6,9 +6,9 @@ from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..protocol import codec
 from ..protocol.messages import OUTPUT_CHUNK_BYTES, Fetch, Output, Phase
 from . import outputs
+from .session import Session
 from .stage import Stage
 from .wire import Wire
 
@@ -30,10 +30,10 @@ class Fetching:
             return
         self.waiting.append(fetch)
 
-    def answer(self, epoch: int) -> None:
+    def answer(self, session: Session) -> None:
         """Send what can be sent."""
         while self.waiting:
-            frame = codec.encode(self._read(self.waiting[0]), epoch)
+            frame = session.frame(self._read(self.waiting[0]))
             if not self.wire.send("output", frame):
                 return
             self.waiting.popleft()

@@ -91,7 +91,7 @@ class Loop:
     def _on_dispatch(self, payload: bytes, now: int) -> None:
         counters = self.stage.state.counters
         try:
-            epoch, message = codec.decode(payload)
+            epoch, message, _ = codec.decode(payload)
         except RemudaError as error:
             counters.add("garbage")
             if self.membership.logs.should_log(("garbage", type(error).__name__)) is not None:
@@ -112,21 +112,21 @@ class Loop:
         membership.knock_if_due(now)
         if not membership.is_inside:
             return
-        epoch, core = membership.session.epoch, self.stage.core
+        session, core = membership.session, self.stage.core
         if now >= self._send_at:
             for message in core.messages(now):
                 # What is lost here is said again: offers are repeated, heartbeats show phases.
-                if not self.wire.send("uplink", codec.encode(message, epoch)):
+                if not self.wire.send("uplink", session.frame(message)):
                     core.state.counters.add("unsent")
-            self._send_results(now, epoch)
-        self.fetching.answer(epoch)
+            self._send_results(now)
+        self.fetching.answer(session)
         membership.beat_if_due(now)
 
-    def _send_results(self, now: int, epoch: int) -> None:
-        outbox = self.stage.state.outbox
+    def _send_results(self, now: int) -> None:
+        outbox, session = self.stage.state.outbox, self.membership.session
         while (batch := outbox.take(now)) is not None:
             message, keys = batch
-            if not self.wire.send("uplink", codec.encode(message, epoch)):
+            if not self.wire.send("uplink", session.frame(message)):
                 outbox.defer(keys)
                 self._send_at = now + SEND_AGAIN_NS
                 return

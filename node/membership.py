@@ -67,7 +67,7 @@ class Membership:
             name=self.name,
             incarnation=self.core.state.incarnation,
             boot_id=self.report.facts.boot_id,
-            protocol_min=codec.VERSION,
+            protocol_min=codec.VERSION_OLDEST,
             protocol_max=codec.VERSION,
             capabilities=self.report.statement(self.core, self.stage.notes),
             tasks=held.tasks,
@@ -75,7 +75,9 @@ class Membership:
             tokens=held.tokens,
             phases=held.phases,
         )
-        self.wire.knock(self.address, codec.encode(register, self.session.epoch))
+        # Nobody knows yet what the other side speaks: every scheduler reads the oldest version.
+        frame = codec.encode(register, self.session.epoch, codec.VERSION_OLDEST)
+        self.wire.knock(self.address, frame)
         self.session.on_sent(now)
 
     def on_control(self, now: int) -> None:
@@ -91,7 +93,7 @@ class Membership:
             return
         message = frame.message
         if isinstance(message, Registered) and self.address is not None:
-            self._welcome(self.address, message, frame.epoch, now)
+            self._welcome(self.address, frame, message, now)
             return
         reason, wait_ms = f"a {type(message).__name__} came", 0
         if isinstance(message, Failure):
@@ -99,8 +101,8 @@ class Membership:
         self._complain("the scheduler did not let us in", reason)
         self.session.on_failure(now, wait_ms)
 
-    def _welcome(self, address: Address, message: Registered, epoch: int, now: int) -> None:
-        if not self.session.on_registered(epoch, now):
+    def _welcome(self, address: Address, frame: codec.Frame, message: Registered, now: int) -> None:
+        if not self.session.on_registered(frame.epoch, now, frame.version):
             self.core.state.counters.add("old_epoch")
             self.session.on_failure(now)
             return
@@ -110,13 +112,13 @@ class Membership:
         self._beats = sorted(now + early for early in EARLY_NS)
         self.report.forget()
         held = len(self.core.state.attempts)
-        get_logger().info("registered", epoch=epoch, scheduler=address.control, held=held)
+        get_logger().info("registered", epoch=frame.epoch, scheduler=address.control, held=held)
 
     def on_beacons(self, now: int) -> None:
         """Notice a scheduler that started anew."""
         for payload in self.wire.receive("beacon"):
             try:
-                epoch, message = codec.decode(payload)
+                epoch, message, _ = codec.decode(payload)
             except RemudaError:
                 self.core.state.counters.add("garbage")
                 continue
@@ -158,7 +160,7 @@ class Membership:
             capabilities=self.report.capabilities_due(self.core, self.stage.notes),
         )
         self.loop_lag_ns = 0
-        self.wire.send("heartbeat", codec.encode(heartbeat, self.session.epoch))
+        self.wire.send("heartbeat", self.session.frame(heartbeat))
 
     def beat_soon(self, now: int) -> None:
         """Beat at the next turn: something about us changed."""

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from enum import Enum
 from random import Random
 
+from ..protocol.codec import VERSION, encode
+from ..protocol.messages import Message
+
 REPLY_NS = 5_000_000_000
 SILENCE_NS = 10_000_000_000  # without a word from a scheduler that says one every second
 
@@ -22,7 +25,8 @@ class Standing(Enum):
 class Session:
     """Decide when to register; pure: time is handed in, chance comes from `random`.
 
-    `epoch` is the highest one seen on an authenticated channel.
+    `epoch` is the highest one seen on an authenticated channel, `version` the protocol that the
+    scheduler answered in.
     """
 
     random: Random
@@ -30,6 +34,7 @@ class Session:
     delay_ns_max: int
     standing: Standing = Standing.OUTSIDE
     epoch: int = 0
+    version: int = VERSION
     heard_at: int = 0
     failures: int = 0
     due_at: int = 0
@@ -52,15 +57,20 @@ class Session:
         self.standing = Standing.KNOCKING
         self.due_at = now + REPLY_NS
 
-    def on_registered(self, epoch: int, now: int) -> bool:
+    def on_registered(self, epoch: int, now: int, version: int = VERSION) -> bool:
         """Take in the welcome; False when it comes from the past."""
         if epoch < self.epoch:
             return False
         self.epoch = epoch
+        self.version = version
         self.standing = Standing.INSIDE
         self.failures = 0
         self.heard_at = now
         return True
+
+    def frame(self, message: Message) -> bytes:
+        """Write a message as this scheduler reads it."""
+        return encode(message, self.epoch, self.version)
 
     def on_failure(self, now: int, retry_after_ms: int = 0) -> None:
         """Try again later, and later still the next time."""

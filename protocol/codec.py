@@ -1,5 +1,8 @@
 """How a message becomes one frame and back: msgpack `[version, type, epoch, body]`.
 
+A version accepts the one before it, so that a cluster is upgraded host by host: fields that were
+added since come last in a body and are left out for a peer that does not know them.
+
 Size is checked before anything is decoded; counts while decoding; types, column lengths and
 the depth of documents right after. Whatever the bytes, decoding raises `MalformedFrame`,
 `UnknownMessage` or `ForeignProtocol` and nothing else.
@@ -18,7 +21,8 @@ import msgpack
 from .errors import ForeignProtocol, MalformedFrame, UnknownMessage
 from .messages import MESSAGES, Message
 
-VERSION = 1
+VERSION = 2
+VERSION_OLDEST = 1
 FRAME_BYTES_MAX = 4 * 1024 * 1024
 ARRAY_MAX = 20_000
 MAP_MAX = 4_096
@@ -27,21 +31,43 @@ INT_MAX = (1 << 63) - 1
 
 
 class Frame(NamedTuple):
-    """A decoded frame: the sender's epoch and the message."""
+    """A decoded frame: the sender's epoch, the message, and the version that it was written in."""
 
     epoch: int
     message: Message
+    version: int = VERSION
 
 
-def encode(message: Message, epoch: int) -> bytes:
-    """Write one frame; raise ValueError when it would exceed the frame limit."""
-    body = _LAYOUTS[message.TYPE].values(message)
-    frame: bytes = msgpack.packb((VERSION, message.TYPE, epoch, body))
+def encode(message: Message, epoch: int, version: int = VERSION) -> bytes:
+    """Write one frame for a peer that speaks `version`.
+
+    Raises ValueError when it would exceed the frame limit, or when that version has no such
+    message (see `is_spoken`).
+    """
+    if not is_spoken(type(message), version):
+        raise ValueError(f"protocol {version} has no {type(message).__name__}")
+    body = _LAYOUTS[message.TYPE].written(message, version)
+    frame: bytes = msgpack.packb((version, message.TYPE, epoch, body))
     if len(frame) > FRAME_BYTES_MAX:
         raise ValueError(
             f"a {type(message).__name__} frame of {len(frame)} bytes exceeds {FRAME_BYTES_MAX}"
         )
     return frame
+
+
+def is_spoken(kind: type[Message], version: int) -> bool:
+    """Tell whether a version of the protocol has a message."""
+    return VERSION_OLDEST <= version <= VERSION and version >= kind.SINCE
+
+
+def common_version(lowest: int, highest: int) -> int:
+    """Return the newest version that both sides speak; raises ForeignProtocol when none is."""
+    if lowest <= min(highest, VERSION) and highest >= VERSION_OLDEST:
+        return min(highest, VERSION)
+    raise ForeignProtocol(
+        f"the node speaks protocol {lowest} to {highest}, the scheduler {VERSION_OLDEST} to "
+        f"{VERSION}: upgrade the older one"
+    )
 
 
 def decode(frame: bytes) -> Frame:
@@ -57,12 +83,14 @@ def decode(frame: bytes) -> Frame:
     version, kind, epoch, body = envelope
     if type(version) is not int or type(kind) is not int or not _is_count(epoch):
         raise MalformedFrame("version, type and epoch are whole numbers")
-    if version != VERSION:
-        raise ForeignProtocol(f"protocol {version} is not spoken here: this side speaks {VERSION}")
+    if not VERSION_OLDEST <= version <= VERSION:
+        raise ForeignProtocol(
+            f"protocol {version} is not spoken here: this side speaks {VERSION_OLDEST} to {VERSION}"
+        )
     layout = _LAYOUTS.get(kind)
-    if layout is None:
-        raise UnknownMessage(f"message type {kind} is unknown in protocol {VERSION}")
-    return Frame(epoch, layout.build(body))
+    if layout is None or version < layout.kind.SINCE:
+        raise UnknownMessage(f"message type {kind} is unknown in protocol {version}")
+    return Frame(epoch, layout.build(body, version), version)
 
 
 def pack_document(document: dict[str, Any]) -> bytes:
@@ -155,6 +183,10 @@ class _Layout:
         self.names = tuple(f.name for f in dataclasses.fields(kind))  # type: ignore[arg-type]  # Message has no fields of its own
         self.checks = tuple(_check_for(hints[name]) for name in self.names)
         self.columns = tuple(self.names.index(name) for name in kind.COLUMNS)
+        self.counts = {
+            version: sum(kind.ADDED.get(name, kind.SINCE) <= version for name in self.names)
+            for version in range(VERSION_OLDEST, VERSION + 1)
+        }
         getter = operator.attrgetter(*self.names) if self.names else None
         if getter is None:
             self.values: Callable[[Message], tuple[Any, ...]] = lambda _: ()
@@ -163,10 +195,14 @@ class _Layout:
         else:
             self.values = getter
 
-    def build(self, body: object) -> Message:
-        if type(body) is not list or len(body) != len(self.names):
-            raise MalformedFrame(f"{self.kind.__name__}: expected {len(self.names)} fields")
-        for name, check, value in zip(self.names, self.checks, body, strict=True):
+    def written(self, message: Message, version: int) -> tuple[Any, ...]:
+        return self.values(message)[: self.counts[version]]
+
+    def build(self, body: object, version: int) -> Message:
+        count = self.counts[version]
+        if type(body) is not list or len(body) != count:
+            raise MalformedFrame(f"{self.kind.__name__}: expected {count} fields")
+        for name, check, value in zip(self.names[:count], self.checks[:count], body, strict=True):
             if not check(value):
                 raise MalformedFrame(f"{self.kind.__name__}.{name} has a wrong type or range")
         if self.columns and len({len(body[index]) for index in self.columns}) > 1:

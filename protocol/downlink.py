@@ -9,10 +9,14 @@ from .message import Message
 
 @dataclass(slots=True)
 class Registered(Message):
-    """Welcome: where to connect, the timers, and which of the held attempts may live."""
+    """Welcome: where to connect, the timers, and which of the held attempts may live.
+
+    Fenced tasks are stopped by the node when no Desired came for `fence_ms` (0: never).
+    """
 
     TYPE = 96
     COLUMNS = ("tasks", "attempts")
+    ADDED = {"fence_ms": 2}  # noqa: RUF012 - read, never changed
     name: str
     rev: int
     dispatch_port: int
@@ -23,6 +27,7 @@ class Registered(Message):
     lease_ms: int
     tasks: list[bytes]
     attempts: list[int]
+    fence_ms: int = 0
 
 
 @dataclass(slots=True)

@@ -21,11 +21,18 @@ TAKEN_BACK = "taken_back"
 
 
 class Message:
-    """The root of all messages; `TYPE` is the number on the wire."""
+    """The root of all messages; `TYPE` is the number on the wire.
+
+    `SINCE` is the protocol that brought the message, `ADDED` names its later fields with the
+    protocol that brought each: they come last and have defaults, so that a peer of the version
+    before leaves them out, and they are never columns.
+    """
 
     __slots__ = ()
     TYPE: ClassVar[int]
     COLUMNS: ClassVar[tuple[str, ...]] = ()
+    SINCE: ClassVar[int] = 1
+    ADDED: ClassVar[dict[str, int]] = {}
 
 
 class Phase(IntEnum):

@@ -45,7 +45,10 @@ from .replies import (
 from .requests import (
     AllowKey,
     Cancel,
+    DeclareLost,
+    Drain,
     Explain,
+    ForgetNode,
     ListKeys,
     ListNodes,
     ListTasks,
@@ -59,6 +62,7 @@ from .requests import (
     States,
     Status,
     Submit,
+    Undrain,
     Watch,
 )
 from .uplink import (
@@ -88,12 +92,15 @@ __all__ = [
     "Cancel",
     "Cancelled",
     "Changes",
+    "DeclareLost",
     "Desired",
     "Document",
     "Done",
+    "Drain",
     "Explain",
     "Failure",
     "Fetch",
+    "ForgetNode",
     "Heartbeat",
     "Kill",
     "ListKeys",
@@ -124,5 +131,6 @@ __all__ = [
     "Status",
     "Submit",
     "Submitted",
+    "Undrain",
     "Watch",
 ]

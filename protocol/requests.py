@@ -172,3 +172,41 @@ class RevokeKey(Message):
 class ShowBatch(Message):
     TYPE = 17
     batch: bytes
+
+
+@dataclass(slots=True)
+class Drain(Message):
+    """Give a node no new work; what is left after `deadline_ms` (0: never) is moved elsewhere."""
+
+    TYPE = 18
+    SINCE = 2
+    node: str
+    reason: str = ""
+    deadline_ms: int = 0
+
+
+@dataclass(slots=True)
+class Undrain(Message):
+    """Give a node work again."""
+
+    TYPE = 19
+    SINCE = 2
+    node: str
+
+
+@dataclass(slots=True)
+class DeclareLost(Message):
+    """Somebody saw that a node is off: its tasks move now, fenced ones as well."""
+
+    TYPE = 20
+    SINCE = 2
+    node: str
+
+
+@dataclass(slots=True)
+class ForgetNode(Message):
+    """Strike a node that is off from the list; it may register again."""
+
+    TYPE = 21
+    SINCE = 2
+    node: str

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from .resources import MILLI, Request
 
 Kind = Literal["command", "function", "handler"]
+IfNodeLost = Literal["rerun", "fence", "fail"]
 NAME_CHARS_MAX = 128
 ARGV_MAX = 4_096
 ENV_MAX = 512
@@ -27,8 +28,13 @@ class TaskSpec:
     """The request of one task, or of many that differ in `args` alone.
 
     `target` is `module:qualname` of a function or the name of a handler; a function of a script's
-    `__main__` brings its file as `source` (with `source_name`). `timeout_ms` is per try and 0 for
-    none. `array` says that `args` holds the member's array index.
+    `__main__` brings its file as `source` (with `source_name`). `array` says that `args` holds the
+    member's array index.
+
+    Limits are 0 for none: `timeout_ms` of a try, `start_timeout_ms` from its grant to its start,
+    `silence_ms` without output or progress, `deadline_ms` (Unix time) over all tries, `expires_ms`
+    in the queue. `retry_on` limits the task's own retries to these codes or classes of failure,
+    `never_on` forbids any retry after them (see `failures.py`).
     """
 
     kind: Kind
@@ -56,6 +62,13 @@ class TaskSpec:
     backoff_first_ms: int = BACKOFF_FIRST_MS
     backoff_longest_ms: int = BACKOFF_LONGEST_MS
     array: bool = False
+    if_node_lost: IfNodeLost = "rerun"
+    start_timeout_ms: int = 0
+    silence_ms: int = 0
+    deadline_ms: int = 0
+    expires_ms: int = 0
+    retry_on: list[str] = field(default_factory=list)
+    never_on: list[str] = field(default_factory=list)
 
     @property
     def request(self) -> Request:

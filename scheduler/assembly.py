@@ -10,18 +10,21 @@ import resource
 import secrets
 import socket
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import zmq
 
+from ..config.contradictions import CLOCK_DRIFT_S
 from ..config.endpoints import Endpoints
 from ..config.home import Home
 from ..config.keys import AuthorizedKey, KeyPair, load_authorized
 from ..config.load import Loaded
+from ..config.settings_policies import PolicyClass, PolicySettings
 from ..config.settings_scheduler import SchedulerSettings
 from ..protocol.errors import NotFound, Refused
+from ..protocol.failures import FailureClass
 from .access import Role
 from .core import Core, CoreSettings
 from .edge import Edge
@@ -30,6 +33,7 @@ from .intake import Intake
 from .journal import Journal
 from .loop import Log, Loop, read_clock
 from .outputs import Outputs
+from .retry import ClassPolicy, Placement
 from .self_test import check_strangers_are_refused
 from .sockets import Door
 from .verbs import Verbs
@@ -108,7 +112,7 @@ def _make_core(parts: Parts, epoch: int) -> Core:
         epoch=epoch,
         secret=parts.journal.secret(),
         seed=secrets.randbits(63),
-        settings=_core_settings(parts.loaded.settings.scheduler),
+        settings=core_settings(parts.loaded.settings.scheduler, parts.loaded.settings.policies),
         now=read_clock(),
     )
     gc.freeze()
@@ -156,17 +160,36 @@ def make_door(settings: SchedulerSettings, pair: KeyPair, keys: Keys) -> Door:
     return Door(_context(settings), host, pair, settings.handshake_s, settings.frame_bytes_max)
 
 
-def _core_settings(settings: SchedulerSettings) -> CoreSettings:
+def core_settings(
+    settings: SchedulerSettings, policies: Mapping[PolicyClass, PolicySettings]
+) -> CoreSettings:
     """Translate the configuration into the core's numbers."""
     return CoreSettings(
         suspect_after_ns=int(settings.suspect_after_s * _NS),
         lost_after_ns=int(settings.lost_after_s * _NS),
+        replace_after_ns=int(settings.replace_after_s * _NS),
+        fence_ms=int(settings.fence_after_s * 1000),
+        clock_drift_ms=CLOCK_DRIFT_S * 1000,
+        reconcile_ns=int(settings.reconcile_s * _NS),
+        fuse_nodes_min=settings.fuse_nodes_min,
+        forget_after_ms=int(settings.forget_after_s * 1000),
+        policies={FailureClass(name): _policy(row) for name, row in policies.items()},
         offer_resend_ns=int(settings.offer_resend_s * _NS),
         offer_tries=settings.offer_tries,
         heartbeat_ms=int(settings.heartbeat_s * 1000),
         lease_ms=int(settings.lease_s * 1000),
         queued_max=settings.queued_tasks_max,
         queued_per_owner_max=settings.user_tasks_max,
+    )
+
+
+def _policy(row: PolicySettings) -> ClassPolicy:
+    first_s, longest_s = row.backoff_s_min, row.backoff_s_max
+    return ClassPolicy(
+        row.retries,
+        None if first_s is None else round(first_s * 1000),
+        None if longest_s is None else round(longest_s * 1000),
+        Placement(row.placement),
     )
 
 

@@ -13,11 +13,15 @@ from .task import State, Task
 
 @dataclass(frozen=True, slots=True)
 class BucketKey:
-    """Tasks of one key are interchangeable to placement; `avoid` names a node that failed them."""
+    """Tasks of one key are interchangeable to placement; `avoid` names nodes that failed them."""
 
     request: Request
     owner: str
-    avoid: str
+    avoid: tuple[str, ...]
+
+    def is_of(self, task: Task) -> bool:
+        """Tell whether a task is still of this key: a failed try may have changed what it asks."""
+        return task.avoid == self.avoid and task.spec.request == self.request
 
 
 @dataclass(slots=True)
@@ -39,7 +43,7 @@ class Bucket:
             lane = self.lanes[priority]
             while lane:
                 task = lane[0]
-                if task.state is State.QUEUED and task.avoid == self.key.avoid:
+                if task.state is State.QUEUED and self.key.is_of(task):
                     return task
                 lane.popleft()
             del self.lanes[priority]

@@ -5,18 +5,21 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
 from ..protocol import capabilities as wire_capabilities
-from ..protocol.codec import unpack_document
-from . import dispatch, on_client, on_node, recall
+from ..protocol.codec import pack_document, unpack_document
+from . import dispatch, limits, on_client, on_node, on_operator, recall, silence
 from .buckets import Buckets
 from .events import (
     CancelTasks,
+    DrainNode,
     Event,
     JoinNode,
+    NodeDeclaredLost,
+    NodeForgotten,
     NodeRevoked,
     NodeSays,
     Now,
@@ -24,15 +27,21 @@ from .events import (
     RecoveredAttempt,
     RecoveredTask,
     SubmitTasks,
+    UndrainNode,
 )
-from .fleet import Fleet, Node, first_revision
+from .fleet import Drain, Fleet, Node, first_revision
+from .limits import Limits
+from .needs import Needs, with_raised
 from .placement import Feasibility
-from .records import Effects
+from .records import Effects, NodeRow
+from .retry import PACKAGED, Policies, read_spent
 from .runtimes import Runtimes
-from .task import Attempt, Spec, State, Task
+from .task import Attempt, Spec, State, StopReason, Task
 from .tokens import make_token
 
 SECOND_NS = 1_000_000_000
+LONGEST_WAIT_MS = 24 * 3_600_000
+"""No backoff is longer (settings allow a day): a clock that was set does not make it so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +50,14 @@ class CoreSettings:
 
     suspect_after_ns: int = 6 * SECOND_NS
     lost_after_ns: int = 60 * SECOND_NS
+    replace_after_ns: int = 90 * SECOND_NS
+    fence_ms: int = 45_000
+    clock_drift_ms: int = 10_000
+    reconcile_ns: int = 60 * SECOND_NS
+    fuse_nodes_min: int = 5
+    forget_after_ms: int = 7 * 24 * 3_600_000
+    upkeep_ns: int = SECOND_NS
+    policies: Policies = field(default_factory=lambda: PACKAGED)
     offer_resend_ns: int = 5 * SECOND_NS
     offer_tries: int = 3
     shun_ns: int = SECOND_NS
@@ -79,7 +96,12 @@ class Core:
         self.buckets = Buckets()
         self.feasibility = Feasibility(self.fleet)
         self.runtimes = Runtimes()
+        self.needs = Needs()
+        self.limits = Limits()
         self.waits: list[tuple[int, int, int]] = []
+        self.fuse_names: tuple[str, ...] = ()
+        self.reconcile_until_ns = now.mono_ns + settings.reconcile_ns
+        self.silence_due_ns = self.upkeep_due_ns = now.mono_ns
         self.open_by_owner: Counter[str] = Counter()
         self.counts: Counter[State] = Counter()
         self.unplaced = False
@@ -95,7 +117,9 @@ class Core:
         effects = Effects()
         for event in events:
             _HANDLERS[type(event)](self, event, now, effects)
-        on_node.judge_silence(self, now, effects)
+        silence.judge(self, now, effects)
+        on_operator.judge(self, now, effects)
+        limits.judge(self, now, effects)
         dispatch.end_waits(self, now, effects)
         dispatch.place(self, now, effects)
         recall.take_back(self, now, effects)
@@ -106,9 +130,10 @@ class Core:
         if self.unplaced:
             return 0
         due = [self.waits[0][0]] if self.waits else []
+        due += (at for at in (self.silence_due_ns, self.upkeep_due_ns) if at < silence.FAR_NS)
+        if self.limits.due_ns is not None:
+            due.append(self.limits.due_ns)
         for node in self.fleet.nodes.values():
-            if node.held and not node.lost:
-                due.append(node.heard_ns + self.settings.lost_after_ns)
             due += node.shunned.values()
             if node.backlog:
                 due.append(self.recall_due_ns)
@@ -128,6 +153,25 @@ class Core:
         """Refuse new tasks with this reason from now on; without one take them in again."""
         self.closed = reason
 
+    def upkeep_soon(self, now: Now) -> None:
+        """Have drains and long losses looked at again."""
+        self.upkeep_due_ns = min(self.upkeep_due_ns, now.mono_ns + self.settings.upkeep_ns)
+
+    def write_node(self, node: Node, effects: Effects) -> None:
+        """Journal what is durable of a node."""
+        drain = node.drain or Drain("", 0, 0)
+        document = wire_capabilities.to_document(node.capabilities)
+        effects.commit.nodes[node.name] = NodeRow(
+            node.name,
+            node.boot_id,
+            pack_document(document),
+            node.seen_ms,
+            node.lost,
+            drain.since_ms,
+            drain.reason,
+            drain.due_ms,
+        )
+
     def wait_until(self, task: Task, due_ns: int) -> None:
         """Have a WAITING task looked at again at a monotonic time."""
         task.due_ns = due_ns
@@ -140,6 +184,10 @@ _HANDLERS: dict[type[Event], Callable[[Core, Any, Now, Effects], None]] = {
     JoinNode: on_node.on_join,
     NodeSays: on_node.on_node_says,
     NodeRevoked: on_node.on_revoked,
+    DrainNode: on_operator.on_drain,
+    UndrainNode: on_operator.on_undrain,
+    NodeDeclaredLost: on_operator.on_declared_lost,
+    NodeForgotten: on_operator.on_forgotten,
 }
 
 
@@ -152,12 +200,8 @@ def _recover(core: Core, recovered: Recovered, now: Now) -> None:
     An attempt that was open is taken to live on its node until the node says otherwise, or has
     been silent for `lost_after` from now on.
     """
-    for name, blob in recovered.nodes.items():
-        known = wire_capabilities.from_document(unpack_document(blob))
-        node = core.fleet.nodes[name] = Node(
-            name, known, heard_ns=now.mono_ns, rev=first_revision(core.epoch)
-        )
-        node.take_capabilities(known)
+    for stored in recovered.nodes:
+        _recover_node(core, stored, now)
     core.fleet.changed_shape()
     specs: dict[int, Spec] = {}
     for row in recovered.tasks:
@@ -173,6 +217,22 @@ def _recover(core: Core, recovered: Recovered, now: Now) -> None:
             core.buckets.put(task)
 
 
+def _recover_node(core: Core, row: NodeRow, now: Now) -> None:
+    known = wire_capabilities.from_document(unpack_document(row.capabilities))
+    node = core.fleet.nodes[row.name] = Node(
+        row.name,
+        known,
+        boot_id=row.boot_id,
+        lost=row.lost,
+        seen_ms=row.seen_ms,
+        heard_ns=now.mono_ns,
+        rev=first_revision(core.epoch),
+    )
+    if row.drained_ms:
+        node.drain = Drain(row.drain_reason, row.drained_ms, row.drain_due_ms)
+    node.take_capabilities(known)
+
+
 def _recover_task(core: Core, row: RecoveredTask, spec: Spec, now: Now) -> None:
     task = Task(
         row.id,
@@ -183,13 +243,21 @@ def _recover_task(core: Core, row: RecoveredTask, spec: Spec, now: Now) -> None:
         _STATES[row.state],
         row.attempts,
         row.charged,
-        avoid=row.avoid,
+        avoid=tuple(row.avoid.split()),
         grace_ms=row.grace_ms,
+        created_ms=row.created_ms,
     )
+    if row.spent:
+        task.spent = read_spent(row.spent)
+    if row.memory_bytes or row.vram_bytes:
+        task.spec = with_raised(spec, (row.memory_bytes, row.vram_bytes))
     core.tasks[task.id] = task
     core.open_by_owner[spec.owner] += 1
+    limits.watch(core, task, now)
+    if task.state is State.STOPPING:
+        task.stop = StopReason(row.stop)
     if task.state is State.WAITING:
-        left_ns = min(max(row.due_ms - now.wall_ms, 0), spec.policy.backoff_longest_ms) * 1_000_000
+        left_ns = min(max(row.due_ms - now.wall_ms, 0), LONGEST_WAIT_MS) * 1_000_000
         core.wait_until(task, now.mono_ns + left_ns)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from typing import TYPE_CHECKING
 
-from . import life
+from . import life, limits
 from .buckets import Bucket
 from .events import Now
 from .fleet import Node
@@ -70,7 +70,7 @@ class _Places:
         self._request = bucket.key.request
         nodes = list(core.fleet.nodes.values())
         avoid = bucket.key.avoid
-        others = [node for node in nodes if node.name != avoid]
+        others = [node for node in nodes if node.name not in avoid]
         if avoid and any(not may_ever(node, self._request) and node.connected for node in others):
             nodes = others
         self._nodes = nodes
@@ -81,8 +81,8 @@ class _Places:
         """Return a place and whether it is only in the node's own queue."""
         if choice := self._free.pick():
             return choice, False
-        if self._request.cards:
-            return None
+        if self._request.cards or task.spec.policy.start_timeout_ms:
+            return None  # what waits in a node's queue does not start
         return self._pick_ahead(task)
 
     def _pick_ahead(self, task: Task) -> tuple[Choice, bool] | None:
@@ -94,7 +94,7 @@ class _Places:
             self._ahead = [
                 (len(node.backlog) / max(self._slots(node), 1), node.name, node)
                 for node in self._nodes
-                if node.connected and not node.suspect and self._takes_ahead(node)
+                if node.takes_work and self._takes_ahead(node)
             ]
             heapq.heapify(self._ahead)
         settings = self._core.settings
@@ -147,6 +147,7 @@ def _grant(
         task.attempt, node.name, core.epoch, token, choice.gpus, prefetched, node.rev, now.mono_ns
     )
     node.add(task, attempt)
+    limits.watch_start(core, task, now)
     effects.commit.granted.append(
         AttemptGranted(task.id, task.attempt, node.name, core.epoch, choice.gpus, now.wall_ms)
     )
@@ -163,6 +164,7 @@ def _granted(task: Task, attempt: Attempt) -> Granted:
         attempt.token,
         attempt.gpus,
         attempt.prefetched,
+        task.spec.raised,
     )
 
 

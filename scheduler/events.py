@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ..protocol.messages import Message, Register
 from ..protocol.resources import Request
+from .records import NodeRow
 from .task import Policy
 
 
@@ -100,7 +101,53 @@ class NodeRevoked:
     node: str
 
 
-Event = SubmitTasks | CancelTasks | JoinNode | NodeSays | NodeRevoked
+@dataclass(slots=True)
+class DrainNode:
+    """Give a node no new work; what is left after `deadline_ms` (0: never) moves on."""
+
+    request: int
+    principal: str
+    node: str
+    reason: str
+    deadline_ms: int
+
+
+@dataclass(slots=True)
+class UndrainNode:
+    request: int
+    principal: str
+    node: str
+
+
+@dataclass(slots=True)
+class NodeDeclaredLost:
+    """A person saw that a node is off."""
+
+    request: int
+    principal: str
+    node: str
+
+
+@dataclass(slots=True)
+class NodeForgotten:
+    """Strike a node from the list."""
+
+    request: int
+    principal: str
+    node: str
+
+
+Event = (
+    SubmitTasks
+    | CancelTasks
+    | JoinNode
+    | NodeSays
+    | NodeRevoked
+    | DrainNode
+    | UndrainNode
+    | NodeDeclaredLost
+    | NodeForgotten
+)
 
 
 class RecoveredTask(NamedTuple):
@@ -117,6 +164,11 @@ class RecoveredTask(NamedTuple):
     due_ms: int
     grace_ms: int
     avoid: str
+    stop: int
+    spent: str
+    memory_bytes: int
+    vram_bytes: int
+    created_ms: int
     attempts: int
 
 
@@ -140,6 +192,6 @@ class Recovered:
     specs: dict[int, tuple[Request, Policy, str]]
     tasks: Iterable[RecoveredTask]
     attempts: Iterable[RecoveredAttempt]
-    nodes: dict[str, bytes]
+    nodes: list[NodeRow]
     next_number: int
     next_spec_id: int

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ..protocol.capabilities import Capabilities, Gpu, Handler
+from ..protocol.codec import VERSION
 from ..protocol.resources import MILLI, Request
 from .task import Attempt, Task
 
@@ -47,6 +49,18 @@ def first_revision(epoch: int) -> int:
     return epoch << 32
 
 
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Why a node gets no new work since `since_ms`.
+
+    What is left at `due_ms` moves on (0: it may end there).
+    """
+
+    reason: str
+    since_ms: int
+    due_ms: int
+
+
 @dataclass(slots=True)
 class Node:
     """One node: what it said of itself, what it was lent, and how far messages got.
@@ -54,16 +68,20 @@ class Node:
     `rev` numbers what is sent on its dispatch pipe. `held` are the tasks whose attempt lives
     there, `backlog` those of them that wait in its own queue, uncharged. A `suspect` node was
     silent for a while and gets no new work; a `lost` one was given up. `shunned` keeps requests
-    that it refused away from it until a monotonic time.
+    that it refused away from it until a monotonic time. `seen_ms` is when it was last heard in
+    the scheduler's earlier lives, or when it was lost.
     """
 
     name: str
     capabilities: Capabilities
     boot_id: str = ""
+    protocol: int = VERSION
     incarnation: bytes = b""
     connected: bool = False
     suspect: bool = False
     lost: bool = False
+    drain: Drain | None = None
+    seen_ms: int = 0
     heard_ns: int = 0
     rev: int = 0
     heartbeat_seq: int = 0
@@ -78,6 +96,11 @@ class Node:
     backlog: dict[int, Task] = field(default_factory=dict)
     shunned: dict[Request, int] = field(default_factory=dict)
     gpu_free_bytes: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def takes_work(self) -> bool:
+        """Tell whether new work may be given at all."""
+        return self.connected and not (self.suspect or self.lost or self.drain)
 
     def take_capabilities(self, capabilities: Capabilities) -> None:
         """Replace what the node has, keeping what it was lent.
@@ -172,6 +195,11 @@ class Fleet:
     nodes: dict[str, Node] = field(default_factory=dict)
     revision: int = 0
     shape_revision: int = 0
+
+    def gpus(self) -> Iterator[Gpu]:
+        """Yield all cards of all nodes."""
+        for node in self.nodes.values():
+            yield from node.capabilities.gpus
 
     def changed_shape(self) -> None:
         self.shape_revision += 1

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from ..protocol import messages as m
-from ..protocol.codec import decode, encode
+from ..protocol.codec import VERSION, VERSION_OLDEST, decode, encode
 from ..protocol.errors import (
     MalformedFrame,
     NotAllowed,
@@ -29,6 +30,13 @@ ANSWERS_WAITING_MAX = 16_384
 SERVE_NS_MAX = 25_000_000
 
 
+class Asker(NamedTuple):
+    """Where an answer goes, and the version of the protocol that is read there."""
+
+    envelope: list[bytes]
+    version: int
+
+
 class Intake:
     """Serves the control channel; `take` returns what the core must hear."""
 
@@ -46,7 +54,7 @@ class Intake:
         self._wire = wire
         self._on_trouble = on_trouble
         self._epoch = view.core.epoch
-        self._waiting: OrderedDict[int, list[bytes]] = OrderedDict()
+        self._waiting: OrderedDict[int, Asker] = OrderedDict()
         self._queue = FairQueue()
         self._later: list[Request] = []
         self._last_handle = 0
@@ -83,11 +91,11 @@ class Intake:
 
     def reply(self, handle: int, message: m.Message) -> None:
         """Answer a request that was taken in before."""
-        envelope = self._waiting.pop(handle, None)
+        asker = self._waiting.pop(handle, None)
         if isinstance(message, m.Failure):
             self._refused.append(handle)
-        if envelope is not None:
-            self._send(envelope, message)
+        if asker is not None:
+            self._send(asker, message)
 
     def reply_all(self, answers: Iterable[Answer | Told]) -> None:
         """Answer requests whose wait is over."""
@@ -104,15 +112,16 @@ class Intake:
         if principal is None:
             raise NotAllowed("this key was revoked: ask an admin for a new one")
         try:
-            message = decode(request.payload).message
+            _, message, version = decode(request.payload)
         except (MalformedFrame, UnknownMessage) as error:
             self._on_trouble("malformed", f"{principal.name}: {error}")
             raise
         check_control(type(message), principal)
+        asker = Asker(request.envelope, _answer_version(message, version))
         if not self._verbs.serves(type(message)):
-            self._send(request.envelope, self._answered(message, principal, now))
+            self._send(asker, self._answered(message, principal, now))
             return ()
-        handle = self._remember(request.envelope)
+        handle = self._remember(asker)
         try:
             outcome = self._verbs.serve(message, principal, handle, now)
         except RemudaError:
@@ -131,9 +140,9 @@ class Intake:
         assert found is not None, f"{type(message).__name__} is allowed but nobody serves it"
         return found
 
-    def _remember(self, envelope: list[bytes]) -> int:
+    def _remember(self, asker: Asker) -> int:
         self._last_handle += 1
-        self._waiting[self._last_handle] = envelope
+        self._waiting[self._last_handle] = asker
         if len(self._waiting) > ANSWERS_WAITING_MAX:
             self._waiting.popitem(last=False)  # its asker has long asked again
         return self._last_handle
@@ -142,12 +151,20 @@ class Intake:
         failure = m.Failure(
             error.code, error.message, error.field, round(error.retry_after_s * 1000)
         )
-        self._send(request.envelope, failure)
+        # Whatever was wrong with it: who speaks any version reads the oldest.
+        self._send(Asker(request.envelope, VERSION_OLDEST), failure)
 
-    def _send(self, envelope: list[bytes], message: m.Message) -> None:
+    def _send(self, asker: Asker, message: m.Message) -> None:
         try:
-            frame = encode(message, self._epoch)
+            frame = encode(message, self._epoch, asker.version)
         except ValueError:
             too_large = m.Failure("too_large", "the answer exceeds one frame: ask for less")
-            frame = encode(too_large, self._epoch)
-        self._wire.reply(envelope, frame)
+            frame = encode(too_large, self._epoch, asker.version)
+        self._wire.reply(asker.envelope, frame)
+
+
+def _answer_version(message: m.Message, version: int) -> int:
+    """Return the version of the answer: that of the question, or the newest a node speaks."""
+    if not isinstance(message, m.Register):
+        return version
+    return max(VERSION_OLDEST, min(message.protocol_max, VERSION))

@@ -17,16 +17,15 @@ from .ballast import Ballast
 from .catalogue import Catalogue
 from .events import Recovered, RecoveredAttempt, RecoveredTask
 from .history import History
-from .records import Commit
+from .records import Commit, NodeRow
 from .registry import Registry
 from .retention import Retention
 from .room import Room
 from .stored_specs import StoredSpecs
 from .task import State
 
-SCHEMA_VERSION = 1
-MIGRATIONS: dict[int, str] = {}
-"""SQL that brings a journal to the version that is its key; version 1 is `schema.sql`."""
+SCHEMA_VERSION = 2
+"""`schema.sql` is version 1; `schema_N.sql` brings a journal from the version before to N."""
 
 EPOCH_FIRST = 1
 CACHE_KIB = 8 * 1024
@@ -128,8 +127,8 @@ class Journal:
             self._write_submissions(commit)
         if commit.moved:
             many(
-                "UPDATE tasks SET state = ?, charged = ?, due_ms = ?, grace_ms = ?, avoid = ?"
-                " WHERE id = ?",
+                "UPDATE tasks SET state = ?, charged = ?, due_ms = ?, grace_ms = ?, avoid = ?,"
+                " stop = ?, spent = ?, memory_bytes = ?, vram_bytes = ? WHERE id = ?",
                 [(*row[1:], ids.to_bytes(row.id)) for row in commit.moved.values()],
             )
         if commit.granted:
@@ -147,7 +146,15 @@ class Journal:
         if commit.results:
             self._write_results(commit)
         if commit.nodes:
-            many("INSERT OR REPLACE INTO nodes VALUES (?, ?, ?, ?)", commit.nodes.values())
+            many(
+                "INSERT OR REPLACE INTO nodes (name, boot_id, capabilities, seen_ms, lost,"
+                " drained_ms, drain_reason, drain_due_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                commit.nodes.values(),
+            )
+        if commit.forgotten:
+            names = [(name,) for name in commit.forgotten]
+            many("DELETE FROM nodes WHERE name = ?", names)
+            many("DELETE FROM ports WHERE node = ?", names)
         if commit.audit:
             write_audit(self._db, commit.audit)
 
@@ -216,21 +223,23 @@ class Journal:
         many = self._reader.execute
         tasks = (
             RecoveredTask(
-                ids.from_bytes(id_), number, ids.from_bytes(batch) if batch else 0, spec_id, owner,
-                session, state, charged, due_ms, grace_ms, avoid, attempts,
+                ids.from_bytes(row[0]), row[1], ids.from_bytes(row[2]) if row[2] else 0, *row[3:]
             )
-            for id_, number, batch, spec_id, owner, session, state, charged, due_ms, grace_ms,
-                avoid, attempts in many(_OPEN_TASKS)
-        )  # fmt: skip
+            for row in many(_OPEN_TASKS)
+        )
         attempts = (
             RecoveredAttempt(ids.from_bytes(task), number, node, epoch, tuple(gpus.split()))
             for task, number, node, epoch, gpus in many(_OPEN_ATTEMPTS)
         )
         read = StoredSpecs().read
         specs = {spec_id: read(body) for spec_id, body in many(_OPEN_SPECS)}
-        nodes = {
-            str(name): bytes(blob) for name, blob in many("SELECT name, capabilities FROM nodes")
-        }
+        nodes = [
+            NodeRow(name, boot_id, blob, seen_ms, bool(lost), drained_ms, reason, due_ms)
+            for name, boot_id, blob, seen_ms, lost, drained_ms, reason, due_ms in many(
+                "SELECT name, boot_id, capabilities, seen_ms, lost, drained_ms, drain_reason,"
+                " drain_due_ms FROM nodes"
+            )
+        ]
         return Recovered(
             specs,
             tasks,
@@ -262,6 +271,7 @@ class Journal:
 
 _OPEN_TASKS = """
 SELECT id, number, batch, spec_id, owner, session, state, charged, due_ms, grace_ms, avoid,
+       stop, spent, memory_bytes, vram_bytes, created_ms,
        coalesce((SELECT max(a.number) FROM attempts a WHERE a.task = tasks.id), 0)
 FROM tasks WHERE state < 5 ORDER BY number
 """
@@ -300,7 +310,7 @@ def migrate(connection: apsw.Connection, migrations: dict[int, str] | None = Non
 
     Raises JournalError when it was written by a newer remuda.
     """
-    steps = MIGRATIONS if migrations is None else migrations
+    steps = migrations or {}
     newest = max([SCHEMA_VERSION, *steps])
     version = int(connection.pragma("user_version"))
     if version > newest:
@@ -310,14 +320,15 @@ def migrate(connection: apsw.Connection, migrations: dict[int, str] | None = Non
         )
     while version < newest:
         version += 1
-        script = steps[version] if version in steps else _schema()
+        script = steps[version] if version in steps else _schema(version)
         with connection:
             connection.execute(script)
             connection.execute(f"PRAGMA user_version = {version}")
 
 
-def _schema() -> str:
-    return importlib.resources.files(__package__).joinpath("schema.sql").read_text("utf-8")
+def _schema(version: int) -> str:
+    name = "schema.sql" if version == 1 else f"schema_{version}.sql"
+    return importlib.resources.files(__package__).joinpath(name).read_text("utf-8")
 
 
 def _or_null(task_id: int) -> bytes | None:

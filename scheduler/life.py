@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..protocol.codec import pack_document
+from ..protocol.failures import FailureClass
+from . import limits, needs
 from .events import Now
+from .placement import could_run
 from .records import AttemptEnded, Change, Effects, TaskMoved, TaskResult
-from .retry import backoff_ns, may_retry
-from .task import Attempt, Fact, State, Task, move
+from .retry import Placement, Verdict, judge, pause_ns, spent_text
+from .task import Attempt, Fact, State, StopReason, Task, move
 
 if TYPE_CHECKING:
     from .core import Core
+
+AVOIDED_MAX = 16
+POISON = "poison"
 
 
 def advance(core: Core, task: Task, fact: Fact) -> None:
@@ -42,6 +49,7 @@ def close_attempt(
     core.fleet.nodes[attempt.node].remove(task, attempt)
     core.fleet.revision += 1
     task.live = None
+    task.stop, task.grace_ms = StopReason.NONE, -1
     return attempt
 
 
@@ -74,14 +82,68 @@ def finish(
 
 
 def requeue(core: Core, task: Task, now: Now, effects: Effects, outcome: str, reason: str) -> None:
-    """Put a task back through no fault of its own; one that was being stopped is gone now."""
-    attempt = close_attempt(core, task, outcome, now, effects, message=reason)
+    """Put a task back through no fault of its own; one that was to be stopped is gone now."""
     if task.state is State.STOPPING:
-        finish(core, task, Fact.GONE, now, effects, code="cancelled", node=attempt.node)
+        gone(core, task, now, effects, outcome=outcome, message=reason)
         return
+    close_attempt(core, task, outcome, now, effects, message=reason)
+    _queue_again(core, task, now, effects, outcome)
+
+
+def _queue_again(core: Core, task: Task, now: Now, effects: Effects, code: str) -> None:
     advance(core, task, Fact.REQUEUE)
+    limits.watch_wait(core, task, now)
     core.buckets.put(task, front=True)
-    tell(task, effects, code=outcome)
+    tell(task, effects, code=code)
+
+
+def gone(
+    core: Core,
+    task: Task,
+    now: Now,
+    effects: Effects,
+    *,
+    outcome: str = "killed",
+    message: str = "",
+    details: bytes = b"",
+    run_us: int = 0,
+) -> None:
+    """Go on from the proof that a stopped task is gone, as the reason of the stop says."""
+    reason = task.stop
+    if reason is StopReason.START_TIMEOUT:
+        text = f"it did not start within {task.spec.policy.start_timeout_ms / 1000:g} s"
+        settle_failure(core, task, now, effects, code=reason.word, message=text, run_us=run_us)
+        return
+    attempt = close_attempt(core, task, outcome, now, effects, message=message, run_us=run_us)
+    if reason is StopReason.DRAIN:
+        _queue_again(core, task, now, effects, "drain")
+        record_position(task, effects)
+    elif reason is StopReason.DEADLINE:
+        fail_for_time(core, task, Fact.FAIL, now, effects, reason.word, node=attempt.node)
+    else:
+        finish(
+            core, task, Fact.GONE, now, effects,
+            code="cancelled", details=details, node=attempt.node,
+        )  # fmt: skip
+
+
+_OVER = {
+    "deadline": "its deadline passed before it was done",
+    "expired": "it waited in the queue for longer than it was to",
+}
+
+
+def fail_for_time(
+    core: Core, task: Task, fact: Fact, now: Now, effects: Effects, code: str, node: str = ""
+) -> None:
+    """End a task whose time is over."""
+    details = error_document(code, _OVER[code])
+    finish(core, task, fact, now, effects, code=code, details=details, node=node)
+
+
+def error_document(code: str, message: str) -> bytes:
+    """Write the details of a failure that no node reported."""
+    return pack_document({"code": code, "message": message})
 
 
 def settle_failure(
@@ -92,29 +154,93 @@ def settle_failure(
     *,
     code: str,
     message: str,
-    details: bytes,
-    run_us: int,
+    details: bytes = b"",
+    run_us: int = 0,
+    outcome: str = "failed",
+    began: bool = True,
 ) -> None:
-    """Charge a failed try, then wait for the next one or end the task."""
+    """Charge a failed try to its budget, then wait for the next one or end the task.
+
+    One that had not begun on a lost node is charged nothing.
+    """
     attempt = close_attempt(
-        core, task, "failed", now, effects, code=code, message=message, run_us=run_us
+        core, task, outcome, now, effects, code=code, message=message, run_us=run_us
     )
-    task.charged += 1
-    if not may_retry(task.spec.policy, task.charged, code):
-        finish(core, task, Fact.FAIL, now, effects, code=code, details=details, node=attempt.node)
+    verdict = judge(core.settings.policies, task, code, charge=began)
+    if not verdict.again or not _place_again(core, task, attempt, verdict):
+        if verdict.kind is FailureClass.NODE_LOST and task.spec.policy.if_node_lost != "fail":
+            code, message = POISON, f"{verdict.tries} of its nodes were lost: {message}"
+            details = b""
+        finish(
+            core, task, Fact.FAIL, now, effects,
+            code=code, details=details or error_document(code, message), node=attempt.node,
+        )  # fmt: skip
+        return
+    wait_ns = pause_ns(task.spec.policy, verdict, core.chance)
+    if not wait_ns:
+        _queue_again(core, task, now, effects, code)
+        record_position(task, effects)
         return
     advance(core, task, Fact.RETRY)
-    task.avoid = attempt.node
-    wait_ns = backoff_ns(task.spec.policy, task.charged, core.chance)
     core.wait_until(task, now.mono_ns + wait_ns)
     record_position(task, effects, due_ms=now.wall_ms + wait_ns // 1_000_000)
     tell(task, effects, code=code)
 
 
+def _place_again(core: Core, task: Task, attempt: Attempt, verdict: Verdict) -> bool:
+    """Draw the consequence for the next placement; False when there is no place for it."""
+    placement = verdict.row.placement
+    if placement is Placement.ANY:
+        return True
+    if placement is Placement.LARGER:
+        more = needs.larger(task.spec, verdict.kind, attempt, core.fleet, core.needs)
+        if more is not None:
+            task.spec = more
+            return True
+    known = [name for name in task.avoid if name != attempt.node]
+    task.avoid = (*known, attempt.node)[-AVOIDED_MAX:]
+    if placement is Placement.ONLY_ELSEWHERE:
+        return could_run(core.fleet, task.spec.request, avoid=task.avoid)
+    return True
+
+
+def lose(core: Core, task: Task, now: Now, effects: Effects, reason: str, *, is_sure: bool) -> bool:
+    """Settle the attempt of a node that was given up; tell whether it was settled.
+
+    `is_sure`: nothing of it runs there any more. Without that a cancelled task keeps waiting for
+    its proof, and a fenced one for the time at which its node has surely stopped it.
+    """
+    attempt = task.live
+    assert attempt is not None
+    if task.state is State.STOPPING and task.stop is not StopReason.DRAIN:
+        if task.stop is StopReason.CANCELLED and not is_sure:
+            return False
+        gone(core, task, now, effects, outcome="lost", message=reason)
+        return True
+    if task.spec.policy.if_node_lost == "fence" and not is_sure:
+        return False
+    began = attempt.accepted and not attempt.prefetched
+    settle_failure(
+        core, task, now, effects,
+        code="node_lost", message=reason, outcome="lost", began=began,
+    )  # fmt: skip
+    return True
+
+
 def record_position(task: Task, effects: Effects, *, due_ms: int = 0) -> None:
     """Journal where a task stands (WAITING, QUEUED or STOPPING)."""
+    memory_bytes, vram_bytes = task.spec.raised
     effects.commit.moved[task.id] = TaskMoved(
-        task.id, task.state, task.charged, due_ms, task.grace_ms, task.avoid
+        task.id,
+        task.state,
+        task.charged,
+        due_ms,
+        task.grace_ms,
+        " ".join(task.avoid),
+        task.stop,
+        spent_text(task),
+        memory_bytes,
+        vram_bytes,
     )
 
 

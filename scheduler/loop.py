@@ -11,7 +11,7 @@ from typing import Any, NoReturn, Protocol
 import apsw
 
 from ..config.log_once import LogOnce
-from ..protocol.codec import decode, encode
+from ..protocol.codec import VERSION_OLDEST, decode, encode
 from ..protocol.errors import Conflict, ForeignProtocol, MalformedFrame, UnknownMessage
 from ..protocol.messages import Beacon, Failure, Message, Output, Registered
 from .access import HEARTBEAT, UPLINK, Role
@@ -83,7 +83,9 @@ class Loop:
         self._log = log
         self._on_trouble = on_trouble
         self._note_once = LogOnce()
-        self._beacon = encode(Beacon(view.cluster, 0, ADMISSION_WINDOW_MS), core.epoch)
+        # One frame for all nodes: each of them reads the oldest version.
+        beacon = Beacon(view.cluster, 0, ADMISSION_WINDOW_MS)
+        self._beacon = encode(beacon, core.epoch, VERSION_OLDEST)
         self._ports = wire.ports()
         self._stopping = False
         self._slow = False
@@ -213,6 +215,9 @@ class Loop:
             self._view.ended[result.state] += 1
         for node in effects.rebind:
             self._rebind(node)
+        for node in effects.unbind:
+            self._wire.forget_pipe(node, bind=False)
+            self.dispatch_ports.pop(node, None)
         for handle, message in effects.replies:
             self._intake.reply(handle, self._with_ports(message))
         for item in effects.to_nodes:
@@ -230,7 +235,8 @@ class Loop:
                 )
 
     def _to_node(self, node: str, message: Message, now: Now) -> None:
-        self._wire.pipes.send(node, encode(message, self._core.epoch), now.mono_ns)
+        version = self._core.fleet.nodes[node].protocol
+        self._wire.pipes.send(node, encode(message, self._core.epoch, version), now.mono_ns)
 
     def _rebind(self, node: str) -> None:
         try:

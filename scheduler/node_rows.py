@@ -11,7 +11,11 @@ _NS_PER_MS = 1_000_000
 
 
 def node_row(node: Node, now: Now, suspect_after_s: float) -> dict[str, Any]:
-    """Write a node as a document; `state` is ready, suspect, lost or unheard (since our start)."""
+    """Write a node as a document.
+
+    `state` is ready, draining (tasks are left), drained, suspect, lost or unheard (since our
+    start).
+    """
     silent_ms = max(now.mono_ns - node.heard_ns, 0) // _NS_PER_MS
     known = node.capabilities
     return {
@@ -37,7 +41,9 @@ def node_row(node: Node, now: Now, suspect_after_s: float) -> dict[str, Any]:
         "running": len(node.held) - len(node.backlog),
         "backlog": len(node.backlog),
         "boot_id": node.boot_id,
-        "seen_ms": now.wall_ms - silent_ms if node.connected or node.lost else 0,
+        "seen_ms": now.wall_ms - silent_ms if node.connected else node.seen_ms,
+        "drain": _drain(node),
+        "protocol": node.protocol,
         "hostname": known.hostname,
         "version": known.version,
         "notes": list(known.notes),
@@ -51,7 +57,18 @@ def _state(node: Node, silent_ms: int, suspect_after_s: float) -> str:
         return "lost"
     if not node.connected:
         return "unheard"
-    return "suspect" if silent_ms > suspect_after_s * 1000 else "ready"
+    if node.suspect or silent_ms > suspect_after_s * 1000:
+        return "suspect"
+    if node.drain is not None:
+        return "draining" if node.held else "drained"
+    return "ready"
+
+
+def _drain(node: Node) -> dict[str, Any]:
+    drain = node.drain
+    if drain is None:
+        return {}
+    return {"reason": drain.reason, "since_ms": drain.since_ms, "due_ms": drain.due_ms}
 
 
 def _card_row(card: Card, node: Node) -> dict[str, Any]:

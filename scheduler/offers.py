@@ -6,9 +6,11 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from ..protocol.codec import pack_document, unpack_document
 from ..protocol.ids import to_bytes
 from ..protocol.messages import Offer
 from .records import Commit, Granted, Offering
+from .task import NOT_RAISED
 
 ARGS_BYTES_MAX = 16 * 1024 * 1024
 SPECS_BYTES_MAX = 8 * 1024 * 1024
@@ -105,7 +107,7 @@ def _split(
     size = 0
     for grant in grants:
         more = len(args[grant.task]) + GRANT_OVERHEAD_BYTES
-        if grant.spec_id not in named:
+        if grant.spec_id not in named or grant.raised != NOT_RAISED:
             more += len(specs[grant.spec_id])
         if part and (size + more > OFFER_BYTES_MAX or len(part) >= OFFER_GRANTS_MAX):
             yield part
@@ -125,18 +127,19 @@ def _offer(
     args: dict[int, bytes],
     specs: dict[int, bytes],
 ) -> Offer:
-    index_of: dict[int, int] = {}
+    index_of: dict[tuple[int, tuple[int, int]], int] = {}
     owners: list[str] = []
     for grant in grants:
-        if grant.spec_id not in index_of:
-            index_of[grant.spec_id] = len(index_of)
+        asked = grant.spec_id, grant.raised
+        if asked not in index_of:
+            index_of[asked] = len(index_of)
             owners.append(grant.owner)
     return Offer(
         incarnation=offering.incarnation,
         rev=rev,
-        specs=[specs[spec_id] for spec_id in index_of],
+        specs=[_asking(specs[spec_id], raised) for spec_id, raised in index_of],
         owners=owners,
-        spec_index=[index_of[grant.spec_id] for grant in grants],
+        spec_index=[index_of[grant.spec_id, grant.raised] for grant in grants],
         tasks=[to_bytes(grant.task) for grant in grants],
         attempts=[grant.attempt for grant in grants],
         tokens=[grant.token for grant in grants],
@@ -145,3 +148,17 @@ def _offer(
         batches=[to_bytes(grant.batch) if grant.batch else b"" for grant in grants],
         prefetched=[grant.prefetched for grant in grants],
     )
+
+
+def _asking(body: bytes, raised: tuple[int, int]) -> bytes:
+    """Write a spec that asks for so much (memory, VRAM) after its task ran out of it."""
+    memory_bytes, vram_bytes = raised
+    if not (memory_bytes or vram_bytes):
+        return body
+    document = unpack_document(body)
+    if memory_bytes:
+        document["memory_bytes"] = memory_bytes
+    if vram_bytes:
+        document["vram_bytes"] = vram_bytes
+        document.pop("gpu_milli", None)
+    return pack_document(document)

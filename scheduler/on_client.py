@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..protocol import ids
-from ..protocol.messages import Cancelled, Failure, Kill, Message, Submitted
+from ..protocol.messages import Cancelled, Failure, Message, Submitted
 from ..protocol.resources import describe_request
-from . import life
+from . import life, limits, stopping
 from .events import CancelTasks, NewSpec, Now, SubmitTasks
 from .placement import explain_refusals
-from .records import AuditRow, Effects, SpecRow, SubmissionRow, TaskRow, ToNode
-from .task import ON_NODE, Fact, Spec, State, Task, shared
+from .records import AuditRow, Effects, SpecRow, SubmissionRow, TaskRow
+from .task import ON_NODE, Fact, Policy, Spec, State, StopReason, Task, shared
 
 if TYPE_CHECKING:
     from .core import Core
@@ -22,18 +22,21 @@ DISK_RETRY_AFTER_MS = 10_000
 
 def on_submit(core: Core, event: SubmitTasks, now: Now, effects: Effects) -> None:
     """Store a frame of tasks whole, or refuse it whole."""
-    if refusal := _why_not(core, event):
+    if refusal := _why_not(core, event, now):
         effects.replies.append((event.request, refusal))
         return
     first = core.next_number
     specs = [_add_spec(core, new, event.principal, effects) for new in event.specs]
     for new in event.tasks:
         spec = specs[new.spec_index]
-        task = Task(new.id, core.next_number, event.batch, spec, event.session)
+        task = Task(
+            new.id, core.next_number, event.batch, spec, event.session, created_ms=now.wall_ms
+        )
         core.next_number += 1
         core.tasks[task.id] = task
         core.counts[State.QUEUED] += 1
         core.buckets.put(task)
+        limits.watch(core, task, now)
         effects.commit.tasks.append(
             TaskRow(
                 task.id,
@@ -79,7 +82,7 @@ def _submitted(event: SubmitTasks, first_number: int) -> Submitted:
     )
 
 
-def _why_not(core: Core, event: SubmitTasks) -> Failure | None:
+def _why_not(core: Core, event: SubmitTasks, now: Now) -> Failure | None:
     if core.closed:
         return Failure("disk_full", core.closed, retry_after_ms=DISK_RETRY_AFTER_MS)
     settings = core.settings
@@ -93,6 +96,9 @@ def _why_not(core: Core, event: SubmitTasks) -> Failure | None:
                 f"{have:,} tasks of {whose} are open, the limit is {most:,}: try again later",
                 retry_after_ms=FULL_RETRY_AFTER_MS,
             )
+    for new in event.specs:
+        if refusal := _wrong_times(core, new.policy, now):
+            return refusal
     if event.allow_infeasible:
         return None
     for new in event.specs:
@@ -103,6 +109,23 @@ def _why_not(core: Core, event: SubmitTasks) -> Failure | None:
                 f"{explain_refusals(refusals)}; ask for less, or pass --allow-infeasible "
                 "to wait for a new node",
             )
+    return None
+
+
+def _wrong_times(core: Core, policy: Policy, now: Now) -> Failure | None:
+    if policy.deadline_ms and policy.deadline_ms <= now.wall_ms:
+        ago_s = (now.wall_ms - policy.deadline_ms) / 1000
+        text = f"deadline: was {ago_s:.1f} s ago: give a time in the future"
+        return Failure("invalid", text, "deadline_ms")
+    settings = core.settings
+    replace_ms = settings.replace_after_ns // 1_000_000
+    most_ms = replace_ms - settings.fence_ms - settings.clock_drift_ms
+    if policy.if_node_lost == "fence" and policy.grace_ms >= most_ms:
+        text = (
+            f"grace: a fenced task has less than {most_ms / 1000:g} s (replace_after less "
+            "fence_after and what clocks drift), so that it is surely stopped before it runs again"
+        )
+        return Failure("invalid", text, "grace_ms")
     return None
 
 
@@ -135,30 +158,6 @@ def _cancel(core: Core, event: CancelTasks, task_id: int, now: Now, effects: Eff
     if task.state not in ON_NODE:
         life.finish(core, task, Fact.CANCEL, now, effects, code="cancelled")
         return "cancelled"
-    task.grace_ms = event.grace_ms
-    if task.state is not State.STOPPING:
-        life.advance(core, task, Fact.STOP)
-        life.tell(task, effects, code="cancelled")
-    life.record_position(task, effects)
-    send_kill(core, [task], effects)
+    reason = StopReason.CANCELLED
+    stopping.stop(core, [task], reason, now, effects, grace_ms=event.grace_ms)
     return "stopping"
-
-
-def send_kill(core: Core, tasks: list[Task], effects: Effects) -> None:
-    """Tell one node to stop tasks that it holds; repeated until it shows that they are gone."""
-    attempts = [task.live for task in tasks if task.live]
-    node = core.fleet.nodes[attempts[0].node]
-    if not node.connected:
-        return
-    effects.to_nodes.append(
-        ToNode(
-            node.name,
-            Kill(
-                incarnation=node.incarnation,
-                tasks=[ids.to_bytes(task.id) for task in tasks],
-                attempts=[attempt.number for attempt in attempts],
-                grace_ms=[task.grace_ms for task in tasks],
-                reasons=["cancelled"] * len(tasks),
-            ),
-        )
-    )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..protocol import capabilities as wire_capabilities
 from ..protocol import ids
-from ..protocol.codec import VERSION, pack_document
+from ..protocol.codec import common_version, pack_document
 from ..protocol.errors import ForeignProtocol
 from ..protocol.messages import (
     Accept,
@@ -23,11 +23,12 @@ from ..protocol.messages import (
     Results,
     Started,
 )
-from . import dispatch, life, on_client
+from . import dispatch, life, silence
 from .events import JoinNode, NodeRevoked, NodeSays, Now
 from .fleet import Node, first_revision
 from .on_results import on_results
-from .records import AuditRow, Effects, NodeRow, Note, ToNode
+from .records import AuditRow, Effects, Note, ToNode
+from .stopping import send_kill
 from .task import Attempt, Fact, State, Task
 from .tokens import same_token
 
@@ -43,8 +44,10 @@ def on_join(core: Core, event: JoinNode, now: Now, effects: Effects) -> None:
     Its word on what it holds is complete: runners of the agent before were found or ended.
     """
     register = event.message
-    if not register.protocol_min <= VERSION <= register.protocol_max:
-        effects.replies.append((event.request, _foreign(register)))
+    try:
+        protocol = common_version(register.protocol_min, register.protocol_max)
+    except ForeignProtocol as error:
+        effects.replies.append((event.request, Failure(error.code, error.message)))
         return
     try:
         known = wire_capabilities.from_document(register.capabilities)
@@ -57,34 +60,31 @@ def on_join(core: Core, event: JoinNode, now: Now, effects: Effects) -> None:
     node.take_capabilities(known)
     if register.incarnation != node.incarnation:  # else an older heartbeat may still be under way
         node.heartbeat_seq = 0
+    rebooted = bool(node.boot_id) and node.boot_id != register.boot_id
     node.boot_id, node.incarnation = register.boot_id, register.incarnation
+    node.protocol = protocol
     node.connected, node.suspect, node.lost, node.heard_ns = True, False, False, now.mono_ns
+    silence.look_again(core, now)
     node.shunned.clear()
     core.fleet.changed_shape()
     kept = _adopt(core, node, register, now, effects)
     for task in [task for task in node.held.values() if task.id not in kept]:
-        life.requeue(core, task, now, effects, "returned", "the node came back without it")
+        if rebooted:
+            life.lose(core, task, now, effects, f"{node.name} was restarted", is_sure=True)
+        else:
+            life.requeue(core, task, now, effects, "returned", "the node came back without it")
     node.rev += 1
     for task in node.held.values():  # a heartbeat from before this answer says nothing of them
         assert task.live is not None
         task.live.rev = node.rev
-    effects.commit.nodes[node.name] = NodeRow(
-        node.name, node.boot_id, pack_document(register.capabilities), now.wall_ms
-    )
+    node.seen_ms = now.wall_ms
+    core.write_node(node, effects)
     effects.commit.audit.append(AuditRow(now.wall_ms, node.name, "register", node.name))
     effects.rebind.append(node.name)
     effects.replies.append((event.request, _registered(core, node)))
     stopping = [task for task in node.held.values() if task.state is State.STOPPING]
     if stopping:
-        on_client.send_kill(core, stopping, effects)
-
-
-def _foreign(register: Register) -> Failure:
-    return Failure(
-        ForeignProtocol.code,
-        f"the node speaks protocol {register.protocol_min} to {register.protocol_max}, "
-        f"the scheduler {VERSION}: upgrade the older one",
-    )
+        send_kill(core, stopping, effects)
 
 
 def _adopt(core: Core, node: Node, register: Register, now: Now, effects: Effects) -> set[int]:
@@ -117,6 +117,7 @@ def _registered(core: Core, node: Node) -> Registered:
         lease_ms=core.settings.lease_ms,
         tasks=[ids.to_bytes(task_id) for task_id in node.held],
         attempts=[task.attempt for task in node.held.values()],
+        fence_ms=core.settings.fence_ms,
     )
 
 
@@ -135,14 +136,7 @@ def on_node_says(core: Core, event: NodeSays, now: Now, effects: Effects) -> Non
     node = core.fleet.nodes.get(event.node)
     if node is None or not node.connected:
         return
-    node.heard_ns = now.mono_ns
-    if node.suspect:
-        node.suspect = False
-        core.fleet.revision += 1
-    if node.lost:
-        node.lost = False
-        core.fleet.revision += 1
-        effects.notes.append(Note("info", "lost node is back", {"node": node.name}))
+    silence.on_heard(core, node, now, effects)
     handler = _HANDLERS.get(type(event.message))
     if handler is not None:
         handler(core, node, event.message, now, effects)
@@ -215,7 +209,7 @@ def on_heartbeat(core: Core, node: Node, message: Heartbeat, now: Now, effects: 
         dispatch.resend(core, node, unseen, now, effects)
     _say_desired(core, node, effects)
     if stopping:
-        on_client.send_kill(core, stopping, effects)
+        send_kill(core, stopping, effects)
 
 
 def _say_desired(core: Core, node: Node, effects: Effects) -> None:
@@ -247,9 +241,7 @@ def _take_capabilities(
     if known != node.capabilities:
         node.take_capabilities(known)
         core.fleet.changed_shape()
-        effects.commit.nodes[node.name] = NodeRow(
-            node.name, node.boot_id, pack_document(message.capabilities), now.wall_ms
-        )
+        core.write_node(node, effects)
 
 
 def on_revoked(core: Core, event: NodeRevoked, now: Now, effects: Effects) -> None:
@@ -257,35 +249,7 @@ def on_revoked(core: Core, event: NodeRevoked, now: Now, effects: Effects) -> No
     node = core.fleet.nodes.get(event.node)
     if node is not None:
         node.connected = False
-        _lose(core, node, now, effects, "its key was revoked")
-
-
-def judge_silence(core: Core, now: Now, effects: Effects) -> None:
-    """Suspect nodes that were silent for a while, and give up on those that were for long.
-
-    A suspect node gets no new work; the tasks of a lost one run elsewhere.
-    """
-    for node in core.fleet.nodes.values():
-        silent_ns = now.mono_ns - node.heard_ns
-        if not node.suspect and silent_ns >= core.settings.suspect_after_ns:
-            node.suspect = True
-            effects.notes.append(Note("warning", "node is silent", {"node": node.name}))
-        if not node.lost and silent_ns >= core.settings.lost_after_ns:
-            _lose(core, node, now, effects, "the node fell silent")
-
-
-def _lose(core: Core, node: Node, now: Now, effects: Effects, reason: str) -> None:
-    node.lost = True
-    core.fleet.revision += 1
-    moved = 0
-    for task in list(node.held.values()):
-        if task.state is State.STOPPING:
-            continue
-        life.requeue(core, task, now, effects, "lost", f"{node.name}: {reason}")
-        moved += 1
-    effects.notes.append(
-        Note("warning", "node lost", {"node": node.name, "why": reason, "tasks_moved": moved})
-    )
+        silence.lose(core, node, now, effects, "its key was revoked")
 
 
 _HANDLERS: dict[type[Message], Callable[[Core, Node, Any, Now, Effects], None]] = {

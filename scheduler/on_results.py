@@ -12,7 +12,7 @@ from . import life
 from .events import Now
 from .fleet import Node
 from .records import AttemptEnded, Effects, Note, ToNode
-from .task import Fact, State, Task
+from .task import Fact, State, StopReason, Task
 from .tokens import same_token
 
 if TYPE_CHECKING:
@@ -81,26 +81,34 @@ def _settle(
     now: Now,
     effects: Effects,
 ) -> None:
-    if task.state is State.STOPPING:
-        node = life.close_attempt(core, task, "killed", now, effects, run_us=run_us).node
-        life.finish(
-            core, task, Fact.GONE, now, effects, code="cancelled", details=details, node=node
-        )
-    elif outcome == Outcome.SUCCEEDED:
+    assert task.live is not None
+    wanted = task.state is not State.STOPPING or task.stop is not StopReason.CANCELLED
+    if outcome == Outcome.SUCCEEDED and wanted:
         core.runtimes.add(task.spec.kind, run_us * 1_000)
         node = life.close_attempt(core, task, "succeeded", now, effects, run_us=run_us).node
         life.finish(core, task, Fact.SUCCEED, now, effects, value=value, details=details, node=node)
+    elif task.state is State.STOPPING and not _failed_by_itself(task, outcome):
+        life.gone(core, task, now, effects, details=details, run_us=run_us)
     elif outcome == Outcome.FAILED:
         code, text = _read_error(details)
         life.settle_failure(
             core, task, now, effects, code=code, message=text, details=details, run_us=run_us
         )
     else:
-        assert task.live is not None
         if not task.live.recalled:
             holder = core.fleet.nodes[task.live.node]
             holder.shunned[task.spec.request] = now.mono_ns + core.settings.shun_ns
-        life.requeue(core, task, now, effects, "returned", "the node handed it back")
+        life.requeue(core, task, now, effects, "returned", _why_returned(details))
+
+
+def _failed_by_itself(task: Task, outcome: int) -> bool:
+    """Tell whether a task that was to move on, or had not started, failed before it was stopped."""
+    return outcome == Outcome.FAILED and task.stop in (StopReason.DRAIN, StopReason.START_TIMEOUT)
+
+
+def _why_returned(details: bytes) -> str:
+    code, text = _read_error(details) if details else ("", "")
+    return f"the node handed it back ({code}: {text})" if code else "the node handed it back"
 
 
 def _read_error(details: bytes) -> tuple[str, str]:

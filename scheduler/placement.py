@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import heapq
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..protocol.resources import MILLI, Request, format_bytes
@@ -102,6 +102,8 @@ MAY_EVER: tuple[_Filter, ...] = (
 def _alive(node: Node, _request: Request) -> Refusal:
     if node.lost:
         return "is lost"
+    if node.drain is not None:
+        return "is drained" + (f": {node.drain.reason}" if node.drain.reason else "")
     if not node.connected:
         return "has not registered since the scheduler started"
     return "is silent, so it gets no new work" if node.suspect else ""
@@ -302,6 +304,13 @@ class Feasibility:
                 return {}
             refusals[node.name] = refusal
         return refusals
+
+
+def could_run(fleet: Fleet, request: Request, avoid: Sequence[str] = ()) -> bool:
+    """Tell whether a node that is not avoided could ever run a request."""
+    return any(
+        node.name not in avoid and not may_ever(node, request) for node in fleet.nodes.values()
+    )
 
 
 def explain_refusals(refusals: dict[str, Refusal], most: int = 3) -> str:

@@ -48,7 +48,9 @@ class SpecRow(NamedTuple):
 class TaskMoved(NamedTuple):
     """The durable position of a task at the end of a turn (never ASSIGNED or RUNNING).
 
-    `due_ms` is the wall-clock end of a wait, `grace_ms` the grace of a cancel that was asked.
+    `due_ms` is the wall-clock end of a wait, `stop` and `grace_ms` why and how it is stopped.
+    `avoid` are names of nodes and `spent` counts by class, as text; `memory_bytes` and
+    `vram_bytes` what was raised (0: as submitted).
     """
 
     id: int
@@ -57,6 +59,10 @@ class TaskMoved(NamedTuple):
     due_ms: int
     grace_ms: int
     avoid: str
+    stop: int = 0
+    spent: str = ""
+    memory_bytes: int = 0
+    vram_bytes: int = 0
 
 
 class AttemptGranted(NamedTuple):
@@ -96,12 +102,20 @@ class TaskResult(NamedTuple):
 
 
 class NodeRow(NamedTuple):
-    """What is durable of a node; `capabilities` is an encoded document."""
+    """What is durable of a node; `capabilities` is an encoded document.
+
+    `lost`: it was given up. `drained_ms` is when a drain was asked (0: it takes work), with its
+    reason and the time at which what is left moves on (0: never).
+    """
 
     name: str
     boot_id: str
     capabilities: bytes
     seen_ms: int
+    lost: bool = False
+    drained_ms: int = 0
+    drain_reason: str = ""
+    drain_due_ms: int = 0
 
 
 class AuditRow(NamedTuple):
@@ -129,6 +143,7 @@ class Commit:
     ended: list[AttemptEnded] = field(default_factory=list)
     results: list[TaskResult] = field(default_factory=list)
     nodes: dict[str, NodeRow] = field(default_factory=dict)
+    forgotten: list[str] = field(default_factory=list)
     audit: list[AuditRow] = field(default_factory=list)
 
     def __bool__(self) -> bool:
@@ -139,13 +154,17 @@ class Commit:
             or self.results
             or self.moved
             or self.nodes
+            or self.forgotten
             or self.submissions
             or self.audit
         )
 
 
 class Granted(NamedTuple):
-    """One attempt of an offer; the shell adds spec, owner and argument."""
+    """One attempt of an offer; the shell adds spec, owner and argument.
+
+    `raised` is (memory, VRAM) to ask for instead of what the spec says; 0: as it says.
+    """
 
     task: int
     batch: int
@@ -155,6 +174,7 @@ class Granted(NamedTuple):
     token: bytes
     gpus: tuple[str, ...]
     prefetched: bool
+    raised: tuple[int, int] = (0, 0)
 
 
 @dataclass(slots=True)
@@ -202,15 +222,16 @@ class Note(NamedTuple):
 
 @dataclass(slots=True)
 class Effects:
-    """All that one step asks of the shell, in this order: commit, rebind, replies, the rest.
+    """All that one step asks of the shell: commit, rebind, unbind, replies, then the rest.
 
     `rebind` lists nodes with a new incarnation: their dispatch socket is closed and bound anew
-    before the reply to their Register, whose port the shell fills in. `to_nodes` is in the order
-    in which one node must see it.
+    before the reply to their Register, whose port the shell fills in; `unbind` those that were
+    forgotten. `to_nodes` is in the order in which one node must see it.
     """
 
     commit: Commit = field(default_factory=Commit)
     rebind: list[str] = field(default_factory=list)
+    unbind: list[str] = field(default_factory=list)
     replies: list[tuple[int, Message]] = field(default_factory=list)
     to_nodes: list[ToNode | Offering] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)

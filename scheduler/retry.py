@@ -1,28 +1,127 @@
-"""What a failed try leads to: another one after a backoff, or the end."""
+"""What a failed try leads to: another one, after which pause and where, or the end.
+
+One row of a table for each class of failure (configured as `[policies.CLASS]`): its budget, its
+backoff, and what it means for the next placement.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
 from random import Random
 
-from .task import Policy
+from ..protocol.failures import FINAL, FailureClass, class_of
+from .task import Policy, Task
 
 BACKOFF_FACTOR = 2
 _EXPONENT_MAX = 40
 
-NEVER_RETRIED = frozenset({"code_missing", "result_not_encodable", "value_too_large"})
-"""A second try of the same code on the same argument would end the same way."""
+
+class Placement(Enum):
+    """Where the next try goes."""
+
+    ANY = "any"
+    ELSEWHERE = "elsewhere"
+    ONLY_ELSEWHERE = "only_elsewhere"
+    LARGER = "larger"
 
 
-def may_retry(policy: Policy, charged: int, code: str) -> bool:
-    """Tell whether a task that has used `charged` tries may try again after `code`."""
-    return code not in NEVER_RETRIED and charged <= policy.retries
+@dataclass(frozen=True, slots=True)
+class ClassPolicy:
+    """One row: None stands for what the task itself says."""
+
+    retries: int | None = None
+    backoff_first_ms: int | None = None
+    backoff_longest_ms: int | None = None
+    placement: Placement = Placement.ELSEWHERE
 
 
-def backoff_ns(policy: Policy, charged: int, chance: Random) -> int:
-    """Draw the wait before the next try: full jitter below an exponential bound.
+Policies = Mapping[FailureClass, ClassPolicy]
+OWN = frozenset({FailureClass.TASK, FailureClass.TIMEOUT})
+"""What `Retry(on=...)` narrows: the others are not the task's errors."""
+
+PACKAGED: Policies = {
+    FailureClass.TASK: ClassPolicy(),
+    FailureClass.TIMEOUT: ClassPolicy(),
+    FailureClass.MEMORY: ClassPolicy(2, 1_000, 60_000, Placement.LARGER),
+    FailureClass.GPU_MEMORY: ClassPolicy(2, 1_000, 60_000, Placement.LARGER),
+    FailureClass.DISK: ClassPolicy(3, 5_000, 300_000),
+    FailureClass.NETWORK: ClassPolicy(5, 1_000, 300_000, Placement.ANY),
+    FailureClass.MODEL: ClassPolicy(3, 1_000, 60_000),
+    FailureClass.NODE_LOST: ClassPolicy(2, 0, 0),
+    FailureClass.CODE_MISSING: ClassPolicy(8, 0, 0, Placement.ONLY_ELSEWHERE),
+}
+"""The table of `config/defaults.toml`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What follows from a failure of class `kind`; without `again` the task has failed."""
+
+    kind: FailureClass
+    again: bool
+    tries: int = 0
+    row: ClassPolicy = ClassPolicy()
+
+
+def judge(policies: Policies, task: Task, code: str, *, charge: bool = True) -> Verdict:
+    """Charge one failure to its budget and say whether another try follows."""
+    kind = class_of(code)
+    row = policies.get(kind, ClassPolicy())
+    policy = task.spec.policy
+    if row.retries is None:
+        task.charged += charge
+        tries, most = task.charged, policy.retries
+    else:
+        if task.spent is None:
+            task.spent = Counter()
+        task.spent[kind] += charge
+        tries, most = task.spent[kind], row.retries
+    if code in FINAL or _is_forbidden(policy, code, kind):
+        return Verdict(kind, again=False)
+    return Verdict(kind, tries <= most, tries, row)
+
+
+def _is_forbidden(policy: Policy, code: str, kind: FailureClass) -> bool:
+    names = {code, kind.value}
+    if names & set(policy.never_on):
+        return True
+    if kind is FailureClass.NODE_LOST and policy.if_node_lost == "fail":
+        return True
+    return bool(policy.retry_on) and kind in OWN and not names & set(policy.retry_on)
+
+
+def pause_ns(policy: Policy, verdict: Verdict, chance: Random) -> int:
+    """Draw the wait before the next try."""
+    row = verdict.row
+    first_ms, longest_ms = row.backoff_first_ms, row.backoff_longest_ms
+    return backoff_ns(
+        policy.backoff_first_ms if first_ms is None else first_ms,
+        policy.backoff_longest_ms if longest_ms is None else longest_ms,
+        verdict.tries,
+        chance,
+    )
+
+
+def backoff_ns(first_ms: int, longest_ms: int, tries: int, chance: Random) -> int:
+    """Draw a wait: full jitter below an exponential bound.
 
     Source: M. Brooker, "Exponential Backoff and Jitter" (AWS Architecture Blog, 2015).
     """
-    exponent = min(max(charged - 1, 0), _EXPONENT_MAX)
-    bound_ms = min(policy.backoff_longest_ms, policy.backoff_first_ms * BACKOFF_FACTOR**exponent)
+    exponent = min(max(tries - 1, 0), _EXPONENT_MAX)
+    bound_ms = min(longest_ms, first_ms * BACKOFF_FACTOR**exponent)
     return int(chance.random() * bound_ms * 1_000_000)
+
+
+def spent_text(task: Task) -> str:
+    """Write what a task used up, for the journal."""
+    return " ".join(f"{kind.value}={count}" for kind, count in (task.spent or {}).items())
+
+
+def read_spent(text: str) -> Counter[FailureClass] | None:
+    """Read what `spent_text` wrote; a class that is unknown here is dropped."""
+    pairs = (part.partition("=") for part in text.split())
+    known = {kind.value: kind for kind in FailureClass}
+    return Counter({known[kind]: int(n) for kind, _, n in pairs if kind in known}) or None

@@ -14,8 +14,9 @@ from pydantic import (
     create_model,
 )
 
+from ..protocol import failures
 from ..protocol import spec as wire_spec
-from ..protocol.codec import pack_document
+from ..protocol.codec import INT_MAX, pack_document
 from ..protocol.errors import Invalid
 from ..protocol.messages import SOURCE_BYTES_MAX
 from ..protocol.resources import BYTES_MAX, CPUS_MILLI_MAX, GPUS_MAX, MILLI, check_request
@@ -23,6 +24,7 @@ from ..protocol.spec import TaskSpec
 from .events import NewSpec
 from .task import kind_of, policy_of
 
+FAILURES_MAX = 32
 ARGV_BYTES_MAX = 1024 * 1024
 TEXT_CHARS_MAX = 256
 ENV_VALUE_CHARS_MAX = 128 * 1024
@@ -38,6 +40,7 @@ _EnvValue = Annotated[str, StringConstraints(max_length=ENV_VALUE_CHARS_MAX, pat
 _Argument = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
 _Size = Annotated[int, Field(ge=0, le=BYTES_MAX)]
 _Duration = Annotated[int, Field(ge=0, le=DURATION_MS_MAX)]
+_Failures = Annotated[list[_Text], Field(max_length=FAILURES_MAX)]
 _NAME = StringConstraints(max_length=wire_spec.NAME_CHARS_MAX, pattern=r"^[^\x00-\x1f\x7f]*$")
 _TARGET = StringConstraints(max_length=512, pattern=r"^[^\s\x00]*$")
 
@@ -68,6 +71,13 @@ _FIELDS: dict[str, Any] = {
     "backoff_first_ms": _Duration,
     "backoff_longest_ms": _Duration,
     "array": bool,
+    "if_node_lost": Literal["rerun", "fence", "fail"],
+    "start_timeout_ms": _Duration,
+    "silence_ms": _Duration,
+    "deadline_ms": Annotated[int, Field(ge=0, le=INT_MAX)],
+    "expires_ms": _Duration,
+    "retry_on": _Failures,
+    "never_on": _Failures,
 }
 
 
@@ -137,6 +147,10 @@ def _check_kind(spec: TaskSpec) -> None:
         raise ValueError(f"target: {spec.target!r} is not the name of a handler")
     if spec.backoff_longest_ms < spec.backoff_first_ms:
         raise ValueError("backoff_longest_ms: is shorter than backoff_first_ms")
+    for field, names in (("retry_on", spec.retry_on), ("never_on", spec.never_on)):
+        if unknown := sorted(set(names) - failures.KNOWN):
+            known = ", ".join(sorted(failures.KNOWN))
+            raise ValueError(f"{field}: {unknown[0]!r} is no code or class of failure: {known}")
 
 
 def _invalid(error: ValidationError, where: str) -> Invalid:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 
+from ..protocol.failures import FailureClass
 from ..protocol.resources import Request
-from ..protocol.spec import TaskSpec
+from ..protocol.spec import IfNodeLost, TaskSpec
 
 
 class State(IntEnum):
@@ -43,16 +45,33 @@ class Fact(Enum):
     RETRY = "a try failed, another is left"
     FAIL = "a try failed, none is left"
     REQUEUE = "the attempt ended through no fault of the task"
+    EXPIRE = "its time is over while no node holds it"
     CANCEL = "cancel asked while no node holds it"
-    STOP = "cancel asked while a node holds it"
-    GONE = "its process tree is proven gone"
+    STOP = "it has to end while a node holds it"
+    GONE = "cancelled, its process tree is proven gone"
+
+
+class StopReason(IntEnum):
+    """Why a task is STOPPING, which says what follows once it is gone; the numbers are stored."""
+
+    NONE = 0
+    CANCELLED = 1
+    DRAIN = 2
+    DEADLINE = 3
+    START_TIMEOUT = 4
+
+    @property
+    def word(self) -> str:
+        return self.name.lower()
 
 
 TRANSITIONS: dict[tuple[State, Fact], State] = {
     (State.WAITING, Fact.READY): State.QUEUED,
     (State.WAITING, Fact.CANCEL): State.CANCELLED,
+    (State.WAITING, Fact.EXPIRE): State.FAILED,
     (State.QUEUED, Fact.GRANT): State.ASSIGNED,
     (State.QUEUED, Fact.CANCEL): State.CANCELLED,
+    (State.QUEUED, Fact.EXPIRE): State.FAILED,
     (State.ASSIGNED, Fact.START): State.RUNNING,
     (State.ASSIGNED, Fact.SUCCEED): State.SUCCEEDED,
     (State.ASSIGNED, Fact.RETRY): State.WAITING,
@@ -65,6 +84,11 @@ TRANSITIONS: dict[tuple[State, Fact], State] = {
     (State.RUNNING, Fact.REQUEUE): State.QUEUED,
     (State.RUNNING, Fact.STOP): State.STOPPING,
     (State.STOPPING, Fact.GONE): State.CANCELLED,
+    # Stopped for another reason than a cancel: what its node says last still counts.
+    (State.STOPPING, Fact.SUCCEED): State.SUCCEEDED,
+    (State.STOPPING, Fact.RETRY): State.WAITING,
+    (State.STOPPING, Fact.FAIL): State.FAILED,
+    (State.STOPPING, Fact.REQUEUE): State.QUEUED,
 }
 
 TERMINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})
@@ -80,21 +104,35 @@ class Policy:
     backoff_first_ms: int
     backoff_longest_ms: int
     grace_ms: int
+    if_node_lost: IfNodeLost = "rerun"
+    start_timeout_ms: int = 0
+    deadline_ms: int = 0
+    expires_ms: int = 0
+    retry_on: tuple[str, ...] = ()
+    never_on: tuple[str, ...] = ()
 
 
 @functools.lru_cache(maxsize=4_096)
-def _policy(*fields: int) -> Policy:
-    return Policy(*fields)
+def _policy(policy: Policy) -> Policy:
+    return policy
 
 
 def policy_of(spec: TaskSpec) -> Policy:
     """Return the policy that a spec states; equal ones are one object."""
     return _policy(
-        spec.priority,
-        spec.retries,
-        spec.backoff_first_ms,
-        spec.backoff_longest_ms,
-        spec.grace_ms,
+        Policy(
+            spec.priority,
+            spec.retries,
+            spec.backoff_first_ms,
+            spec.backoff_longest_ms,
+            spec.grace_ms,
+            spec.if_node_lost,
+            spec.start_timeout_ms,
+            spec.deadline_ms,
+            spec.expires_ms,
+            tuple(spec.retry_on),
+            tuple(spec.never_on),
+        )
     )
 
 
@@ -116,12 +154,16 @@ def command_kind(argv: Sequence[str]) -> str:
     return f"command {zlib.crc32(chr(0).join(argv).encode('utf-8', 'replace')):08x}"
 
 
+NOT_RAISED = (0, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Spec:
     """What the core keeps of a TaskSpec; the rest stays on disk until dispatch.
 
     `kind` names what runs (`command`, `function module:name`, `handler name`): measured run times
-    are kept under it.
+    are kept under it. `raised` is (memory, VRAM) in bytes that `request` asks for instead of what
+    was submitted, after the task ran out of it; 0: as submitted.
     """
 
     spec_id: int
@@ -129,6 +171,7 @@ class Spec:
     policy: Policy
     kind: str
     owner: str
+    raised: tuple[int, int] = NOT_RAISED
 
 
 @dataclass(slots=True)
@@ -160,9 +203,10 @@ class Attempt:
 class Task:
     """A task that has not ended.
 
-    `attempt` counts all attempts ever granted; `charged` those that used up a retry. `due_ns` is
-    the monotonic end of a wait. `avoid` is the node that failed it last. `grace_ms` is the grace
-    of a cancel, -1 for the task's own.
+    `attempt` counts all attempts ever granted; `charged` those that used up one of its own retries,
+    `spent` those that used up the budget of another class (None: none did). `due_ns` is the
+    monotonic end of a wait. `avoid` are nodes that failed it. `stop` says why it is STOPPING, and
+    `grace_ms` with which grace (-1: its own). `created_ms` is when it was submitted.
     """
 
     id: int
@@ -173,10 +217,18 @@ class Task:
     state: State = State.QUEUED
     attempt: int = 0
     charged: int = 0
+    spent: Counter[FailureClass] | None = None
     due_ns: int = 0
-    avoid: str = ""
+    avoid: tuple[str, ...] = ()
+    stop: StopReason = StopReason.NONE
     grace_ms: int = -1
+    created_ms: int = 0
     live: Attempt | None = field(default=None, repr=False)
+
+    @property
+    def has_begun(self) -> bool:
+        """Tell whether a try of it began, as far as any was charged."""
+        return bool(self.charged or self.spent)
 
 
 class IllegalMove(AssertionError):  # noqa: N818

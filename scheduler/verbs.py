@@ -13,6 +13,7 @@ from . import key_verbs
 from .access import Principal, Role
 from .edge import Edge, Later, check_session
 from .events import CancelTasks, Event, JoinNode, NodeRevoked, Now, SubmitTasks
+from .node_verbs import node_event
 from .outputs import Outputs, ToFetch
 from .view import View, may_see, owner_of, read_id
 from .watch import SESSION_BYTES, Waiting, wait_until
@@ -52,6 +53,10 @@ class Verbs:
             m.AllowKey: self._allow_key,
             m.RevokeKey: self._revoke_key,
             m.Register: self._register,
+            m.Drain: self._node_verb,
+            m.Undrain: self._node_verb,
+            m.DeclareLost: self._node_verb,
+            m.ForgetNode: self._node_verb,
         }
 
     def serves(self, kind: type[m.Message]) -> bool:
@@ -137,7 +142,8 @@ class Verbs:
         asked = self._outputs.ask(self._view, message, principal, handle, now)
         if not isinstance(asked, ToFetch):
             return Outcome([(handle, asked)])
-        frame = encode(asked.message, self._view.core.epoch)
+        core = self._view.core
+        frame = encode(asked.message, core.epoch, core.fleet.nodes[asked.node].protocol)
         self._wire.pipes.send(asked.node, frame, now.mono_ns)
         return Outcome()
 
@@ -158,6 +164,15 @@ class Verbs:
             return Outcome([(handle, done)])
         self._wire.forget_pipe(message.name, bind=False)
         return Outcome([(handle, done)], [NodeRevoked(message.name)])
+
+    def _node_verb(
+        self,
+        message: m.Drain | m.Undrain | m.DeclareLost | m.ForgetNode,
+        principal: Principal,
+        handle: int,
+        _now: Now,
+    ) -> Outcome:
+        return Outcome(events=[node_event(message, handle, principal.name)])
 
     def _register(
         self, message: m.Register, principal: Principal, handle: int, _now: Now

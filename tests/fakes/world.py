@@ -23,6 +23,7 @@ from remuda.scheduler.events import (
     SubmitTasks,
 )
 from remuda.scheduler.journal import Journal
+from remuda.scheduler.node_rows import node_row
 from remuda.scheduler.records import Change, Effects, Offering
 from remuda.scheduler.task import State, kind_of, policy_of
 
@@ -291,6 +292,11 @@ class World(Kernel):
 
     def states(self, tasks: list[int]) -> list[str]:
         return [self.state(task) for task in tasks]
+
+    def node_state(self, name: str) -> str:
+        """Return a node's state as operators see it."""
+        after_s = self.settings.suspect_after_ns / SECOND_NS
+        return str(node_row(self.core.fleet.nodes[name], self.now, after_s)["state"])
 
     def attempts(self, task: int) -> list[str]:
         """Return the outcome of each attempt that the journal knows."""

@@ -13,7 +13,7 @@ import remuda.config.settings as settings_module
 from remuda.config.contradictions import contradictions
 from remuda.config.fields import Section, toml_key
 from remuda.config.load import DEFAULTS_FILE, load
-from remuda.config.settings import HandlerSettings, NodeSettings, PortPlan, Settings
+from remuda.config.settings import HandlerSettings, NodeSettings, PolicySettings, PortPlan, Settings
 
 TEXT = DEFAULTS_FILE.read_text()
 SECTIONS = {
@@ -60,7 +60,7 @@ def test_a_commented_key_of_the_packaged_defaults_is_one_without_a_default(name)
 
 
 def test_no_two_fields_of_a_section_share_a_toml_key():
-    for section in (*SECTIONS.values(), HandlerSettings):
+    for section in (*SECTIONS.values(), HandlerSettings, PolicySettings):
         keys = [toml_key(name) for name in section.model_fields]
         assert sorted(set(keys)) == sorted(keys)
 
@@ -68,7 +68,7 @@ def test_no_two_fields_of_a_section_share_a_toml_key():
 def test_every_setting_is_described():
     undescribed = [
         f"{section.__name__}.{name}"
-        for section in (*SECTIONS.values(), HandlerSettings)
+        for section in (*SECTIONS.values(), HandlerSettings, PolicySettings)
         for name, field in section.model_fields.items()
         if not field.description
     ]
@@ -80,7 +80,7 @@ def test_the_defaults_contradict_nothing():
 
 
 def test_the_packaged_defaults_are_toml_without_surprises():
-    assert set(SECTIONS) == set(tomllib.loads(TEXT))
+    assert {*SECTIONS, "policies"} == set(tomllib.loads(TEXT))
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,9 @@ _DRAWN = {dict[str, str]: st.dictionaries(texts, texts, max_size=3)}
 
 
 def field_values(name: str) -> st.SearchStrategy[object]:
-    if name == "kind":
-        return st.sampled_from(["command", "function", "handler"])
     hint = HINTS[name]
+    if typing.get_origin(hint) is typing.Literal:
+        return st.sampled_from(typing.get_args(hint))
     return _DRAWN[hint] if hint in _DRAWN else values_of(hint)
 
 

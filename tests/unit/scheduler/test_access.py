@@ -21,6 +21,7 @@ VERDICTS = {
     "Watch": "vsoa", "States": "vsoa", "Resolve": "vsoa", "ListTasks": "vsoa",
     "ShowTask": "vsoa", "Explain": "vsoa", "ListNodes": "vsoa", "Status": "vsoa",
     "ShowConfig": "vsoa", "ShowBatch": "vsoa",
+    "Drain": "oa", "Undrain": "oa", "DeclareLost": "oa", "ForgetNode": "oa",
     "ListKeys": "oa", "AllowKey": "a", "RevokeKey": "a",
     "Register": "n", "Heartbeat": "n", "Accept": "n", "Reject": "n", "Started": "n",
     "Progress": "n", "Results": "n", "Output": "n",
@@ -31,7 +32,7 @@ VERDICTS = {
 ON_CONTROL = {
     "Submit", "Cancel", "Retry", "Logs", "Watch", "States", "Resolve", "ListTasks", "ShowTask",
     "Explain", "ListNodes", "Status", "ShowConfig", "ShowBatch", "ListKeys", "AllowKey",
-    "RevokeKey", "Register",
+    "RevokeKey", "Register", "Drain", "Undrain", "DeclareLost", "ForgetNode",
 }  # fmt: skip
 KINDS = sorted(m.MESSAGES.values(), key=lambda kind: kind.__name__)
 

@@ -94,9 +94,9 @@ def test_an_empty_bucket_is_forgotten_and_made_again() -> None:
 
 def test_a_retry_that_avoids_a_node_waits_in_a_bucket_of_its_own() -> None:
     plain, avoiding = queued(1), queued(2)
-    avoiding.avoid = "n1"
+    avoiding.avoid = ("n1",)
     keys = {bucket.key.avoid for bucket in taken(put_all(plain, avoiding))}
-    assert {"", "n1"} == keys
+    assert {(), ("n1",)} == keys
 
 
 def taken(buckets: Buckets) -> list:

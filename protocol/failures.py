@@ -1,0 +1,54 @@
+"""Which codes of a failed try are of which class: what is retried, and how, goes by the class."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class FailureClass(Enum):
+    """What a try failed of; each class has a budget, a backoff and a consequence of its own."""
+
+    TASK = "task"
+    TIMEOUT = "timeout"
+    MEMORY = "memory"
+    GPU_MEMORY = "gpu_memory"
+    DISK = "disk"
+    NETWORK = "network"
+    MODEL = "model"
+    NODE_LOST = "node_lost"
+    CODE_MISSING = "code_missing"
+
+
+_CODES: dict[FailureClass, tuple[str, ...]] = {
+    FailureClass.TASK: ("exit_code", "exception", "worker_died", "rejected", "output_missing"),
+    FailureClass.TIMEOUT: ("timeout", "start_timeout", "silence"),
+    FailureClass.MEMORY: ("out_of_memory",),
+    FailureClass.GPU_MEMORY: ("gpu_out_of_memory",),
+    FailureClass.DISK: ("disk_full",),
+    FailureClass.NETWORK: ("network",),
+    FailureClass.MODEL: ("model_unavailable",),
+    FailureClass.NODE_LOST: ("node_lost",),
+    FailureClass.CODE_MISSING: ("code_missing",),
+}
+CLASS_OF = {code: kind for kind, codes in _CODES.items() for code in codes}
+CLASSES = {kind.value: kind for kind in FailureClass}
+
+FINAL = frozenset(
+    {
+        "result_not_encodable",
+        "value_too_large",
+        "deadline",
+        "expired",
+        "poison",
+        "dependency_failed",
+    }
+)
+"""After these no try follows: it would end the same way, or its time is over."""
+
+KNOWN = frozenset(CLASS_OF) | frozenset(CLASSES)
+"""What `retry_on` and `never_on` may name."""
+
+
+def class_of(code: str) -> FailureClass:
+    """Return the class of a code; one that is unknown here is the task's own."""
+    return CLASS_OF.get(code, FailureClass.TASK)

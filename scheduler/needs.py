@@ -1,0 +1,94 @@
+"""How much more a task asks for after it ran out of memory, and what its kind was seen to need."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from ..protocol.failures import FailureClass
+from ..protocol.resources import Request
+from .fleet import Fleet
+from .placement import could_run
+from .task import NOT_RAISED, Attempt, Spec, shared
+
+KINDS_MAX = 4_096
+GROWTH = 1.5
+MEMORY_FIRST_BYTES = 1 << 30
+"""What is booked for a task that booked no memory and ran out of it."""
+
+
+class Needs:
+    """What tasks of a kind ask for at least after they ran out: (memory, VRAM) in bytes."""
+
+    def __init__(self) -> None:
+        self._floors: dict[str, tuple[int, int]] = {}
+
+    def floor(self, kind: str) -> tuple[int, int]:
+        return self._floors.get(kind, NOT_RAISED)
+
+    def learn(self, kind: str, memory_bytes: int, vram_bytes: int) -> None:
+        """Take in a raised request; the oldest kind is dropped when the table is full."""
+        known = self._floors.pop(kind, NOT_RAISED)
+        if len(self._floors) >= KINDS_MAX:
+            del self._floors[next(iter(self._floors))]
+        self._floors[kind] = max(known[0], memory_bytes), max(known[1], vram_bytes)
+
+
+def with_raised(spec: Spec, raised: tuple[int, int]) -> Spec:
+    """Return the spec asking for so much memory and VRAM (0: as it does)."""
+    if raised == NOT_RAISED:
+        return spec
+    return dataclasses.replace(spec, request=shared(_apply(spec.request, *raised)), raised=raised)
+
+
+def _apply(request: Request, memory_bytes: int, vram_bytes: int) -> Request:
+    changed = request
+    if memory_bytes:
+        changed = dataclasses.replace(changed, memory_bytes=memory_bytes)
+    if vram_bytes:
+        changed = dataclasses.replace(changed, vram_bytes=vram_bytes, gpu_milli=0)
+    return changed
+
+
+def larger(
+    spec: Spec, kind: FailureClass, attempt: Attempt, fleet: Fleet, needs: Needs
+) -> Spec | None:
+    """Return the spec asking for more of what the attempt ran out of.
+
+    None when no node has more: the task may still do better where less is in use.
+    """
+    floor = needs.floor(spec.kind)
+    memory_bytes, vram_bytes = spec.raised
+    if kind is FailureClass.MEMORY:
+        asked = spec.request.memory_bytes
+        wanted = max(int(asked * GROWTH), MEMORY_FIRST_BYTES, floor[0])
+        memory_bytes = min(wanted, _most_memory(fleet))
+        if memory_bytes <= asked:
+            return None
+    else:
+        had = _vram_had(spec.request, attempt, fleet)
+        cards = sorted({gpu.memory_bytes for gpu in fleet.gpus()})
+        if spec.request.gpus:  # it had cards for itself: only a larger one helps
+            vram_bytes = next((size for size in cards if size > had), 0)
+        else:
+            vram_bytes = min(max(int(had * GROWTH), floor[1]), max(cards, default=0))
+        if vram_bytes <= had:
+            return None
+    more = with_raised(spec, (memory_bytes, vram_bytes))
+    if not could_run(fleet, more.request):
+        return None
+    needs.learn(spec.kind, *more.raised)
+    return more
+
+
+def _most_memory(fleet: Fleet) -> int:
+    return max((node.capabilities.memory_bytes for node in fleet.nodes.values()), default=0)
+
+
+def _vram_had(request: Request, attempt: Attempt, fleet: Fleet) -> int:
+    """Return the GPU memory per card that an attempt was lent."""
+    if request.vram_bytes and not request.gpus:
+        return request.vram_bytes
+    node = fleet.nodes.get(attempt.node)
+    cards = [node.cards[uuid].gpu for uuid in attempt.gpus if node and uuid in node.cards]
+    size = min((gpu.memory_bytes for gpu in cards), default=request.vram_bytes)
+    return size * request.gpu_milli // 1000 if request.gpu_milli else size
