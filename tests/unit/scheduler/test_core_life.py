@@ -352,7 +352,8 @@ def test_a_scheduler_grants_again_once_no_reason_to_hold_is_left(world: World) -
     world.core.hold("the cluster is being stopped")
     (task,) = world.submit()
     world.core.resume("the disk is full")
-    assert (None, "queued") == (world.core.deadline(), world.state(task))
+    assert (world.core.deadline() or 0) > world.mono_ns
+    assert "queued" == world.state(task)
     world.core.resume("the cluster is being stopped")
     assert 0 == world.core.deadline()
     world.step()
