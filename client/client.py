@@ -13,6 +13,7 @@ from ..protocol import ids
 from ..protocol.errors import NotFound
 from . import control
 from .batch import Batch
+from .cached import CachedState, Mirror, cached_states
 from .connection import REQUEST_TIMEOUT_S, Connection
 from .reimport import refuse_while_imported_again
 from .session import Session
@@ -26,6 +27,7 @@ class Client(Submitter):
     """A cluster, found as the command line finds it: argument, environment, files.
 
     Safe to use from many threads, not after a fork. Leaving it neither waits nor cancels.
+    `redis` is the URL of its mirror, for `cached_states`.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class Client(Submitter):
         cluster: str | None = None,
         endpoint: str | None = None,
         request_timeout_s: float = REQUEST_TIMEOUT_S,
+        redis: str | None = None,
     ) -> None:
         refuse_while_imported_again()
         ref = find_cluster(
@@ -42,6 +45,8 @@ class Client(Submitter):
         )
         self.link = Connection(ref, request_timeout_s=request_timeout_s)
         super().__init__(Session(self.link))
+        session = self._session
+        self._mirror = Mirror(self.link, redis, lambda: session.heard) if redis else None
 
     @property
     def name(self) -> str:
@@ -119,9 +124,21 @@ class Client(Submitter):
         """Return the cluster's name, version, epoch and counts."""
         return control.status(self.link)
 
+    def cached_states(
+        self, tasks: Iterable[Task], min_rev: tuple[int, int] | None = None
+    ) -> list[CachedState]:
+        """Say where tasks stand: by the Redis mirror where it can be used, else by the scheduler.
+
+        The mirror is used if it holds the revision `min_rev` (epoch and rev, as in `status()`);
+        unless told otherwise, all that this client has heard.
+        """
+        return cached_states(self.link, self._mirror, [task.key for task in tasks], min_rev)
+
     def close(self) -> None:
         """Hang up; tasks go on, and `task(id)` of another client finds them again."""
         self._session.close()
+        if self._mirror is not None:
+            self._mirror.close()
 
     def __enter__(self) -> Client:
         return self

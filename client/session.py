@@ -18,6 +18,7 @@ from ..protocol import codec
 from ..protocol.errors import NotAllowed, RemudaError, Unreachable
 from ..protocol.ids import from_bytes, member, to_bytes
 from ..protocol.messages import Changes, States, Submit, Submitted, Watch
+from ..protocol.mirrored import Revision
 from .callbacks import Callbacks
 from .connection import Connection, expect
 from .courier import RESEND_S, ClientClosed
@@ -42,6 +43,7 @@ class Session:
         self.connection = connection
         self.key = os.urandom(16)
         self.condition = threading.Condition()
+        self.heard = Revision(0, 0)
         self._courier = connection.courier
         self._callbacks = Callbacks()
         self._open: dict[bytes, Task] = {}
@@ -167,6 +169,7 @@ class Session:
             self._on_deaf(changes)
             return
         self._cursor = (changes.epoch, changes.seq)
+        self.heard = max(self.heard, Revision(changes.epoch, changes.rev))
         self._apply(standings(changes))
         if changes.gap:
             self._doubtful.update(dict.fromkeys(self._open))
@@ -178,6 +181,7 @@ class Session:
         if isinstance(changes, RemudaError):
             self._on_deaf(changes)
             return
+        self.heard = max(self.heard, Revision(changes.epoch, changes.rev))
         news = standings(changes)
         for standing in news:
             self._doubtful.pop(standing.task, None)

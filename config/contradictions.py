@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from .fields import KIB
 from .settings import Settings
@@ -121,6 +122,14 @@ _RULES = (
         "map_frame_tasks must be at most map_window_tasks",
         "client.map_frame_tasks client.map_window_tasks",
         lambda s: s.client.map_frame_tasks <= s.client.map_window_tasks,
+    ),
+    _rule(
+        "password_file takes a url, and a url that has no password of its own",
+        "redis.url redis.password_file",
+        lambda s: (
+            s.redis.password_file is None
+            or (s.redis.url is not None and urlsplit(s.redis.url).password is None)
+        ),
     ),
 )
 

@@ -17,12 +17,14 @@ from .layers import Layer, Leaf, Leaves, Origin, strongest, tree
 from .problems import ConfigError
 from .schema import UnknownKeyError, dotted, field_at, split_key
 from .settings import Settings
+from .settings_redis import hide_password
 from .toml_lines import KeyPath
 from .written import written
 
 ETC = Path("/etc/remuda")
 DEFAULTS_FILE = Path(__file__).with_name("defaults.toml")
 FOUND_CHARS_MAX = 200
+SECRET_KEY = ("redis", "url")  # may hold a password, which is never shown
 WORDING = (
     ("Value error, ", ""),
     ("Input should be", "it must be"),
@@ -71,7 +73,7 @@ class Loaded:
         """List every value with its key and origin, in the order of the models."""
         return [
             Entry(dotted(names), value, written(names[-1], value), _origin(self.leaves, names))
-            for names, value in _walk(self.settings, ())
+            for names, value in _public(self.settings)
         ]
 
     @staticmethod
@@ -134,7 +136,7 @@ def _problem(found: Mapping[KeyPath, Leaf], detail: dict[str, Any]) -> str:
         return f"{_origin(found, names[:-1])}: {dotted(names)}: is missing"
     where, key = _origin(found, names), dotted(names)
     leaf = found.get(names)
-    shown = repr(leaf.value if leaf else detail["input"])
+    shown = _without_password(names, repr(leaf.value if leaf else detail["input"]))
     if len(shown) > FOUND_CHARS_MAX:
         shown = f"{shown[:FOUND_CHARS_MAX]}... ({len(shown)} characters)"
     return f"{where}: {key}: found {shown}; {_allowed(detail, names)}"
@@ -175,7 +177,16 @@ def _shown(settings: Settings, names: KeyPath) -> str:
     value: Any = settings
     for name in names:
         value = getattr(value, name)
-    return written(names[-1], value)
+    return written(names[-1], _without_password(names, value))
+
+
+def _public(settings: Settings) -> Iterator[tuple[KeyPath, object]]:
+    """Yield every value as anybody may see it."""
+    return ((names, _without_password(names, value)) for names, value in _walk(settings, ()))
+
+
+def _without_password(names: KeyPath, value: Any) -> Any:
+    return hide_password(value) if names == SECRET_KEY and isinstance(value, str) else value
 
 
 def _walk(value: Any, names: KeyPath) -> Iterator[tuple[KeyPath, object]]:

@@ -13,6 +13,7 @@ from pydantic import Field
 from .fields import HOUR_S, KIB, MIB, MINUTE_S, Bytes, Name, Seconds, Section, setting
 from .settings_node import HandlerSettings, NodeSettings, TaskSettings
 from .settings_policies import Policies, PolicySettings, default_policies
+from .settings_redis import RedisSettings
 from .settings_scheduler import PortPlan, SchedulerSettings
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "NodeSettings",
     "PolicySettings",
     "PortPlan",
+    "RedisSettings",
     "SchedulerSettings",
     "Settings",
     "TaskSettings",
@@ -76,3 +78,4 @@ class Settings(Section):
     )
     logging: LoggingSettings = Field(default_factory=LoggingSettings)
     client: ClientSettings = Field(default_factory=ClientSettings)
+    redis: RedisSettings = Field(default_factory=RedisSettings)

@@ -54,6 +54,9 @@ class Changes(Message):
     With `gap` the ring no longer holds what the cursor missed: ask `States` for every open id.
     The same shape answers `States` (epoch and seq are then where to watch from; a task that is
     unknown has the state `not_found`; tasks left out for size are to be asked again).
+    With `epoch`, `rev` is the scheduler's revision at the time of the answer (0: it tells none):
+    it grows with every turn that changes something, and what the Redis mirror holds is held
+    against it.
     """
 
     TYPE = 67
@@ -68,6 +71,7 @@ class Changes(Message):
     nodes: list[str]
     values: list[bytes]
     details: list[bytes]
+    rev: int = 0
 
 
 @dataclass(slots=True)

@@ -32,6 +32,8 @@ from .health import Commits, Files, Health
 from .intake import Intake
 from .journal import Journal
 from .loop import Log, Loop, read_clock
+from .mirror import Mirror
+from .mirror_pipe import MirrorPipe
 from .outputs import Outputs
 from .retry import ClassPolicy, Placement
 from .self_test import check_strangers_are_refused
@@ -94,6 +96,7 @@ def make_loop(parts: Parts, epoch: int) -> Loop:
         outputs=outputs,
         health=health,
         commits=commits,
+        mirror=_make_mirror(parts, view),
         log=parts.log,
         on_trouble=parts.on_trouble,
     )
@@ -136,6 +139,13 @@ def _make_view(parts: Parts, core: Core) -> View:
         ended=Counter(parts.journal.catalogue.ended_counts()),
         counters=parts.wire.counts,
     )
+
+
+def _make_mirror(parts: Parts, view: View) -> Mirror | None:
+    settings = parts.loaded.settings.redis
+    if settings.url is None:
+        return None
+    return Mirror(view, settings, parts.journal.cluster_id(), MirrorPipe(), parts.log)
 
 
 def endpoints(parts: Parts, epoch: int) -> Endpoints:

@@ -89,6 +89,15 @@ class Catalogue:
                 counts[state] = counts.get(state, 0) + n
         return counts
 
+    def ended_before(self, ended_ms: int, task: bytes, limit: int) -> list[dict[str, Any]]:
+        """Return the tasks that ended before a time (and an id), the last one first."""
+        rows = self._db.execute(
+            f"{ROW} WHERE t.ended_ms > 0 AND (t.ended_ms, t.id) < (?, ?)"
+            " ORDER BY t.ended_ms DESC, t.id DESC LIMIT ?",
+            (ended_ms, task, limit),
+        )
+        return [row_of(row) for row in rows]
+
     def ended_counts(self) -> dict[int, int]:
         """Count all ended tasks by state; asked once, at start."""
         return dict(

@@ -20,6 +20,7 @@ from .events import Event, NodeSays, Now
 from .health import Commits, Health
 from .intake import Intake
 from .journal import Journal
+from .mirror import Mirror
 from .offers import Payloads
 from .outputs import Outputs
 from .records import Effects, Offering
@@ -66,6 +67,7 @@ class Loop:
         outputs: Outputs,
         health: Health,
         commits: Commits,
+        mirror: Mirror | None,
         log: Log,
         on_trouble: Callable[[str, str], None],
     ) -> None:
@@ -79,6 +81,7 @@ class Loop:
         self._commits = commits
         self._restraint = Restraint(core, journal.room)
         self._restraint.heed()  # a start on a full disk grants nothing
+        self._mirror = mirror
         self._payloads = Payloads(journal.history)
         self._log = log
         self._on_trouble = on_trouble
@@ -111,6 +114,8 @@ class Loop:
                 self.turn(ready)
             except apsw.Error as error:
                 _end_at_once(error, self._log)
+        if self._mirror is not None:
+            self._mirror.close()
 
     def turn(self, ready: dict[Any, int]) -> None:
         """Take one batch from all sockets through the core and the journal to its effects.
@@ -148,6 +153,8 @@ class Loop:
         until = min(self._beacon_due_ns, self._view.watches.next_deadline_ns)
         if due is not None:
             until = min(until, due)
+        if self._mirror is not None:
+            until = min(until, self._mirror.due_ns)
         if self._idle_more:
             until = min(until, mono_ns + _NS_PER_MS)
         return int(max(-(-(until - mono_ns) // _NS_PER_MS), 0))
@@ -228,6 +235,10 @@ class Loop:
                 self._to_node(item.node, item.message, now)
         if effects.changes:
             self._view.watches.add(effects.changes)
+        if commit or effects.changes:
+            self._view.watches.rev += 1
+            if self._mirror is not None:
+                self._mirror.tell(effects, now)
         for note in effects.notes:
             if self._note_once.should_log((note.event, str(note.facts))) is not None:
                 (self._log.warning if note.level == "warning" else self._log.info)(
@@ -268,6 +279,8 @@ class Loop:
         mono_ns = now.mono_ns
         self._health.look_if_due(mono_ns)
         self._wire.pipes.flush(mono_ns)
+        if self._mirror is not None:
+            self._mirror.tend(now)
         if mono_ns >= self._beacon_due_ns:
             self._wire.send_beacon(self._beacon)
             self._beacon_due_ns = mono_ns + BEACON_NS

@@ -119,8 +119,6 @@ def list_nodes(view: View, message: m.ListNodes, _principal: Principal, now: Now
 def show_status(view: View, _message: m.Status, principal: Principal, now: Now) -> m.Document:
     suspect_s = view.loaded.settings.scheduler.suspect_after_s
     nodes = sorted(view.core.fleet.nodes.values(), key=lambda node: node.name)
-    counts = {WORDS[state]: n for state, n in sorted(view.ended.items()) if n}
-    counts |= {state.word: n for state, n in sorted(view.core.counts.items()) if n > 0}
     return m.Document(
         {
             "cluster": view.cluster,
@@ -128,12 +126,14 @@ def show_status(view: View, _message: m.Status, principal: Principal, now: Now) 
             "epoch": view.core.epoch,
             "started_ms": view.started_ms,
             "listen": view.listen,
-            "counts": counts,
+            "rev": view.watches.rev,
+            "counts": view.counts(),
             "nodes": [node_row(node, now, suspect_s) for node in nodes[:STATUS_NODES_MAX]],
             "nodes_total": len(nodes),
             "you": {"name": principal.name, "role": principal.role.value},
             "problems": list(view.problems.values()),
             "counters": dict(view.counters),
+            "redis": dict(view.redis),
         }
     )
 

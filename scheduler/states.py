@@ -62,6 +62,7 @@ def states(view: View, message: States, principal: Principal, now: Now) -> Chang
         epoch=view.core.epoch,
         seq=view.watches.position(session),
         payloads=principal.sees_payloads,
+        rev=view.watches.rev,
     )
     _add_missing(answer, missing)
     return answer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..config.load import Loaded
 from ..protocol import ids
@@ -14,7 +15,7 @@ from .core import Core
 from .history import History, TaskBrief
 from .registry import Registry
 from .task import Task
-from .watch import Watches
+from .watch import WORDS, Watches
 
 
 @dataclass(slots=True)
@@ -34,6 +35,12 @@ class View:
     ended: Counter[int] = field(default_factory=Counter)
     counters: Counter[str] = field(default_factory=Counter)
     problems: dict[str, str] = field(default_factory=dict)
+    redis: dict[str, Any] = field(default_factory=lambda: {"state": "off"})
+
+    def counts(self) -> dict[str, int]:
+        """Count all tasks by state, in words; states without a task are left out."""
+        counts = {WORDS[state]: n for state, n in sorted(self.ended.items()) if n}
+        return counts | {state.word: n for state, n in sorted(self.core.counts.items()) if n > 0}
 
     def task(self, blob: bytes, principal: Principal) -> tuple[int, Task | TaskBrief]:
         """Find a task that this principal may see; raises NotFound."""

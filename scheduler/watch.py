@@ -49,7 +49,13 @@ def size_of(change: Change) -> int:
 
 
 def to_changes(
-    changes: Iterable[Change], *, epoch: int, seq: int, gap: bool = False, payloads: bool = True
+    changes: Iterable[Change],
+    *,
+    epoch: int,
+    seq: int,
+    gap: bool = False,
+    payloads: bool = True,
+    rev: int = 0,
 ) -> Changes:
     """Put changes into columns; without `payloads` values and details stay empty."""
     rows = list(changes)
@@ -64,6 +70,7 @@ def to_changes(
         nodes=[row.node for row in rows],
         values=[row.value if payloads else b"" for row in rows],
         details=[row.details if payloads else b"" for row in rows],
+        rev=rev,
     )
 
 
@@ -98,10 +105,10 @@ class Session:
         while self.ring and self.first <= seq:
             self.drop_oldest()
 
-    def nothing(self, epoch: int) -> Changes:
-        return to_changes((), epoch=epoch, seq=self.first - 1)
+    def nothing(self, epoch: int, rev: int) -> Changes:
+        return to_changes((), epoch=epoch, seq=self.first - 1, rev=rev)
 
-    def next_changes(self, epoch: int) -> Changes:
+    def next_changes(self, epoch: int, rev: int) -> Changes:
         """Take what fits one frame from the front; it stays until a cursor confirms it."""
         rows: list[Change] = []
         size = 0
@@ -110,11 +117,16 @@ class Session:
             if rows and (size > ANSWER_BYTES_MAX or len(rows) >= ANSWER_CHANGES_MAX):
                 break
             rows.append(change)
-        return to_changes(rows, epoch=epoch, seq=self.first + len(rows) - 1, payloads=self.payloads)
+        seq = self.first + len(rows) - 1
+        return to_changes(rows, epoch=epoch, seq=seq, payloads=self.payloads, rev=rev)
 
 
 class Watches:
-    """All sessions that watch; nothing here reads a clock or a socket."""
+    """All sessions that watch; nothing here reads a clock or a socket.
+
+    `rev` counts the turns since the start that committed or told something: with the epoch it is
+    the revision of all that clients see.
+    """
 
     def __init__(self, epoch: int, *, changes_max: int) -> None:
         self._epoch = epoch
@@ -125,6 +137,7 @@ class Watches:
         self._bytes = 0
         self._ready: dict[bytes, None] = {}
         self._highest = 0
+        self.rev = 0
         self.next_deadline_ns = FAR_NS
 
     def __len__(self) -> int:
@@ -215,16 +228,16 @@ class Watches:
         known.used_ns = now_ns
         answers = []
         if known.waiting is not None:
-            answers.append(Answer(known.waiting.handle, known.nothing(self._epoch)))
+            answers.append(Answer(known.waiting.handle, known.nothing(self._epoch, self.rev)))
             known.waiting = None
         if epoch != self._epoch or seq < known.first - 1 or seq > known.last:
-            gap = to_changes((), epoch=self._epoch, seq=known.last, gap=True)
+            gap = to_changes((), epoch=self._epoch, seq=known.last, gap=True, rev=self.rev)
             self._confirm(known, known.last)
             answers.append(Answer(wait.handle, gap))
             return answers
         self._confirm(known, seq)
         if known.ring or wait.deadline_ns <= now_ns:
-            answers.append(Answer(wait.handle, known.next_changes(self._epoch)))
+            answers.append(Answer(wait.handle, known.next_changes(self._epoch, self.rev)))
         else:
             known.waiting = wait
             self.next_deadline_ns = min(self.next_deadline_ns, wait.deadline_ns)
@@ -236,7 +249,9 @@ class Watches:
         for name in self._ready:
             session = self._sessions.get(name)
             if session is not None and session.waiting is not None:
-                answers.append(Answer(session.waiting.handle, session.next_changes(self._epoch)))
+                answers.append(
+                    Answer(session.waiting.handle, session.next_changes(self._epoch, self.rev))
+                )
                 session.waiting = None
                 session.used_ns = now_ns
         self._ready.clear()
@@ -252,7 +267,9 @@ class Watches:
         idle_ns = now_ns - SESSION_IDLE_S * _NS_PER_S
         for name, session in list(self._sessions.items()):
             if session.waiting is not None and session.waiting.deadline_ns <= now_ns:
-                answers.append(Answer(session.waiting.handle, session.nothing(self._epoch)))
+                answers.append(
+                    Answer(session.waiting.handle, session.nothing(self._epoch, self.rev))
+                )
                 session.waiting = None
                 session.used_ns = now_ns
             elif session.waiting is not None:

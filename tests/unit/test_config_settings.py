@@ -13,6 +13,7 @@ import remuda.config.settings as settings_module
 from remuda.config.contradictions import contradictions
 from remuda.config.fields import Section, toml_key
 from remuda.config.load import DEFAULTS_FILE, load
+from remuda.config.problems import ConfigError
 from remuda.config.settings import HandlerSettings, NodeSettings, PolicySettings, PortPlan, Settings
 
 TEXT = DEFAULTS_FILE.read_text()
@@ -160,3 +161,43 @@ def test_the_ports_follow_the_control_port():
 def test_port_zero_leaves_every_port_to_the_kernel():
     scheduler = settings_module.SchedulerSettings(port=0)
     assert PortPlan(0, 0, 0, 0, 0) == scheduler.ports()
+
+
+HUSH = "hush-9e107d"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"redis://:{HUSH}@cache/0",
+        f"redis://ann:{HUSH}@cache:99999/0",
+        f"http://ann:{HUSH}@cache",
+        f"redis://ann:{HUSH}/@x@cache/0",
+        f"redis://cache/0?password={HUSH}",
+        f"redis://:{HUSH}@cache/seven",
+    ],
+)
+def test_the_password_of_a_redis_url_is_never_shown(tmp_path, url):
+    file = tmp_path / "redis.toml"
+    file.write_text(f'[redis]\nurl = "{url}"\npassword_file = "/nowhere"\n')
+    with pytest.raises(ConfigError) as caught:  # each has a mistake, the first a contradiction
+        load(env={}, etc=tmp_path)
+    assert "redis.url" in str(caught.value)
+    assert HUSH not in str(caught.value)
+    shown = load(env={"REMUDA_REDIS__URL": f"redis://ann:{HUSH}@cache/0"}, etc=tmp_path / "none")
+    (entry,) = [each for each in shown.entries() if each.key == "redis.url"]
+    assert "redis://ann:[redacted]@cache/0" == entry.value
+    assert '"redis://ann:[redacted]@cache/0"' == entry.text
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://cache", "rediss://a:b@[::1]:1/3?ssl_ca_certs=/ca", "unix:///run/redis.sock"]
+)
+def test_a_redis_url_that_both_ends_can_dial_is_taken(tmp_path, url):
+    assert url == load(env={"REMUDA_REDIS__URL": url}, etc=tmp_path).settings.redis.url
+
+
+@pytest.mark.parametrize("url", ["cache:6379", "redis://", "unix://run/redis.sock", "redis://c/x"])
+def test_a_redis_url_that_nobody_can_dial_is_refused(tmp_path, url):
+    with pytest.raises(ConfigError, match=r"Redis URL|socket"):
+        load(env={"REMUDA_REDIS__URL": url}, etc=tmp_path)
