@@ -5,15 +5,18 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from ..protocol import resources, spec
+from ..protocol import failures, resources, spec
 from ..protocol.errors import Invalid, NotFound, ValueTooLarge
 from ..protocol.resources import MILLI
 from ..protocol.spec import TaskSpec
+from .moments import is_from_now, parse_moment_ms
+from .when_full import patience_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +24,14 @@ class Retry:
     """How often a task is tried again for its own errors, and after which pauses.
 
     `backoff` is `1s..5m`: the first pause and the longest, doubling between, with full jitter.
+    `on` limits these retries to failures of such a code (`exit_code`) or class (`network`);
+    after one that `never_on` names no try follows, whatever is left of any budget.
     """
 
     retries: int = 3
     backoff: str = "1s..5m"
+    on: Sequence[str] = ()
+    never_on: Sequence[str] = ()
 
 
 CWD_CHARS_MAX = 4096
@@ -38,6 +45,7 @@ def to_spec(kind: spec.Kind, options: Mapping[str, object], **fields: Any) -> Ta
     Raises TypeError for a name that is no option, Invalid for a value.
     """
     read: Fields = dict(fields)
+    patience_of(options)
     for given, value in check_names(options).items():
         name = _ALIASES.get(given, given)
         if value is not None and name not in _ELSEWHERE:
@@ -83,6 +91,11 @@ def check_names(options: Mapping[str, object]) -> Mapping[str, object]:
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
             raise TypeError(f"{name!r} is not an option of a task: {hint}")
     return options
+
+
+def moves_on(options: Mapping[str, object]) -> bool:
+    """Tell whether the same options mean something else later: `deadline="2h"` does."""
+    return is_from_now(options.get("deadline"))
 
 
 def once_of(options: Mapping[str, object]) -> str:
@@ -176,8 +189,36 @@ def _nodes(value: object) -> Fields:
 
 def _retry(value: object) -> Fields:
     if isinstance(value, Retry):
-        return _retries(value.retries) | _backoff(value.backoff)
+        on, never_on = _failures("on", value.on), _failures("never_on", value.never_on)
+        wanted = {"retry_on": on, "never_on": never_on}
+        return _retries(value.retries) | _backoff(value.backoff) | wanted
     return _retries(value)
+
+
+def _failures(word: str, value: object) -> list[str]:
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, Iterable):
+        raise TypeError(f"{word}: found {value!r}, allowed are codes and classes of failures")
+    found = [str(name) for name in names]
+    for name in found:
+        if name not in failures.KNOWN:
+            near = difflib.get_close_matches(name, failures.KNOWN, 1)
+            known = f"did you mean {near[0]!r}? " if near else ""
+            raise ValueError(
+                f"{word}: found {name!r}; {known}allowed are {', '.join(sorted(failures.KNOWN))}"
+            )
+    return list(dict.fromkeys(found))
+
+
+def _if_node_lost(value: object) -> Fields:
+    allowed = get_args(spec.IfNodeLost)
+    if value not in allowed:
+        raise ValueError(f"found {value!r}, allowed are {', '.join(allowed)}")
+    return {"if_node_lost": value}
+
+
+def _deadline(value: object) -> Fields:
+    return {"deadline_ms": parse_moment_ms(value, time.time_ns() // 1_000_000)}
 
 
 def _backoff(value: object) -> Fields:
@@ -249,13 +290,20 @@ _READERS: dict[str, Callable[[object], Fields]] = {
     "priority": _whole("priority", spec.PRIORITY_MAX),
     "timeout": _timed("timeout_ms"),
     "grace": _timed("grace_ms"),
+    "start_timeout": _timed("start_timeout_ms"),
+    "silence": _timed("silence_ms"),
+    "deadline": _deadline,
+    "expires": _timed("expires_ms"),
+    "if_node_lost": _if_node_lost,
     "retries": _retries,
     "retry": _retry,
     "backoff": _backoff,
+    "retry_on": lambda value: {"retry_on": _failures("retry_on", value)},
+    "never_on": lambda value: {"never_on": _failures("never_on", value)},
     "env": _pairs("env", spec.ENV_MAX),
     "cwd": _cwd,
     "stdin": _stdin,
     "name": _name,
     "tags": _pairs("tags", spec.TAGS_MAX),
 }
-_ELSEWHERE = frozenset({"once", "allow_infeasible"})  # of the submission, not of the task
+_ELSEWHERE = frozenset({"once", "allow_infeasible", "when_full"})  # of the submission, not of the task

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from ..protocol.errors import QueueFull, RemudaError
+from ..protocol.errors import RemudaError
 from ..protocol.messages import MAP_FRAME_TASKS, SOURCE_BYTES_MAX, Submit
 from . import control
 from .batch import Batch
 from .session import Session
 from .task import Task
+from .when_full import Patience, settle
 
 FRAMES_OPEN_MAX = 10
 ARGS_BYTES_MAX = 4 * 1024 * 1024 - 2 * SOURCE_BYTES_MAX - 512 * 1024
-FULL_PAUSE_S = (0.2, 5.0)
 
 
 @dataclass(slots=True)
@@ -32,9 +31,12 @@ class _Frame:
 class Stream:
     """One batch on its way: frames are numbered by the offset of their first member."""
 
-    def __init__(self, session: Session, spec: dict[str, Any], *, allow_infeasible: bool) -> None:
+    def __init__(
+        self, session: Session, spec: dict[str, Any], patience: Patience, *, allow_infeasible: bool
+    ) -> None:
         self._session = session
         self._spec = spec
+        self._patience = patience
         self._allow_infeasible = allow_infeasible
         self._batch_key = os.urandom(16)
         self._open: deque[_Frame] = deque()
@@ -42,7 +44,7 @@ class Stream:
         self._sent = 0
 
     def submit(self, args: Iterable[bytes]) -> Batch:
-        """Send all; waits while the queue is full. What fails half-way is cancelled as a whole."""
+        """Send all, in order. What fails half-way is cancelled as a whole."""
         try:
             for chunk in chunks(args):
                 self._send(chunk)
@@ -73,13 +75,8 @@ class Stream:
     def _confirm(self) -> None:
         """Wait for the oldest frame, in order."""
         frame = self._open[0]
-        try:
-            self._tasks += frame.stored.result()
-        except QueueFull as error:
-            time.sleep(min(max(error.retry_after_s, FULL_PAUSE_S[0]), FULL_PAUSE_S[1]))
-            frame.stored = self._session.submit(frame.message)
-        else:
-            self._open.popleft()
+        self._tasks += settle(self._session, frame.message, frame.stored, self._patience)
+        self._open.popleft()
 
     def _take_back(self) -> None:
         if self._tasks:

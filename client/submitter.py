@@ -14,10 +14,11 @@ from . import output
 from .batch import Batch
 from .connection import Connection
 from .functions import target_of
-from .options import check_names, once_of, to_spec
+from .options import check_names, moves_on, once_of, to_spec
 from .outcome import CompletedTask, completed, output_cut
 from .stream import ARGS_BYTES_MAX, Stream
 from .task import Task
+from .when_full import FOR_EVER_S, Patience, patience_of, store
 
 if TYPE_CHECKING:
     from .executor import Executor
@@ -55,7 +56,10 @@ class Submitter:
         return self.submit(function, *args, **kwargs).result()
 
     def map(self, function: Function, /, *iterables: Iterable[Any], **kwargs: Any) -> Batch:
-        """Submit one call for each item, like `map`; returns once all are stored."""
+        """Submit one call for each item, like `map`; returns once all are stored.
+
+        Waits while the queue is full, unless `when_full` says otherwise.
+        """
         if not iterables:
             raise TypeError("map needs at least one iterable")
         calls = (encode_call(args, kwargs) for args in zip(*iterables))  # noqa: B905 - as map does
@@ -65,11 +69,14 @@ class Submitter:
         self, calls: Iterable[tuple[Function, Sequence[Any], Mapping[str, Any]]]
     ) -> list[Task]:
         """Submit calls of different functions, all or nothing: (function, args, kwargs) each."""
-        specs: dict[int, tuple[int, dict[str, Any]]] = {}
+        indices: dict[Function, int] = {}
+        specs: list[dict[str, Any]] = []
         spec_index, encoded = [], []
         for function, args, kwargs in calls:
-            spec = self._spec_of(function)
-            spec_index.append(specs.setdefault(id(spec), (len(specs), spec))[0])
+            if function not in indices:
+                indices[function] = len(specs)
+                specs.append(self._spec_of(function))
+            spec_index.append(indices[function])
             encoded.append(encode_call(tuple(args), dict(kwargs)))
         if len(encoded) > BATCH_MAX or sum(map(len, encoded)) > ARGS_BYTES_MAX:
             raise Invalid(
@@ -81,8 +88,8 @@ class Submitter:
             raise Invalid("once: a key names one task, and these are many", field="once")
         if not encoded:
             return []
-        message = self._message([spec for _, spec in specs.values()], spec_index, encoded)
-        return self._session.submit(message).result()
+        message = self._message(specs, spec_index, encoded)
+        return store(self._session, message, Patience(patience_of(self._options)))
 
     def submit_command(self, argv: Sequence[str | os.PathLike[str]], **options: object) -> Task:
         """Submit a command, a list of words; options are laid over ours."""
@@ -118,6 +125,8 @@ class Submitter:
         return Executor(self)
 
     def _spec_of(self, function: Function) -> dict[str, Any]:
+        if moves_on(self._options):
+            return to_document(self._make_spec(function))
         known = self._specs.get(function)
         if known is None:
             if len(self._specs) >= SPECS_KNOWN_MAX:
@@ -140,7 +149,7 @@ class Submitter:
         message = self._message([spec], [0], [args], options)
         if once:
             message.once = [once]
-        return self._session.submit(message).result()[0]
+        return store(self._session, message, Patience(patience_of(options)))[0]
 
     def _many(
         self, spec: dict[str, Any], args: Iterable[bytes], options: Mapping[str, object]
@@ -148,7 +157,8 @@ class Submitter:
         if once_of(options):
             raise Invalid("once: a key names one task, and these are many", field="once")
         allow = bool(options.get("allow_infeasible"))
-        return Stream(self._session, spec, allow_infeasible=allow).submit(args)
+        patience = Patience(patience_of(options, FOR_EVER_S))
+        return Stream(self._session, spec, patience, allow_infeasible=allow).submit(args)
 
     def _message(
         self,

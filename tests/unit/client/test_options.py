@@ -1,10 +1,13 @@
 """Do options in the words of Python and of the command line become the right TaskSpec?"""
 
+import datetime as dt
+import time
 from pathlib import Path
 
 import pytest
 
-from remuda.client.options import Retry, to_spec
+from remuda.client.options import Retry, moves_on, to_spec
+from remuda.client.when_full import FOR_EVER_S, patience_of
 from remuda.protocol.errors import Invalid, NotFound, ValueTooLarge
 from remuda.protocol.spec import to_document
 
@@ -28,6 +31,18 @@ from remuda.protocol.spec import to_document
          {"retries": 3, "backoff_first_ms": 2_000, "backoff_longest_ms": 60_000}),
         ({"retry": Retry(2, "3s")},
          {"retries": 2, "backoff_first_ms": 3_000, "backoff_longest_ms": 3_000}),
+        ({"retry": Retry(1, on=["network", "exit_code"], never_on=("memory",))},
+         {"retries": 1, "retry_on": ["network", "exit_code"], "never_on": ["memory"]}),
+        ({"retry_on": "timeout", "never_on": ["gpu_memory"]},
+         {"retry_on": ["timeout"], "never_on": ["gpu_memory"]}),
+        ({"if_node_lost": "fence"}, {"if_node_lost": "fence"}),
+        ({"start_timeout": "5m", "silence": "10m", "expires": "1h"},
+         {"start_timeout_ms": 300_000, "silence_ms": 600_000, "expires_ms": 3_600_000}),
+        ({"deadline": "2096-01-31T18:00:00Z"}, {"deadline_ms": 3_978_871_200_000}),
+        ({"deadline": "2096-01-31 20:00:00+02:00"}, {"deadline_ms": 3_978_871_200_000}),
+        ({"deadline": dt.datetime(2096, 1, 31, 18, tzinfo=dt.UTC)},
+         {"deadline_ms": 3_978_871_200_000}),
+        ({"when_full": "wait=10m"}, {}),
         ({"env": {"A": 1}}, {"env": {"A": "1"}}),
         ({"stdin": "text"}, {"stdin": b"text"}),
         ({"cwd": Path("/data")}, {"cwd": "/data"}),
@@ -58,6 +73,17 @@ def test_each_option_sets_its_field(options: dict[str, object], fields: dict[str
         ({"name": "a\tb"}, "name"),
         ({"nodes": 7}, "nodes"),
         ({"cwd": "~nobody-of-that-name/x"}, "cwd"),
+        ({"if_node_lost": "keep"}, "if_node_lost"),
+        ({"retry": Retry(on=["exit_cod"])}, "retry"),
+        ({"never_on": 7}, "never_on"),
+        ({"silence": "quiet"}, "silence"),
+        ({"deadline": "soon"}, "deadline"),
+        ({"deadline": "0s"}, "deadline"),
+        ({"deadline": "2001-01-31T18:00:00Z"}, "deadline"),
+        ({"deadline": "2096-01-31T18:00:00"}, "deadline"),
+        ({"deadline": [1]}, "deadline"),
+        ({"when_full": "hope"}, "when_full"),
+        ({"when_full": "wait=soon"}, "when_full"),
     ],
 )
 def test_a_bad_value_is_invalid_and_names_its_option(
@@ -96,3 +122,33 @@ def test_a_working_directory_is_meant_as_the_caller_sees_it(
     monkeypatch.setenv("HOME", str(tmp_path))
     cwd = to_spec("command", {"cwd": given}).cwd
     assert (True, work) == (cwd.startswith("/"), Path(cwd).resolve())
+
+
+@pytest.mark.parametrize("given", ["2h", 7200, dt.timedelta(hours=2)])
+def test_a_deadline_may_be_a_duration_from_now(given: object) -> None:
+    before_ms = time.time() * 1000
+    deadline_ms = to_spec("function", {"deadline": given}).deadline_ms
+    assert before_ms - 1 <= deadline_ms - 7_200_000 <= time.time() * 1000 + 1
+
+
+@pytest.mark.parametrize(
+    ("options", "moves"),
+    [({"deadline": "2h"}, True), ({"deadline": "2096-01-31T18:00:00Z"}, False), ({}, False)],
+)
+def test_only_a_deadline_from_now_moves_on_with_the_clock(
+    options: dict[str, object], moves: bool
+) -> None:
+    assert moves == moves_on(options)
+
+
+@pytest.mark.parametrize(
+    ("given", "patience_s"),
+    [("fail", 0.0), ("wait", FOR_EVER_S), ("wait=10m", 600.0), ("wait=90", 90.0), (None, 7.0)],
+)
+def test_when_full_says_how_long_to_wait(given: object, patience_s: float) -> None:
+    assert patience_s == patience_of({"when_full": given}, 7.0)
+
+
+def test_an_unknown_failure_is_refused_with_the_nearest_known() -> None:
+    with pytest.raises(Invalid, match="did you mean 'exit_code'"):
+        to_spec("function", {"retry": Retry(on=["exit_cod"])})

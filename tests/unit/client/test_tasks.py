@@ -250,6 +250,57 @@ def test_a_map_waits_when_the_queue_is_full(toy: ToyScheduler, cluster: Submitte
     assert 2_000 == len(toy.tasks)
 
 
+def full_at_first(toy: ToyScheduler, refusals: int) -> None:
+    """Refuse the first submissions as a full queue does."""
+
+    def submit(message: m.Message) -> m.Message:
+        assert isinstance(message, m.Submit)
+        if len(toy.heard_of(m.Submit)) <= refusals:
+            return m.Failure("queue_full", "full", retry_after_ms=1)
+        return toy._submit(message)
+
+    toy.on[m.Submit] = submit
+
+
+def test_a_submit_told_to_wait_sends_the_same_frame_until_there_is_room(
+    toy: ToyScheduler, cluster: Submitter
+) -> None:
+    full_at_first(toy, 2)
+    toy.autoend = ends_at_once
+    assert 7 == cluster.options(when_full="wait").submit("m:f").result(10)
+    keys = {message.submit_key for message in toy.heard_of(m.Submit)}  # type: ignore[attr-defined]  # Submit
+    assert (3, 1) == (len(toy.heard_of(m.Submit)), len(keys))
+
+
+def test_a_submit_told_to_wait_for_so_long_raises_after_that(
+    toy: ToyScheduler, cluster: Submitter
+) -> None:
+    full_at_first(toy, 1_000)
+    with pytest.raises(QueueFull):
+        cluster.submit_command(["true"], when_full="wait=300ms")
+    assert 2 <= len(toy.heard_of(m.Submit))
+
+
+def test_a_map_told_to_fail_does_not_wait(toy: ToyScheduler, cluster: Submitter) -> None:
+    full_at_first(toy, 1_000)
+    with pytest.raises(QueueFull):
+        cluster.options(when_full="fail").map("m:f", [1])
+    assert 1 == len(toy.heard_of(m.Submit))
+
+
+def test_a_deadline_from_now_counts_from_each_submission(
+    toy: ToyScheduler, cluster: Submitter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wall_ns = time.time_ns()
+    monkeypatch.setattr(time, "time_ns", lambda: wall_ns)
+    in_an_hour = cluster.options(deadline="1h")
+    in_an_hour.submit("m:f")
+    wall_ns += 60_000_000_000
+    in_an_hour.submit("m:f")
+    first, second = (each.specs[0]["deadline_ms"] for each in toy.heard_of(m.Submit))  # type: ignore[attr-defined]  # Submit
+    assert 60_000 == second - first
+
+
 def test_a_single_submit_to_a_full_queue_raises(toy: ToyScheduler, cluster: Submitter) -> None:
     toy.on[m.Submit] = lambda _: m.Failure("queue_full", "full", retry_after_ms=1)
     with pytest.raises(QueueFull):

@@ -1,0 +1,44 @@
+"""Until when? A moment that was written as a duration from now, as a text or as a datetime."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from ..protocol import resources
+
+ALLOWED = "2h from now, 2026-01-31T18:00:00Z, or a datetime with its zone"
+
+
+def is_from_now(value: object) -> bool:
+    """Tell whether a moment moves on with the clock: a duration does."""
+    if isinstance(value, str):
+        text = value.strip()
+        return not (":" in text or "-" in text)
+    return isinstance(value, (int, float, dt.timedelta)) and not isinstance(value, bool)
+
+
+def parse_moment_ms(value: object, now_ms: int) -> int:
+    """Read a moment in Unix milliseconds; raises ValueError where it has passed or has no zone."""
+    if is_from_now(value):
+        if isinstance(value, dt.timedelta):
+            value = value.total_seconds()
+        seconds = resources.parse_duration_s(value)  # type: ignore[arg-type]  # text or number
+        found_ms = now_ms + round(seconds * 1000)
+    else:
+        found_ms = round(_moment(value).timestamp() * 1000)
+    if found_ms <= now_ms:
+        raise ValueError(f"found {str(value)!r}, which has passed; allowed is {ALLOWED}")
+    return found_ms
+
+
+def _moment(value: object) -> dt.datetime:
+    if isinstance(value, str):
+        try:
+            value = dt.datetime.fromisoformat(value.strip())
+        except ValueError as error:
+            raise ValueError(f"found {value!r}, allowed is {ALLOWED}") from error
+    if not isinstance(value, dt.datetime):
+        raise TypeError(f"found {value!r}, allowed is {ALLOWED}")
+    if value.utcoffset() is None:
+        raise ValueError(f"found {str(value)!r} without a zone: append Z for UTC, or like +02:00")
+    return value
