@@ -14,6 +14,10 @@ UNKNOWN = "not_found"
 ENDED = frozenset({"succeeded", "failed", "cancelled", UNKNOWN})
 LOG_TAIL_CHARS = 4096
 EXIT_RAISED = 1
+RAISED_CODES = frozenset(
+    {"exception", "network", "disk_full", "out_of_memory", "gpu_out_of_memory"}
+)
+"""What a function that raised fails with: the kind of its exception."""
 EXIT_TIMED_OUT = 124
 EXIT_OURS = 125
 EXIT_SIGNAL = 128
@@ -117,12 +121,12 @@ def exit_code(standing: Standing) -> int:
     code = standing.code or str(detail.get("code", ""))
     if standing.state == "succeeded":
         return int(detail.get("exit_code") or 0)
-    if code == "timeout":
+    if code in ("timeout", "silence"):
         return EXIT_TIMED_OUT
-    if code == "exception":
-        return EXIT_RAISED
     if detail.get("signal"):
         return EXIT_SIGNAL + int(detail["signal"])
+    if code in RAISED_CODES and detail.get("exit_code") is None:
+        return EXIT_RAISED
     return int(detail.get("exit_code") or EXIT_OURS)
 
 

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 Function = Callable[..., Any] | str
 SPECS_KNOWN_MAX = 128
 RUN_OUTPUT_BYTES_MAX = 64 * 1024 * 1024
-ITS_OWN_CODES = frozenset({"exit_code", "signal"})
+ITS_OWN_CODES = frozenset(
+    {"exit_code", "signal", "network", "disk_full", "out_of_memory", "gpu_out_of_memory"}
+)
 
 
 class Submitter:

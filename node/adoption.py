@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..protocol.messages import Outcome
-from ..protocol.spec import TaskSpec
+from ..protocol.spec import IfNodeLost, TaskSpec
 from ..worker.frames import Cancel, Hello
 from . import endings, grants, link, recovery, residents
 from .crew import Order, Seat
@@ -157,7 +157,8 @@ class Adoption:
 def _attempt(grant: Grant) -> Attempt:
     """Make the attempt as far as it is known: it runs, so its request does not matter any more."""
     kind = grant.kind if grant.kind in ("function", "handler") else "command"
-    spec = TaskSpec(kind=kind, grace_ms=grant.grace_ms)  # type: ignore[arg-type]  # narrowed above
+    fate: IfNodeLost = "fence" if grant.is_fenced else "rerun"
+    spec = TaskSpec(kind=kind, grace_ms=grant.grace_ms, if_node_lost=fate)  # type: ignore[arg-type]  # narrowed above
     plan = Plan(spec, "", "" if kind == "command" else UNKNOWN_POOL, 0)
     return Attempt(
         *grant.key,

@@ -73,6 +73,10 @@ class Core:
         """Take in what the GPUs show, as asked for at `asked_ns`, and which processes live."""
         endings.on_reading(self.state, reading, asked_ns, alive, now)
 
+    def on_boot_time(self, boot_ns: int) -> None:
+        """Take in the time that goes on while the host sleeps; fences are of it."""
+        self.state.fence.now_boot_ns = boot_ns
+
     def turn(self, now: int) -> list[Effect]:
         """Start what can start; return all that the shell is to do since the last turn."""
         state = self.state
@@ -80,6 +84,7 @@ class Core:
             self._tick_at = now + TICK_NS
             filling.close_idle(state, now)
         endings.on_time(state, now)
+        stops.stop_fenced(state)
         residents.load_due(state, now)
         if not state.is_draining:
             filling.fill(state, now)

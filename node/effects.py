@@ -60,4 +60,28 @@ class CardsChanged(NamedTuple):
     is_news: bool = False
 
 
-Effect = Launch | OpenLane | Feed | CloseLane | Stop | TakeBack | Forget | CardsChanged
+class RenewFences(NamedTuple):
+    """Let fenced attempts run until then, a time of CLOCK_BOOTTIME."""
+
+    until_boot_ns: int
+
+
+class Fused(NamedTuple):
+    """Tell people that a statement of the scheduler is not believed yet."""
+
+    doomed: int
+    living: int
+
+
+Effect = (
+    Launch
+    | OpenLane
+    | Feed
+    | CloseLane
+    | Stop
+    | TakeBack
+    | Forget
+    | CardsChanged
+    | RenewFences
+    | Fused
+)

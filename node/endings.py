@@ -11,7 +11,7 @@ from .effects import CloseLane, Forget, TakeBack
 from .gpu import Reading
 from .lanes import Lane, LaneState
 from .state import Rejection, State
-from .task import Attempt, Ending, Key, ending
+from .task import FENCED, FENCED_TEXT, Attempt, Ending, Key, ending
 
 RETURNS_MAX = 3
 HAND_BACK = "handed back: the node is stopping"
@@ -52,7 +52,8 @@ def on_endings(state: State, found: Iterable[Ending], now: int) -> None:
                 sums[0] += answer.run_us
                 sums[1] += 1
             _leave_lane(state, attempt, now)
-        if answer.outcome == Outcome.RETURNED and _goes_back(attempt):
+        is_back = answer.outcome == Outcome.RETURNED and answer.code != FENCED
+        if is_back and _goes_back(attempt):
             attempt.returned += 1
             attempt.handed, attempt.lane, attempt.phase = False, 0, Phase.QUEUED
             state.backlog.put_back(attempt)
@@ -80,7 +81,10 @@ def _goes_back(attempt: Attempt) -> bool:
 
 def end(state: State, attempt: Attempt, answer: Ending) -> None:
     """End an attempt, as soon as its cards are free."""
-    if attempt.stop and answer.outcome != Outcome.SUCCEEDED:
+    if attempt.stop == FENCED and answer.outcome != Outcome.SUCCEEDED:
+        word = ending(attempt, Outcome.RETURNED, FENCED, FENCED_TEXT)
+        answer = word._replace(run_us=answer.run_us)
+    elif attempt.stop and answer.outcome != Outcome.SUCCEEDED:
         outcome = Outcome.RETURNED if attempt.stop == HAND_BACK else Outcome.KILLED
         answer = answer._replace(outcome=outcome, value=b"")
     if releases.is_needed(attempt):

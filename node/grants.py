@@ -15,6 +15,7 @@ from typing import Any
 
 import msgpack
 
+from .fencing import is_fenced
 from .slots import CardCharge, Charge
 from .task import Attempt, Key
 
@@ -35,6 +36,7 @@ class Grant:
     batch: bytes
     charge: Charge
     gpus: tuple[str, ...]
+    is_fenced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,7 @@ def _attempt_row(attempt: Attempt) -> tuple[Any, ...]:
         attempt.batch,
         attempt.charge,
         attempt.gpus,
+        is_fenced(spec),
     )
 
 
@@ -128,7 +131,8 @@ def _take(granted: Granted, row: Any) -> None:
         _, worker, pool, resident, gpus = row
         granted.workers[worker] = WorkerGrant(worker, pool, resident, gpus)
         return
-    _, task, number, token, kind, grace_ms, batch, (cpus, memory, cards), gpus = row
+    # An agent before this one may have written less.
+    _, task, number, token, kind, grace_ms, batch, (cpus, memory, cards), gpus, *more = row
     charge = Charge(cpus, memory, tuple(CardCharge(*card) for card in cards))
     key = (task, number)
-    granted.attempts[key] = Grant(key, token, kind, grace_ms, batch, charge, gpus)
+    granted.attempts[key] = Grant(key, token, kind, grace_ms, batch, charge, gpus, *more[:1])

@@ -65,6 +65,7 @@ class Loop:
 
     def turn(self, now: int) -> None:
         """Do one turn."""
+        self.stage.core.on_boot_time(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
         self._hear(now)
         crew, core = self.stage.crew, self.stage.core
         crew.flush()

@@ -77,6 +77,7 @@ class Membership:
         )
         # Nobody knows yet what the other side speaks: every scheduler reads the oldest version.
         frame = codec.encode(register, self.session.epoch, codec.VERSION_OLDEST)
+        self.core.state.fence.on_knock()
         self.wire.knock(self.address, frame)
         self.session.on_sent(now)
 
@@ -147,6 +148,7 @@ class Membership:
             self._beats.append(now + self.heartbeat_ns)
         held = self.core.held()
         self._seq += 1
+        self.core.state.fence.on_said(self._seq)
         heartbeat = Heartbeat(
             incarnation=self.core.state.incarnation,
             seq=self._seq,

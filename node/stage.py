@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..config.logs import get_logger
 from ..protocol.messages import Outcome
+from ..worker.asks import CallLimits, Renew
 from ..worker.frames import Calls, Cancel, EndWorker, HoldLocks, Host, Run
 from . import endings, releases
 from .archive import Archive
 from .core import Core
 from .crew import Crew, Order, Seat
-from .effects import CardsChanged, CloseLane, Effect, Feed, Forget, Launch, OpenLane, Stop, TakeBack
+from .effects import (
+    CardsChanged,
+    CloseLane,
+    Effect,
+    Feed,
+    Forget,
+    Fused,
+    Launch,
+    OpenLane,
+    RenewFences,
+    Stop,
+    TakeBack,
+)
 from .endings import LaneEnd
 from .executors import Executors
 from .executors.command import TooLong
@@ -68,6 +81,8 @@ class Stage:
         try:
             order = self.executors["command"].order(attempt)
             assert isinstance(order, Run)
+            until_boot_ns = self.state.fence.until_for(attempt.plan.spec)
+            order = order._replace(fence_boot_ns=until_boot_ns)
             seat = self._occupy(attempt.gpus)
         except (NotPlaced, PinningError) as refusal:
             endings.on_refused(self.state, attempt, str(refusal))
@@ -117,6 +132,9 @@ class Stage:
             keys = tuple((attempt.task, attempt.number) for attempt in part)
             for key in keys:
                 self.seat_of[key] = seat
+            limits = call_limits(self.state, part)
+            if limits.rows:
+                self.crew.tell(seat, Order(limits))
             self._seq += 1
             calls = Calls(self._seq, [order(attempt) for attempt in part])  # type: ignore[misc]  # those of lanes are calls
             self.crew.tell(seat, Order(calls, keys))
@@ -215,6 +233,33 @@ def worker_name(lane: Lane, host: Host) -> str:
     return f"{lane.resident or lane.pool}:{digest}"
 
 
+def call_limits(state: State, attempts: Iterable[Attempt]) -> CallLimits:
+    """Name the limits of calls that are not in the calls themselves; most have none."""
+    rows: list[list[object]] = []
+    for attempt in attempts:
+        spec = attempt.plan.spec
+        until_boot_ns = state.fence.until_for(spec)
+        if spec.silence_ms or until_boot_ns:
+            rows.append([attempt.task.hex(), attempt.number, spec.silence_ms, until_boot_ns])
+    return CallLimits(rows)
+
+
+def renew_fences(stage: Stage, effect: RenewFences, now: int) -> None:
+    """Tell the runners of fenced tasks; one that is not ready hears the next time."""
+    found = map(stage.seat_of.get, stage.state.fence.attempts)
+    for seat in dict.fromkeys(seat for seat in found if seat is not None and seat.is_ready):
+        stage.crew.tell(seat, Order(Renew(effect.until_boot_ns)))
+
+
+def warn_of_fuse(stage: Stage, effect: Fused, now: int) -> None:
+    """Say that the scheduler is not believed yet."""
+    get_logger().warning(
+        "the scheduler would end most of what runs here: it must say so again",
+        ends=effect.doomed,
+        of=effect.living,
+    )
+
+
 _CARRY: dict[type, Callable[[Stage, Any, int], None]] = {
     Launch: Stage.launch,
     OpenLane: Stage.open_lane,
@@ -224,4 +269,6 @@ _CARRY: dict[type, Callable[[Stage, Any, int], None]] = {
     TakeBack: Stage.take_back,
     Forget: Stage.forget,
     CardsChanged: Stage.cards_changed,
+    RenewFences: renew_fences,
+    Fused: warn_of_fuse,
 }

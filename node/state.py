@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from ..protocol.messages import Phase
 from .backlog import Backlog
 from .effects import Effect
+from .fencing import Fence, is_fenced
+from .fuse import Fuse
 from .lanes import Lanes
 from .outbox import Outbox
 from .releases import Baseline, Release
@@ -52,6 +54,8 @@ class State:
     read_at: int = 0
     outbox: Outbox = field(default_factory=Outbox)
     counters: Counters = field(default_factory=Counters)
+    fence: Fence = field(default_factory=Fence)
+    fuse: Fuse = field(default_factory=Fuse)
     effects: list[Effect] = field(default_factory=list)
     fresh: list[Attempt] = field(default_factory=list)
     rejected: list[Rejection] = field(default_factory=list)
@@ -73,10 +77,13 @@ class State:
             self.newest[attempt.task] = attempt.number
         if attempt.prefetched:
             self.prefetched_held += 1
+        if is_fenced(attempt.plan.spec):
+            self.fence.attempts[attempt.key] = attempt
 
     def drop(self, attempt: Attempt) -> None:
         """Take an attempt out of the table."""
         del self.attempts[attempt.key]
+        self.fence.attempts.pop(attempt.key, None)
         if self.newest.get(attempt.task) != attempt.number:
             return
         del self.newest[attempt.task]

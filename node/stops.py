@@ -12,9 +12,9 @@ from ..protocol.messages import (
     ResultAck,
 )
 from . import endings
-from .effects import Forget, Stop, TakeBack
+from .effects import Forget, Fused, RenewFences, Stop, TakeBack
 from .state import State
-from .task import Attempt, ending
+from .task import FENCED, Attempt, ending
 
 
 def on_kill(state: State, kill: Kill) -> None:
@@ -49,12 +49,17 @@ def on_desired(state: State, desired: Desired) -> None:
         state.counters.add("other_incarnation")
         return
     state.rev = max(state.rev, desired.rev)
+    if state.fence.on_desired(desired.answers):
+        _renew_fences(state)
     _keep_only(state, set(zip(desired.tasks, desired.attempts, strict=True)), desired.rev)
 
 
 def on_registered(state: State, registered: Registered) -> None:
     """Begin with this scheduler: revisions count from its word on, results are said again."""
     state.rev = registered.rev
+    state.fuse.reset()
+    if state.fence.on_registered(registered.fence_ms):
+        _renew_fences(state)
     for attempt in state.attempts.values():
         attempt.rev = 0
     living = set(zip(registered.tasks, registered.attempts, strict=True))
@@ -63,13 +68,25 @@ def on_registered(state: State, registered: Registered) -> None:
 
 
 def _keep_only(state: State, living: set[tuple[bytes, int]], rev: int) -> None:
-    doomed = [
-        attempt
-        for key, attempt in state.attempts.items()
-        if attempt.rev < rev and key not in living and attempt.phase != Phase.ENDED
-    ]
-    for attempt in doomed:
+    held = [one for one in state.attempts.values() if one.phase != Phase.ENDED and not one.stop]
+    doomed = [one for one in held if one.rev < rev and one.key not in living]
+    confirmed = state.fuse.confirmed(doomed, len(held), rev)
+    if len(confirmed) < len(doomed):
+        state.counters.add("fused")
+        state.effects.append(Fused(len(doomed), len(held)))
+    for attempt in confirmed:
         stop(state, attempt, -1, "the scheduler does not want it any more")
+
+
+def _renew_fences(state: State) -> None:
+    if state.fence.attempts:
+        state.effects.append(RenewFences(state.fence.until_boot_ns))
+
+
+def stop_fenced(state: State) -> None:
+    """End what must not run unheard, once nothing was heard for too long."""
+    for attempt in state.fence.doomed():
+        stop(state, attempt, -1, FENCED)
 
 
 def on_result_ack(state: State, ack: ResultAck) -> None:

@@ -15,6 +15,8 @@ Key = tuple[bytes, int]
 """What names an attempt: the 16 bytes of its task and a number that only grows."""
 
 HANDLER_POOL = "handler:"
+FENCED = "fenced"
+FENCED_TEXT = "stopped: this node had not heard its scheduler for too long"
 
 TRANSITIONS: dict[Phase, tuple[Phase, ...]] = {
     # An attempt may end without having run (killed in the queue), and what came back from a

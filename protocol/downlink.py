@@ -70,15 +70,21 @@ class Kill(Message):
 
 @dataclass(slots=True)
 class Desired(Message):
-    """What may live, renewing its lease: anything offered before `rev` and not listed must end."""
+    """What may live, renewing its lease: anything offered before `rev` and not listed must end.
+
+    `answers` is the `seq` of the heartbeat that this answers (0: unknown): a lease counts from
+    when that was said.
+    """
 
     TYPE = 99
     COLUMNS = ("tasks", "attempts")
+    ADDED = {"answers": 2}  # noqa: RUF012 - read, never changed
     incarnation: bytes
     rev: int
     lease_ms: int
     tasks: list[bytes]
     attempts: list[int]
+    answers: int = 0
 
 
 @dataclass(slots=True)

@@ -207,12 +207,12 @@ def on_heartbeat(core: Core, node: Node, message: Heartbeat, now: Now, effects: 
             unseen.append(task)
     if unseen:
         dispatch.resend(core, node, unseen, now, effects)
-    _say_desired(core, node, effects)
+    _say_desired(core, node, message.seq, effects)
     if stopping:
         send_kill(core, stopping, effects)
 
 
-def _say_desired(core: Core, node: Node, effects: Effects) -> None:
+def _say_desired(core: Core, node: Node, seq: int, effects: Effects) -> None:
     node.rev += 1
     effects.to_nodes.append(
         ToNode(
@@ -223,6 +223,7 @@ def _say_desired(core: Core, node: Node, effects: Effects) -> None:
                 lease_ms=core.settings.lease_ms,
                 tasks=[ids.to_bytes(task_id) for task_id in node.held],
                 attempts=[task.attempt for task in node.held.values()],
+                answers=seq,
             ),
         )
     )

@@ -54,8 +54,9 @@ class Outcome(NamedTuple):
 class Failure(NamedTuple):
     """Why a call failed or came back.
 
-    `code` is one of exception, result_not_encodable, value_too_large, args_not_decodable,
-    code_missing, model_unavailable, timeout, cancelled, worker_died, worker_ended.
+    `code` is one of exception, out_of_memory, gpu_out_of_memory, disk_full, network,
+    result_not_encodable, value_too_large, args_not_decodable, code_missing, model_unavailable,
+    timeout, silence, fenced, cancelled, worker_died, worker_ended.
     """
 
     code: str

@@ -182,7 +182,8 @@ class Finished(NamedTuple):
     `how` is exit, timeout, silence, fenced, cancelled, stopped, executable_not_found,
     not_executable, cwd_missing, stdin_missing, spawn_failed or lost.
     `returncode` is the main process's own code (-N for signal N), None when it never ran or is
-    unknown. `output`/`errput` hold the whole stream when it fits in 4 KiB.
+    unknown. `out_inline` and `err_inline` hold the whole stream when it fits in 4 KiB.
+    `memory_evidence`: whose count of out-of-memory kills grew, "cgroup", "host" or "".
     """
 
     task: bytes
@@ -199,6 +200,7 @@ class Finished(NamedTuple):
     run_ns: int = 0
     cpu_ns: int = 0
     memory_bytes_peak: int = 0
+    memory_evidence: str = ""
 
 
 class Loaded(NamedTuple):

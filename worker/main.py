@@ -29,6 +29,8 @@ STACK_FD = 5
 RECV_BYTES = 256 << 10
 REPR_CHARS_MAX = 200
 STALE_EXIT = 0
+LOAD_CODES = frozenset({"code_missing", "out_of_memory", "gpu_out_of_memory", "disk_full"})
+"""What a `load()` that failed may say of itself; anything else makes the model unavailable."""
 _CANCELLED = batches.pack_failure(Failure("cancelled", "", "cancelled before it started"))
 _WINDOW_MASK = CALLS_WINDOW - 1
 
@@ -94,7 +96,7 @@ class Worker:
                     self._handler.load()
             except BaseException as error:  # noqa: BLE001 - whatever the user's code raises
                 failure = describe(error)
-                if failure.code != "code_missing":
+                if failure.code not in LOAD_CODES:
                     failure = failure._replace(code="model_unavailable")
                 ended = WorkerEnded(
                     self._host.worker, "load_failed", None, failure=failure._asdict()

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .batches import Failure
+from .failures import code_of
 
 TRACEBACK_CHARS_MAX = 16 << 10
 MESSAGE_CHARS_MAX = 4 << 10
@@ -48,6 +49,8 @@ class Targets:
                 f"{target}: no module {error.name} in {sys.executable}: install it there, "
                 "or add its folder to [node] python_path"
             ) from error
+        except ImportError as error:
+            raise CodeMissing(f"{target}: {error} (in {sys.executable})") from error
         found: Any = module
         for name in qualname.split("."):
             try:
@@ -95,7 +98,7 @@ def describe(error: BaseException, code: str = "") -> Failure:
         message = "(its text cannot be shown)"
     lines = traceback.format_exception(kind, error, _users_part(error.__traceback__))
     return Failure(
-        code or _code_of(error),
+        code or ("code_missing" if isinstance(error, CodeMissing) else code_of(error)),
         name,
         message[:MESSAGE_CHARS_MAX],
         "".join(lines)[-TRACEBACK_CHARS_MAX:],
@@ -111,14 +114,3 @@ def _users_part(trace: types.TracebackType | None) -> types.TracebackType | None
     while trace is not None and trace.tb_frame.f_globals.get("__package__") == own:
         trace = trace.tb_next
     return trace
-
-
-def _code_of(error: BaseException) -> str:
-    if isinstance(error, CodeMissing):
-        return "code_missing"
-    if isinstance(error, MemoryError):
-        return "out_of_memory"
-    # torch.cuda.OutOfMemoryError and its like, without importing torch.
-    if type(error).__name__ == "OutOfMemoryError":
-        return "gpu_out_of_memory"
-    return "exception"

@@ -8,8 +8,8 @@ from ...protocol import codec, ids
 from ...protocol.messages import Outcome as Result
 from ...worker import frames
 from ...worker.frames import Finished, Host, Run
-from .. import outputs
-from ..task import Attempt, Ending
+from .. import failures, outputs
+from ..task import FENCED, FENCED_TEXT, Attempt, Ending
 from .surroundings import Surroundings
 
 NOT_FOUND_CODE = 127
@@ -56,12 +56,17 @@ class CommandExecutor:
             timeout_s=spec.timeout_ms / 1000,
             grace_s=spec.grace_ms / 1000,
             output_bytes_max=settings.output_bytes_max,
+            silence_s=spec.silence_ms / 1000,
         )
 
     def ending(self, answer: Finished | frames.Outcome, directory: Path) -> Ending:
         """Read how a command ended: its exit code decides."""
         assert isinstance(answer, Finished)
         outcome, code, message, exit_code = _judge(answer)
+        if code == "exit_code":
+            found = failures.verdict(answer, _stderr(answer, directory))
+            code = found.code or code
+            message = f"{message}: {found.evidence}" if found.evidence else message
         details: dict[str, object] = {}
         if code:
             details |= {"code": code, "message": message}
@@ -109,9 +114,23 @@ def _judge(answer: Finished) -> tuple[Result, str, str, int | None]:
     if answer.how == "timeout":
         said = f"it ran into its timeout after {answer.run_ns / 1e9:.3g} s"
         return Result.FAILED, "timeout", answer.message or said, None
+    if answer.how == "silence":
+        said = "it printed nothing and said no progress for as long as its silence limit"
+        return Result.FAILED, "silence", said, None
+    if answer.how == FENCED:
+        return Result.RETURNED, FENCED, FENCED_TEXT, None
     if answer.how in ("cancelled", "stopped"):
         return Result.KILLED, "cancelled", answer.message or "it was stopped", None
     return Result.FAILED, "node_lost", answer.message or "its runner was killed", None
+
+
+def _stderr(answer: Finished, directory: Path) -> bytes:
+    """Return the end of what it said on standard error."""
+    if len(answer.err_inline) == answer.err_bytes:
+        return answer.err_inline
+    side = failures.STDERR_BYTES_MAX
+    found = outputs.summary(directory, answer.task, answer.attempt, "err", side_bytes_max=side)
+    return found.head + found.tail
 
 
 def _printed(answer: Finished, directory: Path, edge_bytes: int) -> dict[str, object]:

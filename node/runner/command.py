@@ -109,11 +109,14 @@ class Command:
         if self._returncode is not None and self._ending is None:
             self._ending = Ending("exit", grace_s=0.0, now=time.monotonic())
 
-    def on_tree_gone(self) -> None:
+    def on_tree_gone(self, memory_evidence: str) -> None:
         """Take the last output and answer: nothing of the tree is left."""
         for pipe in self._pipes:
             pipe.drain()
-        self._report(self._ending.how if self._ending else "exit", self._returncode)
+        how = self._ending.how if self._ending else "exit"
+        failed = how == "exit" and self._returncode != 0
+        evidence = memory_evidence if failed else ""
+        self._report(how, self._returncode, memory_evidence=evidence)
 
     def deadline(self) -> float:
         """Return the monotonic time of the next thing to do."""
@@ -152,7 +155,9 @@ class Command:
         finally:
             os.close(stdin)
 
-    def _report(self, how: str, returncode: int | None, message: str = "") -> None:
+    def _report(
+        self, how: str, returncode: int | None, message: str = "", memory_evidence: str = ""
+    ) -> None:
         out, err = (pipe.stream for pipe in self._pipes)
         for pipe in self._pipes:
             pipe.close()
@@ -174,6 +179,7 @@ class Command:
                 run_ns=int((time.monotonic() - self._started_at) * 1e9),
                 cpu_ns=int((usage.ru_utime + usage.ru_stime) * 1e9) if usage else 0,
                 memory_bytes_peak=usage.ru_maxrss * 1024 if usage else 0,
+                memory_evidence=memory_evidence,
             )
         )
 

@@ -27,7 +27,7 @@ class Runner:
         self._idle_s = idle_s
         self._poller = Poller()
         self._outbox = Outbox(directory)
-        self._slot = Slot(self._poller, locks, Execs(self._poller, self._outbox.say))
+        self._slot = Slot(self._poller, locks, Execs(self._poller, self._outbox.say), own_cgroup)
         self._orders = Orders(directory, self._poller, self._slot, self._outbox, own_cgroup)
         self._server = Server(
             directory,

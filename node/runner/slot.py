@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from .command import Command
 from .execs import Execs
+from .memory_kills import MemoryKills
 from .poller import Poller
 from .warm import Warm
 
@@ -19,8 +20,12 @@ LOCKS_MAX = 64
 class Slot:
     """The one place of a runner. ECHILD, seen here, is the proof that its tree is gone."""
 
-    def __init__(self, poller: Poller, locks: Mapping[str, int], execs: Execs) -> None:
+    def __init__(
+        self, poller: Poller, locks: Mapping[str, int], execs: Execs, own_cgroup: str
+    ) -> None:
         self.execs = execs
+        self._own_cgroup = own_cgroup
+        self._memory_kills = MemoryKills(own_cgroup)
         self.occupant: Command | Warm | None = None
         self.locks = dict(locks)
         self.idle_since = time.monotonic()
@@ -41,6 +46,7 @@ class Slot:
         """Start an occupant."""
         assert self.occupant is None
         self.occupant = occupant
+        self._memory_kills = MemoryKills(self._own_cgroup)
         occupant.start()
 
     def vacate(self) -> None:
@@ -60,14 +66,21 @@ class Slot:
     def deadline(self) -> float:
         """Return when the occupant, or what runs beside it, wants the time."""
         occupant_at = self.occupant.deadline() if self.occupant is not None else math.inf
-        return min(occupant_at, self.execs.deadline())
+        kills_at = self._memory_kills.deadline() if self._is_busy else math.inf
+        return min(occupant_at, kills_at, self.execs.deadline())
 
     def on_time(self, now: float) -> None:
         """Tell the time to whoever is due."""
         self.execs.on_time(now)
+        if self._is_busy:
+            self._memory_kills.on_time(now)
         if self.occupant is not None and self.occupant.deadline() <= now:
             self.occupant.on_time(now)
             self._reap()
+
+    @property
+    def _is_busy(self) -> bool:
+        return self.command is not None or bool(self.worker and self.worker.calls)
 
     def _on_children(self) -> None:
         os.read(self._child_fd, 512)
@@ -79,7 +92,7 @@ class Slot:
                 pid, status, usage = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:  # ECHILD: the tree is gone
                 if self.occupant is not None and self.occupant.pid:
-                    self.occupant.on_tree_gone()
+                    self.occupant.on_tree_gone(self._memory_kills.evidence())
                 return
             if pid and self.execs.on_reaped(pid, status):
                 continue

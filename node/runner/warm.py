@@ -74,7 +74,7 @@ class Warm:
             self._end.how = "start_failed"
             code = "code_missing" if error.how in NO_INTERPRETER else error.how
             self._end.failure = Failure(code, error.how, error.message)._asdict()
-            self.on_tree_gone()
+            self.on_tree_gone("")
             return
         finally:
             os.close(self._page_fd)
@@ -147,13 +147,13 @@ class Warm:
         if self._end.returncode is not None and self._ending is None:
             self._ending = Ending(self._end.how, grace_s=0.0, now=time.monotonic())
 
-    def on_tree_gone(self) -> None:
+    def on_tree_gone(self, memory_evidence: str) -> None:
         """Take the last results, answer what is left, and say that the worker is gone."""
         self._pipe.drain()
         self._log.drain()
         self.stack.hand_on()
         log_tail = self._log.stream.tail(frames.LOG_TAIL_BYTES_MAX).decode(errors="replace")
-        for body, keys in in_batches(self._end.outcomes(self.calls, log_tail)):
+        for body, keys in in_batches(self._end.outcomes(self.calls, log_tail, memory_evidence)):
             self._answer(body, keys)
         self._pipe.close()
         self._log.close()

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ...worker import batches, frames
+from ...worker import batches, failures, frames
 from ...worker.frames import Failure, Outcome, WorkerEnded
 from .call_watch import Culprit
 from .open_calls import OpenCalls
@@ -35,16 +35,30 @@ class WorkerEnd:
         elif self.failure:
             self.failure["traceback"] = stack
 
-    def outcomes(self, calls: OpenCalls, log_tail: str) -> list[Outcome]:
+    def outcomes(self, calls: OpenCalls, log_tail: str, memory_evidence: str) -> list[Outcome]:
         """Close the calls: what had begun is charged, the rest comes back."""
         text = f"the worker ended ({self.how}, {_exit_text(self.returncode)})"
-        charged = Failure(self.code, "", text, log_tail=log_tail)
+        code, shown = self._kind(log_tail, memory_evidence)
+        charged = Failure(code, "", text + shown, log_tail=log_tail)
         known = self.failure
         returned = Failure(known.get("code") or "worker_ended", "", known.get("message") or text)
         culprit = None
         if self.culprit is not None:
             culprit = self.culprit.key, self.culprit.failure._replace(log_tail=log_tail)
         return calls.close_all(charged, returned, culprit)
+
+    def _kind(self, log_tail: str, memory_evidence: str) -> tuple[str, str]:
+        """Return the code for the call that ran, and what shows it.
+
+        A worker that was killed may have been too large; one that aborted wrote why at last.
+        """
+        if self.how == "died" and self.returncode == -signal.SIGKILL and memory_evidence:
+            return failures.OUT_OF_MEMORY, f": {failures.KERNEL_SAYS[memory_evidence]}"
+        if self.how == "died" and self.returncode == -signal.SIGABRT:
+            code, words = failures.code_in(log_tail)
+            if code:
+                return code, f': its log ends with "{words}"'
+        return self.code, ""
 
     def message(self, worker: str, log_tail: str, leftovers: int) -> WorkerEnded:
         """Say that the worker and its tree are gone."""

@@ -44,6 +44,8 @@ def new_task() -> bytes:
 class FakeScheduler:
     """The five sockets of a scheduler; a test decides what is said on them.
 
+    With `desires` it answers each heartbeat with these as what may live.
+
     Every CURVE client is let in: no ZAP handler runs in this context.
     """
 
@@ -68,6 +70,8 @@ class FakeScheduler:
         self.heard: list[m.Message] = []
         self.living: list[tuple[bytes, int]] = []
         self.acks = True
+        self.fence_ms = 0
+        self.desires: list[tuple[bytes, int]] | None = None
         self.zap: Any = None
         self.refused = 0
 
@@ -105,6 +109,8 @@ class FakeScheduler:
                 continue
             message = codec.decode(socket.recv()).message
             self.heard.append(message)
+            if isinstance(message, m.Heartbeat) and self.desires is not None:
+                answer_heartbeat(self, message)
             if isinstance(message, m.Results) and self.acks:
                 self.say(m.ResultAck(self.incarnation, message.tasks, message.attempts))
 
@@ -119,6 +125,7 @@ class FakeScheduler:
             register.name, self.rev, self.ports["dispatch"], self.ports["uplink"],
             self.ports["heartbeat"], self.ports["beacon"], 200, 30_000,
             [task for task, _ in self.living], [number for _, number in self.living],
+            fence_ms=self.fence_ms,
         )  # fmt: skip
         frame = codec.encode(reply, self.epoch)
         self.sockets["control"].send_multipart([*parts[:-1], frame])
@@ -207,6 +214,18 @@ class FakeScheduler:
         self.context.destroy(linger=0)
 
 
+def answer_heartbeat(scheduler: FakeScheduler, heartbeat: m.Heartbeat) -> None:
+    """Say what may live."""
+    scheduler.rev += 1
+    keys = scheduler.desires or []
+    desired = m.Desired(
+        heartbeat.incarnation, scheduler.rev, 30_000, [task for task, _ in keys],
+        [number for _, number in keys], answers=heartbeat.seq,
+    )  # fmt: skip
+    with suppress(zmq.Again):  # not connected any more
+        scheduler.sockets["dispatch"].send(codec.encode(desired, scheduler.epoch), zmq.NOBLOCK)
+
+
 def guard(scheduler: FakeScheduler) -> None:
     """Answer ZAP for connections made from now on: nobody is let in until `zap` is closed."""
     scheduler.zap = scheduler.context.socket(zmq.REP)
@@ -265,7 +284,11 @@ class NodeUnderTest:
                 start_new_session=True,
             )  # fmt: skip
         if wait:
-            self.scheduler.wait(lambda: len(self.scheduler.registers) > seen or self._has_ended())
+            self.wait_until_in(seen)
+
+    def wait_until_in(self, seen: int = 0) -> None:
+        """Wait until the agent has registered."""
+        self.scheduler.wait(lambda: len(self.scheduler.registers) > seen or self._has_ended())
 
     def _has_ended(self) -> bool:
         assert self.process.poll() is None, self.log.read_text()
@@ -313,10 +336,12 @@ def _kill(process: psutil.Process) -> None:
 
 
 @contextmanager
-def node(folder: Path, config: str = "") -> Iterator[tuple[FakeScheduler, NodeUnderTest]]:
+def node(
+    folder: Path, config: str = "", *, wait: bool = True
+) -> Iterator[tuple[FakeScheduler, NodeUnderTest]]:
     """Run an agent against a fake scheduler; nothing is left at the end."""
     scheduler = FakeScheduler()
-    under_test = NodeUnderTest(folder, scheduler, config)
+    under_test = NodeUnderTest(folder, scheduler, config, wait=wait)
     try:
         yield scheduler, under_test
     finally:

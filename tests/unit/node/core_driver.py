@@ -70,9 +70,10 @@ class CoreDriver:
         count = len(tasks)
         self.say(m.Kill(INCARNATION, list(tasks), [1] * count, [grace_ms] * count, [""] * count))
 
-    def desired(self, *tasks: bytes, rev: int | None = None) -> None:
+    def desired(self, *tasks: bytes, rev: int | None = None, answers: int = 0) -> None:
         self.rev = self.rev + 1 if rev is None else rev
-        self.say(m.Desired(INCARNATION, self.rev, 30_000, list(tasks), [1] * len(tasks)))
+        count = len(tasks)
+        self.say(m.Desired(INCARNATION, self.rev, 30_000, list(tasks), [1] * count, answers))
 
     def ack(self, *tasks: bytes) -> None:
         self.say(m.ResultAck(INCARNATION, list(tasks), [1] * len(tasks)))
@@ -110,6 +111,15 @@ class CoreDriver:
     def results(self) -> dict[bytes, int]:
         """Return the outcomes that wait for an acknowledgement."""
         return {key[0]: entry[0].outcome for key, entry in self.state.outbox.entries.items()}
+
+
+def welcome(driver: CoreDriver, *tasks: bytes, fence_ms: int = 0) -> None:
+    """Let a scheduler in that starts to count anew."""
+    driver.rev = 1
+    count = len(tasks)
+    driver.core.on_registered(
+        m.Registered("n", 1, 1, 2, 3, 4, 2000, 30_000, list(tasks), [1] * count, fence_ms)
+    )
 
 
 def read(
