@@ -43,6 +43,7 @@ class Session:
         self.connection = connection
         self.key = os.urandom(16)
         self.condition = threading.Condition()
+        self.closed = threading.Event()
         self.heard = Revision(0, 0)
         self._courier = connection.courier
         self._callbacks = Callbacks()
@@ -95,6 +96,7 @@ class Session:
         error = ClientClosed(
             "the client was closed before this task ended; `Client().task(id)` finds it again"
         )
+        self.closed.set()
         if not self._courier.is_current_thread:
             self._courier.call_soon(lambda: self._break_off(error))
         self.connection.close()

@@ -93,13 +93,13 @@ class Submitter:
         message = self._message(specs, spec_index, encoded)
         return store(self._session, message, Patience(patience_of(self._options)))
 
-    def submit_command(self, argv: Sequence[str | os.PathLike[str]], **options: object) -> Task:
+    def submit_command(self, /, argv: Sequence[str | os.PathLike[str]], **options: object) -> Task:
         """Submit a command, a list of words; options are laid over ours."""
         merged = {**self._options, **options}
         return self._one(to_document(to_spec("command", merged, argv=_argv(argv))), b"", merged)
 
     def submit_array(
-        self, argv: Sequence[str | os.PathLike[str]], indices: Iterable[int], **options: object
+        self, /, argv: Sequence[str | os.PathLike[str]], indices: Iterable[int], **options: object
     ) -> Batch:
         """Submit a command once for each index, which REMUDA_ARRAY_INDEX tells it."""
         merged = {**self._options, **options}
@@ -113,12 +113,7 @@ class Submitter:
 
         A bad exit raises TaskFailed only with `check`; what is not the command's doing always.
         """
-        task = self.submit_command(argv, **options)
-        error = task.exception()
-        own = isinstance(error, TaskFailed) and error.task_code in ITS_OWN_CODES
-        if error is not None and (check or not own):
-            raise error
-        return _with_whole_output(self._session.connection, task)
+        return completed_run(self.submit_command(argv, **options), check=check)
 
     def executor(self) -> Executor:
         """Return a `concurrent.futures.Executor` that waits for its tasks when it is left."""
@@ -178,6 +173,15 @@ class Submitter:
             args=args,
             allow_infeasible=allow,
         )
+
+
+def completed_run(task: Task, *, check: bool) -> CompletedTask:
+    """Wait for a command and return what became of it; raises as `Submitter.run` does."""
+    error = task.exception()
+    own = isinstance(error, TaskFailed) and error.task_code in ITS_OWN_CODES
+    if error is not None and (check or not own):
+        raise error
+    return _with_whole_output(task.connection, task)
 
 
 def _with_whole_output(link: Connection, task: Task) -> CompletedTask:

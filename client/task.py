@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from . import control, output
 from .outcome import Standing, TaskCancelled, error_of, value_of
 
 if TYPE_CHECKING:
+    from .connection import Connection
     from .session import Session
 
 _PENDING = concurrent.futures._base.PENDING
@@ -49,6 +50,11 @@ class Task(Future[Any]):
         return ids.format_id(ids.from_bytes(self.key), batch)
 
     @property
+    def connection(self) -> Connection:
+        """Return the connection to the scheduler that knows the task."""
+        return self._session.connection
+
+    @property
     def state(self) -> str:
         """Return where the task stood when it was last heard of."""
         return self.standing.state
@@ -83,7 +89,7 @@ class Task(Future[Any]):
 
         False when it has ended already. The end itself arrives as for any task.
         """
-        verdicts = control.cancel(self._session.connection, [self.key], grace_s=grace_s)
+        verdicts = control.cancel(self.connection, [self.key], grace_s=grace_s)
         verdict = verdicts[0][1] if verdicts else "not_found"
         if verdict == "not_found":
             raise NotFound(f"task {self.id} is not known any more")
@@ -93,7 +99,7 @@ class Task(Future[Any]):
 
     def refresh(self) -> Task:
         """Ask how the task stands and how far it is."""
-        document = control.show_task(self._session.connection, self.key)
+        document = control.show_task(self.connection, self.key)
         self.number = int(document.get("number") or self.number)
         self._progress = _progress_of(document)
         if self._state not in _DONE:
@@ -107,13 +113,20 @@ class Task(Future[Any]):
 
     def logs(self, *, stream: str = "out", follow: bool = False, attempt: int = 0) -> Iterator[str]:
         """Yield what the task printed as text; with `follow` until it ends, over its retries."""
-        link = self._session.connection
+        link = self.connection
         read = output.follow if follow else output.read
         return output.as_text(read(link, self.key, streams=(stream,), attempt=attempt))
 
+    def remove_done_callback(self, callback: Callable[[Future[Any]], object]) -> None:
+        """Take back what `add_done_callback` was given; once the task has ended it may run."""
+        with self._condition:
+            # Not while they run: whoever came after it in the list would be skipped.
+            if self._state not in _DONE and callback in self._done_callbacks:
+                self._done_callbacks.remove(callback)
+
     def explain(self) -> dict[str, Any]:
         """Ask why the task is where it is."""
-        return control.explain(self._session.connection, self.key) | {"id": self.id}
+        return control.explain(self.connection, self.key) | {"id": self.id}
 
     def __repr__(self) -> str:
         return f"<Task {self.id} {self.standing.state}>"
@@ -121,7 +134,7 @@ class Task(Future[Any]):
     def _wait_ended(self, timeout: float | None) -> None:
         if self._state in _DONE:
             return
-        self._session.connection.check_usable()
+        self.connection.check_usable()
         with self._condition:
             if not self._condition.wait_for(lambda: self._state in _DONE, timeout):
                 raise TimeoutError(f"task {self.id} is still {self.standing.state}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -50,13 +51,13 @@ class Patience:
     def __init__(self, patience_s: float) -> None:
         self._until = time.monotonic() + patience_s
 
-    def pause(self, refusal: QueueFull) -> None:
+    def pause(self, refusal: QueueFull, closed: threading.Event) -> None:
         """Wait for as long as the refusal asks for, with jitter; raises it when time is up."""
         left_s = self._until - time.monotonic()
         if left_s <= 0:
             raise refusal
         asked_s = min(max(refusal.retry_after_s, PAUSE_S_MIN), PAUSE_S_MAX)
-        time.sleep(min(asked_s * (1 + JITTER * random.random()), left_s))
+        closed.wait(min(asked_s * (1 + JITTER * random.random()), left_s))
 
 
 def store(session: Session, message: Submit, patience: Patience) -> list[Task]:
@@ -72,5 +73,5 @@ def settle(
         try:
             return stored.result()
         except QueueFull as refusal:
-            patience.pause(refusal)
+            patience.pause(refusal, session.closed)
         stored = session.submit(message)

@@ -9,6 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .client.async_client import AsyncClient as AsyncClient
+    from .client.async_task import AsyncBatch as AsyncBatch
+    from .client.async_task import AsyncTask as AsyncTask
     from .client.batch import Batch as Batch
     from .client.client import Client as Client
     from .client.courier import ClientClosed as ClientClosed
@@ -48,6 +51,9 @@ _ERRORS = (
     "ValueTooLarge",
 )
 _HOMES = {
+    "AsyncBatch": ".client.async_task",
+    "AsyncClient": ".client.async_client",
+    "AsyncTask": ".client.async_task",
     "Batch": ".client.batch",
     "Client": ".client.client",
     "ClientClosed": ".client.courier",

@@ -13,6 +13,7 @@ from pathlib import Path
 import zmq
 
 from remuda.config.cluster import ClusterRef
+from remuda.config.home import Home
 from remuda.config.keys import Identity, KeyPair, generate, save_identity
 from remuda.protocol import codec, ids
 from remuda.protocol import messages as m
@@ -244,11 +245,22 @@ def answer_zap(zap: zmq.Socket[bytes], *, admits: bool) -> None:
     zap.send_multipart([b"1.0", request[1], status, b"", b"tester", b""])
 
 
+def home_of(toy: ToyScheduler) -> Path:
+    """Write the home of somebody whose cluster is the toy."""
+    home = Home(toy.folder / "home")
+    home.create()
+    _write_identity(toy, home.key_file("client"), toy.keys.public)
+    return home.root
+
+
 def ref_of(toy: ToyScheduler, *, server: str = "") -> ClusterRef:
     """Write an identity for a client; `server` replaces the scheduler's key in it."""
     path = toy.folder / "client.key"
+    _write_identity(toy, path, server or toy.keys.public)
+    return ClusterRef(None, path, "", "test")
+
+
+def _write_identity(toy: ToyScheduler, path: Path, server_public: str) -> None:
     endpoint = f"tcp://127.0.0.1:{toy.port}"
     pair: KeyPair = generate()
-    public = server or toy.keys.public
-    save_identity(path, Identity("tester", "submit", pair, public, endpoint, "toy"))
-    return ClusterRef(None, path, "", "test")
+    save_identity(path, Identity("tester", "submit", pair, server_public, endpoint, "toy"))

@@ -1,0 +1,165 @@
+"""What does a program with an event loop hold of a cluster: the verbs of Client, to be awaited.
+
+Each verb is that of the threads' client, called on a thread; only waiting is done otherwise, so
+that thousands of awaited tasks cost no thread at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import functools
+import os
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from .async_task import AsyncBatch, AsyncTask
+from .bridge import Ends, Threads
+from .client import Client
+from .connection import REQUEST_TIMEOUT_S
+from .outcome import CompletedTask
+from .submitter import Function, Submitter, completed_run
+from .task import Task
+
+P = ParamSpec("P")
+Held = TypeVar("Held", bound=Submitter)
+Found = TypeVar("Found")
+Made = TypeVar("Made")
+Awaited = Callable[Concatenate["AsyncSubmitter", P], Coroutine[Any, Any, Made]]
+
+
+def _tasks(threads: Threads, tasks: Iterable[Task]) -> list[AsyncTask]:
+    return [AsyncTask(threads, task) for task in tasks]
+
+
+def _plain(_threads: Threads, found: Found) -> Found:
+    return found
+
+
+def _awaited(
+    verb: Callable[Concatenate[Held, P], Found], wrap: Callable[[Threads, Found], Made]
+) -> Awaited[P, Made]:
+    """Make a verb of the threads' client one to be awaited, with its signature and its words."""
+
+    async def forward(self: AsyncSubmitter, /, *args: P.args, **kwargs: P.kwargs) -> Made:
+        bound = getattr(self._sync, verb.__name__)
+        return wrap(self._threads, await self._threads.call(bound, *args, **kwargs))
+
+    functools.update_wrapper(forward, verb)
+    return forward
+
+
+class AsyncSubmitter:
+    """Submits functions, handlers and commands, all with the same options."""
+
+    def __init__(self, threads: Threads, sync: Submitter) -> None:
+        self._threads = threads
+        self._sync = sync
+
+    submit = _awaited(Submitter.submit, AsyncTask)
+    map = _awaited(Submitter.map, AsyncBatch)
+    submit_many = _awaited(Submitter.submit_many, _tasks)
+    submit_command = _awaited(Submitter.submit_command, AsyncTask)
+    submit_array = _awaited(Submitter.submit_array, AsyncBatch)
+
+    def options(self, **options: object) -> AsyncSubmitter:
+        """Return a submitter with these options laid over ours, checked at once."""
+        return AsyncSubmitter(self._threads, self._sync.options(**options))
+
+    async def call(self, function: Function, /, *args: Any, **kwargs: Any) -> Any:
+        """Submit one call and wait for its value."""
+        return await (await self.submit(function, *args, **kwargs))
+
+    async def run(
+        self, argv: Sequence[str | os.PathLike[str]], *, check: bool = False, **options: object
+    ) -> CompletedTask:
+        """Run a command to its end; see `Client.run`."""
+        task = await self.submit_command(argv, **options)
+        with Ends([task.sync]) as ends:
+            await ends.next()
+        return await self._threads.call(completed_run, task.sync, check=check)
+
+
+class AsyncClient(AsyncSubmitter):
+    """A cluster, found as `Client` finds it, for programs with an event loop.
+
+    Use it from one loop at a time; another loop may follow. Leaving it neither waits nor cancels.
+    A verb that is cancelled while it waits for its answer may still happen: `once` makes a
+    submission safe to repeat.
+    """
+
+    _sync: Client
+
+    def __init__(
+        self,
+        home: str | os.PathLike[str] | None = None,
+        *,
+        cluster: str | None = None,
+        endpoint: str | None = None,
+        request_timeout_s: float = REQUEST_TIMEOUT_S,
+    ) -> None:
+        client = Client(
+            home, cluster=cluster, endpoint=endpoint, request_timeout_s=request_timeout_s
+        )
+        super().__init__(Threads(), client)
+
+    task = _awaited(Client.task, AsyncTask)
+    tasks = _awaited(Client.tasks, _tasks)
+    batch = _awaited(Client.batch, AsyncBatch)
+    nodes = _awaited(Client.nodes, _plain)
+    status = _awaited(Client.status, _plain)
+    cached_states = _awaited(Client.cached_states, _plain)
+
+    @property
+    def name(self) -> str:
+        """Return the name of the cluster."""
+        return self._sync.name
+
+    async def as_completed(
+        self, tasks: Iterable[AsyncTask], timeout: float | None = None
+    ) -> AsyncIterator[AsyncTask]:
+        """Yield tasks as they end; raises TimeoutError."""
+        until = None if timeout is None else asyncio.get_running_loop().time() + timeout
+        ours: dict[Any, AsyncTask] = {task.sync: task for task in tasks}
+        with Ends(ours) as ends:
+            for _ in range(len(ends)):
+                yield ours[await ends.next(until)]
+
+    async def wait(
+        self,
+        tasks: Iterable[AsyncTask],
+        timeout: float | None = None,
+        return_when: str = concurrent.futures.ALL_COMPLETED,
+    ) -> tuple[set[AsyncTask], set[AsyncTask]]:
+        """Wait like `asyncio.wait`: returns what is done and what is not."""
+        until = None if timeout is None else asyncio.get_running_loop().time() + timeout
+        known = set(tasks)
+        with Ends(task.sync for task in known) as ends:
+            try:
+                for _ in range(len(ends)):
+                    if _is_enough(await ends.next(until), return_when):
+                        break
+            except TimeoutError:
+                pass  # what is not done is told
+        done = {task for task in known if task.done()}
+        return done, known - done
+
+    async def close(self) -> None:
+        """Hang up; tasks go on, and `task(id)` of another client finds them again."""
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        self._sync.close()
+        self._threads.close()
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+def _is_enough(ended: concurrent.futures.Future[Any], return_when: str) -> bool:
+    if return_when == concurrent.futures.FIRST_EXCEPTION:
+        return not ended.cancelled() and ended.exception(0) is not None
+    return return_when == concurrent.futures.FIRST_COMPLETED
