@@ -1,7 +1,7 @@
 # Every target runs the tools of .venv, which bin/setup-venv makes (and leaves alone when it is current).
 PY := .venv/bin/python
 
-.PHONY: help setup check fmt test docs bench
+.PHONY: help setup check fmt test sim docs bench
 
 help:  ## Show the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -22,6 +22,12 @@ fmt: setup  ## Format the code and mend what ruff can mend
 
 test:  ## Run every test (the same as bin/test)
 	bin/test
+
+SEEDS ?= 10000
+FIRST ?= 0
+
+sim: setup  ## Simulate SEEDS=10000 schedules from FIRST=0 on all cores; REPLAY=seed tells one's story
+	$(PY) -m tests.simulation $(if $(REPLAY),--replay $(REPLAY),--seeds $(SEEDS) --first $(FIRST))
 
 docs: setup  ## Write what docs/ draws from the code again: the diagrams, the configuration page
 	$(PY) docs/generate.py

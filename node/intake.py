@@ -18,7 +18,12 @@ def on_offer(state: State, offer: Offer) -> None:
     if offer.incarnation != state.incarnation:
         state.counters.add("other_incarnation")
         return
-    state.rev = max(state.rev, offer.rev)
+    if offer.rev < state.rev:
+        # We have stated to hold all that was offered up to there: the scheduler takes what is in
+        # this frame for missing, or has its result.
+        state.counters.add("late_offer")
+        return
+    state.see_rev(offer.rev)
     plans: dict[int, Plan | str] = {}
     charges: dict[int, Charge] = {}
     rows = zip(
@@ -40,7 +45,7 @@ def on_offer(state: State, offer: Offer) -> None:
         if known is not None:
             _say_again(state, known, offer.rev)
             continue
-        if number < state.newest.get(task, -1):
+        if number < state.newest.get(task, -1) or (task, number) in state.settled:
             state.counters.add("stale_offer")
             continue
         if isinstance(plan, str):

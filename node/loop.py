@@ -11,7 +11,7 @@ import zmq
 from ..config.logs import get_logger
 from ..protocol import codec
 from ..protocol.errors import RemudaError
-from ..protocol.messages import Fetch
+from ..protocol.messages import Fetch, Offer
 from . import releases
 from .adoption import Adoption
 from .asking import Asks
@@ -102,6 +102,8 @@ class Loop:
             counters.add("old_epoch")
         elif isinstance(message, Fetch):
             self.fetching.on_fetch(message)
+        elif isinstance(message, Offer) and not self.membership.session.may_take_work():
+            counters.add("offer_before_welcome")
         else:
             self.stage.core.on_message(message)
 

@@ -87,6 +87,10 @@ class Session:
         self.heard_at = now
         return True
 
+    def may_take_work(self) -> bool:
+        """Tell whether to take an offer: a REGISTER under way says that we do not hold it."""
+        return self.standing is Standing.INSIDE
+
     def on_beacon(self, epoch: int, window_ms: int, now: int) -> bool:
         """Register again, at a random moment of the window, with a scheduler that started anew."""
         if epoch < self.epoch:

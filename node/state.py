@@ -37,6 +37,7 @@ class State:
     `fresh`, `rejected`, `started` and `progress` wait for the end of the turn. `workers_max` is
     how many function workers are kept at a time; `read_at` is when the cards should be read next.
     `newest` is the highest attempt held of each task, `doubled` the tasks of which several are.
+    `settled` are attempts acknowledged since `rev` grew last: an offer of them came twice.
     """
 
     incarnation: bytes
@@ -62,9 +63,16 @@ class State:
     started: list[Key] = field(default_factory=list)
     progress: dict[Key, tuple[int, str]] = field(default_factory=dict)
     rev: int = 0
+    settled: set[Key] = field(default_factory=set)
     seq: int = 0
     prefetched_held: int = 0
     is_draining: bool = False
+
+    def see_rev(self, rev: int) -> None:
+        """Take in how far the scheduler's word has got."""
+        if rev > self.rev:
+            self.rev = rev
+            self.settled.clear()
 
     def hold(self, attempt: Attempt) -> None:
         """Put an attempt into the table."""

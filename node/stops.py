@@ -48,7 +48,7 @@ def on_desired(state: State, desired: Desired) -> None:
     if desired.incarnation != state.incarnation:
         state.counters.add("other_incarnation")
         return
-    state.rev = max(state.rev, desired.rev)
+    state.see_rev(desired.rev)
     if state.fence.on_desired(desired.answers):
         _renew_fences(state)
     _keep_only(state, set(zip(desired.tasks, desired.attempts, strict=True)), desired.rev)
@@ -57,6 +57,7 @@ def on_desired(state: State, desired: Desired) -> None:
 def on_registered(state: State, registered: Registered) -> None:
     """Begin with this scheduler: revisions count from its word on, results are said again."""
     state.rev = registered.rev
+    state.settled.clear()
     state.fuse.reset()
     if state.fence.on_registered(registered.fence_ms):
         _renew_fences(state)
@@ -98,6 +99,7 @@ def on_result_ack(state: State, ack: ResultAck) -> None:
     for key in zip(ack.tasks, ack.attempts, strict=True):
         if outbox.acknowledge(key):
             state.drop(attempts[key])
+            state.settled.add(key)
             effects.append(Forget(key))
 
 

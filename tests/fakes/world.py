@@ -27,7 +27,7 @@ from remuda.scheduler.node_rows import node_row
 from remuda.scheduler.records import Change, Effects, Offering
 from remuda.scheduler.task import State, kind_of, policy_of
 
-from .chronicle import Chronicle
+from ..invariants import Commits
 
 SECOND_NS = 1_000_000_000
 GIB = 1 << 30
@@ -119,7 +119,7 @@ class Kernel:
         self.nodes: dict[str, SimNode] = {}
         self.changes: list[Change] = []
         self.replies: list[m.Message] = []
-        self.chronicle = Chronicle()
+        self.chronicle = Commits()
         self._handles = itertools.count(1)
         self._names = itertools.count(1)
         self.epochs = 0
@@ -158,7 +158,8 @@ class Kernel:
         assert invariants.violations(self.core) == []
         if effects.commit:
             self.journal.commit(effects.commit)
-        self.chronicle.take(effects)
+        assert [] == self.chronicle.take(effects.commit, self.mono_ns)
+        assert [] == self.chronicle.tell(effects.changes)
         for _, message in effects.replies:
             self.replies.append(message)
             if isinstance(message, m.Registered):

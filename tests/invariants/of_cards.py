@@ -1,0 +1,77 @@
+"""I4 and I11: who holds a card, and who runs, at one time?"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from remuda.protocol.resources import MILLI
+
+from .history import History, Lend, Run
+from .of_tasks import name_of
+
+GIVEN_UP = frozenset({"lost"})
+"""Outcomes after which another attempt may begin while the one before still runs."""
+
+
+def lent_once(history: History) -> Iterator[str]:
+    """I4: in each view the parts of a card never add up to more than the card."""
+    by_card: dict[tuple[str, str], list[Lend]] = defaultdict(list)
+    for lend in history.lends:
+        by_card[lend.view, lend.uuid].append(lend)
+    for run in history.runs:
+        for uuid, share, vram in run.cards:
+            holder = f"{name_of(run.task)}/{run.attempt} on {run.node}"
+            by_card["task", uuid].append(
+                Lend("task", uuid, holder, share, vram, run.start_ns, run.end_ns)
+            )
+    for (view, uuid), lends in by_card.items():
+        memory = history.cards.get(uuid, 1 << 62)
+        for together in _moments(lends):
+            share = sum(lend.share_milli for lend in together)
+            vram = sum(lend.vram_bytes for lend in together)
+            whole = any(lend.share_milli == MILLI for lend in together)
+            if share > MILLI or vram > memory or (whole and len(together) > 1):
+                who = ", ".join(lend.holder for lend in together)
+                yield f"I4 {uuid} is lent twice at {together[-1].start_ns} ns ({view}): {who}"
+                break
+
+
+def _moments(lends: list[Lend]) -> Iterator[list[Lend]]:
+    """Yield who holds a card at the start of each lend."""
+    living: list[Lend] = []
+    for lend in sorted(lends, key=lambda each: each.start_ns):
+        living = [other for other in living if other.end_ns > lend.start_ns]
+        if lend.end_ns > lend.start_ns:
+            living.append(lend)
+            if len(living) > 1 or lend.share_milli > MILLI:
+                yield living
+
+
+def alone_unless_lost(history: History) -> Iterator[str]:
+    """I11: a task runs twice at a time only if its earlier attempt was given up, and an attempt
+    never does."""
+    by_task: dict[bytes, list[Run]] = defaultdict(list)
+    for run in history.runs:
+        by_task[run.task].append(run)
+    for task, runs in by_task.items():
+        runs.sort(key=lambda run: (run.start_ns, run.attempt))
+        for at, later in enumerate(runs):
+            for earlier in runs[:at]:
+                if what := _overlap(history, earlier, later):
+                    yield f"I11 {name_of(task)} {what}"
+
+
+def _overlap(history: History, earlier: Run, later: Run) -> str:
+    if earlier.attempt == later.attempt and earlier.node == later.node:
+        return f"attempt {later.attempt} began twice on {later.node}"
+    if earlier.end_ns <= later.start_ns or earlier.node in history.liars:
+        return ""
+    first, second = sorted((earlier, later), key=lambda run: run.attempt)
+    both = f"attempts {first.attempt} on {first.node} and {second.attempt} on {second.node}"
+    if later.task in history.fenced:
+        return f"is fenced and {both} lived at a time"
+    tried = history.commits.tried.get((first.task, first.attempt))
+    if tried is not None and tried.outcome not in GIVEN_UP:
+        return f"{both} lived at a time, though the first was {tried.outcome or 'alive'}"
+    return ""

@@ -1,0 +1,274 @@
+"""How an agent deals with the runners of its host: orders, words, adoption after a crash."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from remuda.node import endings
+from remuda.node.adoption import UNKNOWN_POOL
+from remuda.node.effects import (
+    CardsChanged,
+    CloseLane,
+    Effect,
+    Feed,
+    Forget,
+    Fused,
+    Launch,
+    OpenLane,
+    RenewFences,
+    Stop,
+    TakeBack,
+)
+from remuda.node.endings import LaneEnd
+from remuda.node.fencing import is_fenced
+from remuda.node.grants import Grant, WorkerGrant
+from remuda.node.hearing import LOST
+from remuda.node.lanes import LaneState
+from remuda.node.task import Attempt, Ending, Key, Plan, ending
+from remuda.protocol.messages import Outcome
+from remuda.protocol.spec import IfNodeLost, TaskSpec
+
+from . import fences
+from .agenda import MS
+from .behaviour import unpack
+from .host import Runner, Work
+
+if TYPE_CHECKING:
+    from .agent import Agent
+
+ADOPTED_RETURNS = 1_000
+
+
+def carry_out(agent: Agent, effect: Effect, now: int) -> None:
+    """Do what the core asked for."""
+    _CARRY[type(effect)](agent, effect, now)
+
+
+def _launch(agent: Agent, effect: Launch, _now: int) -> None:
+    _order(agent, _seat(agent), [effect.attempt], is_call=False)
+
+
+def _open_lane(agent: Agent, effect: OpenLane, _now: int) -> None:
+    lane = effect.lane
+    runner = _seat(agent)
+    agent.lane_seats[lane.id] = runner
+    agent.lane_of[runner.number] = lane.id
+    name = f"worker {runner.number}.{-lane.id}"
+    agent.host.host_worker(runner, WorkerGrant(name, lane.pool, lane.resident, lane.gpus))
+
+
+def _feed(agent: Agent, effect: Feed, _now: int) -> None:
+    runner = agent.lane_seats.get(effect.lane.id)
+    if runner is not None:
+        _order(agent, runner, effect.attempts, is_call=True)
+
+
+def _order(agent: Agent, runner: Runner, attempts: list[Attempt], *, is_call: bool) -> None:
+    """Write attempts down beside their runner, then hand them over."""
+    for attempt in attempts:
+        runner.grants[attempt.key] = Grant(
+            attempt.key, attempt.token, attempt.plan.spec.kind, attempt.plan.spec.grace_ms,
+            attempt.batch, attempt.charge, attempt.gpus, is_fenced(attempt.plan.spec),
+        )  # fmt: skip
+    for attempt in attempts:
+        if not agent.boundary():
+            return
+        agent.seat_of[attempt.key] = runner
+        cards = tuple(tuple(part) for part in attempt.charge.cards)
+        spec = attempt.plan.spec
+        work = Work(
+            attempt.key, unpack(attempt.args), cards, is_call,  # type: ignore[arg-type]
+            grace_ns=spec.grace_ms * MS, fence_ns=agent.core.state.fence.until_for(spec),
+        )  # fmt: skip
+        agent.host.begin(runner, work)
+        fences.guard(agent.host, runner, work)
+
+
+def _close_lane(agent: Agent, effect: CloseLane, _now: int) -> None:
+    runner = agent.lane_seats.get(effect.lane.id)
+    if runner is None or runner.worker is None:
+        return
+    runner.ends_when_idle = True
+    if not runner.queue:
+        agent.host.end_worker(runner)
+
+
+def _stop(agent: Agent, effect: Stop, _now: int) -> None:
+    runner = agent.seat_of.get(effect.attempt.key)
+    if runner is not None:
+        agent.host.stop(runner, effect.attempt.key, effect.grace_ms * MS)
+
+
+def _take_back(agent: Agent, effect: TakeBack, _now: int) -> None:
+    for attempt in effect.attempts:
+        runner = agent.seat_of.get(attempt.key)
+        if runner is not None:
+            agent.host.stop(runner, attempt.key, None)
+
+
+def _forget(agent: Agent, effect: Forget, _now: int) -> None:
+    runner = agent.seat_of.pop(effect.key, None)
+    if runner is not None:
+        runner.forget(effect.key)
+
+
+def _cards_changed(agent: Agent, effect: CardsChanged, _now: int) -> None:
+    """The locks of cards are not simulated: one agent to a host."""
+
+
+def _renew_fences(agent: Agent, effect: RenewFences, _now: int) -> None:
+    found = map(agent.seat_of.get, agent.core.state.fence.attempts)
+    for runner in dict.fromkeys(runner for runner in found if runner is not None):
+        fences.renew(runner, effect.until_boot_ns)
+
+
+def _fused(agent: Agent, effect: Fused, _now: int) -> None:
+    """Nobody reads the log of a simulated agent."""
+
+
+def _seat(agent: Agent) -> Runner:
+    runner = agent.host.free_runner()
+    attach(agent, runner)
+    return runner
+
+
+def attach(agent: Agent, runner: Runner) -> None:
+    """Hear a runner from now on."""
+    runner.tell = lambda word, what: agent.hear(runner, word, what)
+
+
+_CARRY: dict[type, Callable[[Agent, Any, int], None]] = {
+    Launch: _launch,
+    OpenLane: _open_lane,
+    Feed: _feed,
+    CloseLane: _close_lane,
+    Stop: _stop,
+    TakeBack: _take_back,
+    Forget: _forget,
+    CardsChanged: _cards_changed,
+    RenewFences: _renew_fences,
+    Fused: _fused,
+}
+
+
+# --- what runners say -------------------------------------------------------------------------
+
+
+def hear(agent: Agent, runner: Runner, word: str, what: Any, now: int) -> None:
+    """Turn the word of a runner into events of the core."""
+    state = agent.core.state
+    if word == "answer":
+        _on_answer(agent, runner, what, now)
+    elif word == "started":
+        endings.on_started(state, [what], now)
+    elif word == "loaded":
+        endings.on_lane_ready(state, agent.lane_of.get(runner.number, 0), now)
+    elif word == "worker_ended":
+        _lane_ended(agent, runner, "worker_died", now, was_loaded=what)
+    elif word == "gone":
+        _on_gone(agent, runner, now)
+
+
+def _on_answer(agent: Agent, runner: Runner, answer: Ending, now: int) -> None:
+    key = (answer.task, answer.number)
+    agent.seat_of[key] = runner
+    endings.on_endings(agent.core.state, [answer], now)
+    attempt = agent.core.find(key)
+    if attempt is not None and not attempt.handed:
+        # It came back unstarted and waits here again: the runner is done with it.
+        runner.forget(key)
+        agent.seat_of.pop(key, None)
+
+
+def _lane_ended(agent: Agent, runner: Runner, code: str, now: int, *, was_loaded: bool) -> None:
+    lane_id = agent.lane_of.pop(runner.number, 0)
+    agent.lane_seats.pop(lane_id, None)
+    lane = agent.core.state.lanes.by_id.get(lane_id)
+    if lane is None:
+        return
+    never_had = [key for key in lane.open if key not in runner.works and key not in runner.answers]
+    _come_back(agent, never_had, now)
+    end = LaneEnd(lane_id, code, "the worker ended", was_loaded=was_loaded)
+    endings.on_lane_ended(agent.core.state, end, now)
+
+
+def _come_back(agent: Agent, keys: list[Key], now: int) -> None:
+    found = [attempt for key in keys if (attempt := agent.core.find(key)) is not None]
+    text = "its runner never got it"
+    answers = [ending(attempt, Outcome.RETURNED, "worker_ended", text) for attempt in found]
+    endings.on_endings(agent.core.state, answers, now)
+
+
+def _on_gone(agent: Agent, runner: Runner, now: int) -> None:
+    """Take in that a runner was killed: what it answered counts, the rest is lost."""
+    for answer in list(runner.answers.values()):
+        _on_answer(agent, runner, answer, now)
+    agent.host.bury(runner)
+    lost = [key for key, seat in agent.seat_of.items()
+            if seat is runner and key not in runner.answers]  # fmt: skip
+    _lose(agent, lost, "the runner of the task was killed", now)
+    _lane_ended(agent, runner, LOST, now, was_loaded=False)
+
+
+def _lose(agent: Agent, keys: list[Key], text: str, now: int) -> None:
+    found = [attempt for key in keys if (attempt := agent.core.find(key)) is not None]
+    answers = [ending(attempt, Outcome.FAILED, LOST, text) for attempt in found]
+    endings.on_endings(agent.core.state, answers, now)
+
+
+# --- what the agent before left ---------------------------------------------------------------
+
+
+def adopt(agent: Agent, now: int) -> None:
+    """Take over the runners that live and settle the dead ones, before anything is registered."""
+    for runner in agent.host.runners:
+        if not runner.alive:
+            _settle(agent, runner, now)
+    for runner in agent.host.runners:
+        if runner.alive:
+            attach(agent, runner)
+            _take_over(agent, runner, now)
+    agent.host.runners[:] = [r for r in agent.host.runners if r.alive or r.answers]
+
+
+def _take_over(agent: Agent, runner: Runner, now: int) -> None:
+    lane = None
+    if runner.worker is not None:
+        worker = runner.worker
+        lane = agent.core.state.lanes.add(worker.pool, now, gpus=worker.gpus, single=True)
+        lane.state = LaneState.READY
+        agent.lane_seats[lane.id] = runner
+        agent.lane_of[runner.number] = lane.id
+    for key in [*runner.works, *runner.answers]:
+        grant = runner.grants[key]
+        in_lane = lane is not None and grant.kind != "command"
+        agent.core.adopt(_attempt(grant), lane.id if lane is not None and in_lane else 0)
+        agent.seat_of[key] = runner
+    if lane is not None and not lane.open:
+        endings.close(agent.core.state, lane)
+    for answer in list(runner.answers.values()):
+        agent.hear(runner, "answer", answer)
+
+
+def _settle(agent: Agent, runner: Runner, now: int) -> None:
+    lost = agent.host.bury(runner)
+    for key in [*runner.answers, *lost]:
+        if agent.core.find(key) is None:
+            agent.core.adopt(_attempt(runner.grants[key]))
+            agent.seat_of[key] = runner
+    for answer in list(runner.answers.values()):
+        _on_answer(agent, runner, answer, now)
+    _lose(agent, lost, "the runner was killed, or the host was restarted", now)
+
+
+def _attempt(grant: Grant) -> Attempt:
+    """Make an attempt as far as its grant tells, as `node.adoption` does."""
+    kind = grant.kind if grant.kind in ("function", "handler") else "command"
+    fate: IfNodeLost = "fence" if grant.is_fenced else "rerun"
+    spec = TaskSpec(kind=kind, grace_ms=grant.grace_ms, if_node_lost=fate)  # type: ignore[arg-type]
+    plan = Plan(spec, "", "" if kind == "command" else UNKNOWN_POOL, 0)
+    return Attempt(
+        *grant.key, grant.token, plan, grant.charge, gpus=grant.gpus, batch=grant.batch,
+        returned=ADOPTED_RETURNS,
+    )  # fmt: skip

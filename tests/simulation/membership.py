@@ -1,0 +1,90 @@
+"""How a simulated agent gets in and stays in: the real session, REGISTER, heartbeats."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+from remuda.node.core import Core
+from remuda.node.session import Session, Standing
+from remuda.protocol import capabilities as wire
+from remuda.protocol import codec
+from remuda.protocol.messages import Heartbeat, Register, Registered
+
+from .agenda import MS, SECOND
+from .host import Host
+
+EARLY_NS = (0, 150 * MS, 500 * MS)
+FULL_EVERY = 15
+SAY_NEW_TIMES = 4
+RECONNECT_NS = (SECOND // 2, 5 * SECOND)
+
+
+class Membership:
+    """`asked` numbers the requests on control: only the answer to the last one counts."""
+
+    def __init__(self, host: Host, core: Core) -> None:
+        self.session = Session(Random(host.agenda.chance.getrandbits(63)), *RECONNECT_NS)
+        self.asked = 0
+        self._host = host
+        self._core = core
+        self._seq = 0
+        self._beats: list[int] = []
+        self._heartbeat_ns = 2 * SECOND
+        self._said = self._since = 0
+
+    @property
+    def is_inside(self) -> bool:
+        return self.session.standing is Standing.INSIDE
+
+    def on_registered(self, message: Registered, frame: codec.Frame, now: int) -> bool:
+        """Begin with a scheduler; False when its welcome comes from the past."""
+        if not self.session.on_registered(frame.epoch, now, frame.version):
+            self.session.on_failure(now)
+            return False
+        self._core.on_registered(message)
+        self._heartbeat_ns = max(100, message.heartbeat_ms) * MS
+        self._beats = sorted(now + early for early in EARLY_NS)
+        self._said = 0
+        return True
+
+    def register(self, now: int) -> bytes:
+        """Ask to be let in, in the oldest version."""
+        held = self._core.held()
+        self.asked += 1
+        self.session.on_sent(now)
+        self._core.state.fence.on_knock()
+        register = Register(
+            self._host.name, self._core.state.incarnation, f"boot-{self._host.boot}",
+            codec.VERSION_OLDEST, codec.VERSION, wire.to_document(self._host.capabilities),
+            held.tasks, held.attempts, held.tokens, held.phases,
+        )  # fmt: skip
+        return codec.encode(register, self.session.epoch, codec.VERSION_OLDEST)
+
+    def is_beat_due(self, now: int) -> bool:
+        return bool(self._beats) and now >= self._beats[0]
+
+    def heartbeat(self, now: int) -> Heartbeat:
+        """Say what is held; what the host can do only now and then."""
+        while self._beats and self._beats[0] <= now:
+            self._beats.pop(0)
+        if not self._beats:
+            self._beats.append(now + self._heartbeat_ns)
+        held = self._core.held()
+        self._seq += 1
+        self._core.state.fence.on_said(self._seq)
+        self._since += 1
+        document: dict[str, Any] = {}
+        if self._said < SAY_NEW_TIMES or self._since >= FULL_EVERY:
+            self._said, self._since = self._said + 1, 0
+            document = wire.to_document(self._host.capabilities)
+        state = self._core.state
+        return Heartbeat(
+            state.incarnation, self._seq, state.rev, held.tasks, held.attempts, held.phases, {}, 0,
+            0, document,
+        )  # fmt: skip
+
+    def deadline(self) -> int:
+        """Say when there is something to do without an event."""
+        due = self.session.deadline()
+        return min(due, self._beats[0]) if self._beats and self.is_inside else due
