@@ -12,7 +12,10 @@ HEADINGS = {
     "Tasks": ("task", "batch", "ps", "logs", "cancel", "why"),
     "The cluster": ("status", "node", "config", "key", "version"),
 }
-VERBS = ("list", "show", "get", "logs", "wait", "cancel", "retry", "explain")
+VERBS = (
+    *("list", "show", "get", "logs", "wait", "cancel", "retry", "explain"),
+    *("drain", "undrain", "lost", "forget"),
+)
 
 
 class Group(typer.core.TyperGroup):

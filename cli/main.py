@@ -33,7 +33,7 @@ MODULES = {
 GROUPS = {
     "task": "Work with tasks.",
     "batch": "Work with batches.",
-    "node": "Look at nodes.",
+    "node": "Look at nodes, take them out of work and back.",
     "config": "Look at the scheduler's configuration.",
     "key": "Say who may do what.",
 }

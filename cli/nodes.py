@@ -1,4 +1,4 @@
-"""What is shown of nodes: a table, and one node in full."""
+"""What is shown of nodes: a table, and one node in full. (What changes them: node_changes.py.)"""
 
 from __future__ import annotations
 
@@ -10,13 +10,22 @@ from typing import Annotated, Any
 import typer
 
 from ..protocol.resources import MILLI, format_bytes
-from . import screen, views
+from . import node_changes, screen, views
 from .commands import Session, command
 from .screen import Column
-from .writing import age, bar, counted, one_line
+from .writing import age, ahead, bar, counted, one_line, rfc3339
+
+__all__ = ["node_changes"]  # they register their commands when they are loaded
 
 Row = Mapping[str, Any]
 BAR_CELLS = 6
+MEANINGS = {
+    "draining": "it gets no new work, and still has tasks",
+    "drained": "it gets no new work, and nothing is left there: `remuda node undrain` ends that",
+    "suspect": "it is silent, so it gets no new work",
+    "lost": "it was given up: its tasks run elsewhere; it is taken in again when it comes back",
+    "unheard": "it was not heard since the scheduler started",
+}
 COLUMNS = (
     Column("NODE"),
     Column("STATE"),
@@ -26,6 +35,7 @@ COLUMNS = (
     Column("TASKS", right=True),
     Column("HEARD", right=True),
 )
+NOTE = Column("NOTE", wide=True)
 
 GPU_COLUMNS = tuple(Column(title) for title in ("GPU", "NAME", "LENT", "FREE", "UUID"))
 HANDLER_COLUMNS = (
@@ -92,8 +102,27 @@ def state_of(row: Row) -> str:
 
 
 def table(rows: list[dict[str, Any]]) -> None:
-    """Print nodes as a table."""
-    screen.table(COLUMNS, [_cells(row) for row in rows])
+    """Print nodes as a table, with a column of remarks where there are any."""
+    notes = [note_of(row) for row in rows]
+    if any(notes):
+        screen.table((*COLUMNS, NOTE), [[*_cells(r), n] for r, n in zip(rows, notes, strict=True)])
+    else:
+        screen.table(COLUMNS, [_cells(row) for row in rows])
+
+
+def note_of(row: Row) -> str:
+    """Say why a node is drained, and until when its tasks may stay."""
+    drain = row.get("drain") or {}
+    due_ms, left = drain.get("due_ms") or 0, tasks_left(row)
+    parts = [one_line(str(drain.get("reason") or ""))]
+    if due_ms and left:
+        parts.append(f"tasks move on {ahead(due_ms, time.time() * 1000)}")
+    return "; ".join(part for part in parts if part)
+
+
+def tasks_left(row: Row) -> int:
+    """Count the tasks that a node has, in its own queue as well."""
+    return int(row.get("running", 0)) + int(row.get("backlog", 0))
 
 
 def _cells(row: Row) -> list[Any]:
@@ -156,7 +185,9 @@ def _page(row: Row) -> None:
             ("cpus", _cpus(row)),
             ("memory", _memory(row)),
             ("labels", labels),
-            ("tasks", counted(int(row.get("running", 0)), "task")),
+            ("tasks", _tasks(row)),
+            *_drain(row.get("drain") or {}),
+            ("means", MEANINGS.get(state_of(row), "")),
             *(("note", str(note)) for note in row.get("notes") or []),
         ]
     )
@@ -166,6 +197,22 @@ def _page(row: Row) -> None:
     if row.get("handlers"):
         screen.line()
         screen.table(HANDLER_COLUMNS, [_handler(each) for each in row["handlers"]])
+
+
+def _tasks(row: Row) -> str:
+    ahead_of_time = int(row.get("backlog", 0))
+    queued = f", {ahead_of_time:,} more in its own queue" if ahead_of_time else ""
+    return counted(int(row.get("running", 0)), "task") + queued
+
+
+def _drain(drain: Row) -> list[tuple[str, str]]:
+    since_ms, due_ms = drain.get("since_ms") or 0, drain.get("due_ms") or 0
+    since = f"since {rfc3339(since_ms)} ({age(time.time() - since_ms / 1000)} ago)"
+    return [
+        ("drained", since.replace("now ago", "now") if drain else ""),
+        ("reason", one_line(str(drain.get("reason") or ""), 500)),
+        ("deadline", ahead(due_ms, time.time() * 1000) if due_ms else ""),
+    ]
 
 
 def _gpu(gpu: Row) -> list[Any]:

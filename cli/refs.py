@@ -147,15 +147,20 @@ def one_batch(link: Connection, ref: str) -> bytes:
     return batches[0]
 
 
-def confirm(count: int, verb: str, *, yes: bool) -> None:
-    """Ask before a verb touches many tasks; raises Refused when nobody can be asked."""
+def confirm(count: int, verb: str, *, yes: bool, noun: str = "task") -> None:
+    """Ask before a verb touches many things; raises Refused when nobody can be asked."""
+    if count > ASK_ABOVE and not yes:
+        what = f"{verb} {counted(count, noun)}"
+        ask(f"this will {what}", otherwise=f"this would {what}: add --yes to do so")
+
+
+def ask(said: str, *, otherwise: str) -> None:
+    """Have a person agree to what is said; raises Refused, with `otherwise` if nobody is there."""
     import sys
 
-    if count <= ASK_ABOVE or yes:
-        return
     if not sys.stdin.isatty():
-        raise Refused(f"this would {verb} {counted(count, 'task')}: add --yes to do so")
-    screen.remark(f"this will {verb} {counted(count, 'task')}")
+        raise Refused(otherwise)
+    screen.remark(said)
     if not typer.confirm("go on?", err=True):
         raise Refused("nothing was changed")
 

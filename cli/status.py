@@ -57,7 +57,7 @@ def problems(body: Document, rows: list[dict[str, Any]]) -> tuple[int, list[str]
     """Grade a cluster and say what is wrong with it."""
     found = [str(each) for each in body.get("problems", [])]
     bad = [row for row in rows if nodes.state_of(row) != "ready"]
-    found += [f"node {row['name']} {_trouble(nodes.state_of(row))}" for row in bad]
+    found += [f"node {row['name']} {_trouble(row)}" for row in bad]
     found += [
         f"handler {each.get('name')} on {row['name']} failed: {each.get('error')}"
         for row in rows
@@ -71,8 +71,13 @@ def problems(body: Document, rows: list[dict[str, Any]]) -> tuple[int, list[str]
     return (WARNING if found else OK), found
 
 
-def _trouble(state: str) -> str:
-    """Say what a state of a node means."""
+def _trouble(row: Document) -> str:
+    """Say what is the matter with a node that is not ready."""
+    state = nodes.state_of(row)
+    if state in ("draining", "drained"):
+        note, left = nodes.note_of(row), nodes.tasks_left(row)
+        said = f"is {state}" + (f" ({counted(left, 'task')} left)" if left else "")
+        return f"{said}: {note}" if note else said
     return {
         "suspect": "is silent: it gets no new work",
         "lost": "is lost: its tasks run elsewhere",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from ..protocol.resources import parse_duration_s
 
 ARRAY_MAX = 1_000_000
 _NOT_GIVEN: tuple[object, ...] = ("", None, False, {}, [])
+_TIME_OF_DAY = re.compile(r"\d{1,2}:\d\d(:\d\d)?")
 _ARRAY_PART = re.compile(r"(\d+)(?:-(\d+)(?::(\d+))?)?")
 
 
@@ -44,11 +46,48 @@ class TaskOptions:
         str, typer.Option(metavar="0..100", help="Higher goes first (default: 50).")
     ] = ""
     timeout: Annotated[str, typer.Option(metavar="TIME", help="Per try: 90s, 2m, 1h30m.")] = ""
+    start_timeout: Annotated[
+        str, typer.Option(metavar="TIME", help="Per try: from its grant to its start.")
+    ] = ""
+    silence: Annotated[
+        str, typer.Option(metavar="TIME", help="Per try: without output or progress.")
+    ] = ""
+    deadline: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME", help="Over all tries: 2h from now, 18:30, 2026-01-31T18:00:00Z."
+        ),
+    ] = ""
+    expires: Annotated[
+        str, typer.Option(metavar="TIME", help="Give up if no try began after this long.")
+    ] = ""
     retries: Annotated[
         str, typer.Option(metavar="N", help="More tries after its own errors (default: 0).")
     ] = ""
+    retry_on: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CODE", help="Retry only after this code or class of failure; repeatable."
+        ),
+    ] = None
+    never_on: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CODE", help="No more try after this code or class of failure; repeatable."
+        ),
+    ] = None
     backoff: Annotated[
         str, typer.Option(metavar="MIN..MAX", help="Delay between tries (default: 1s..5m).")
+    ] = ""
+    if_node_lost: Annotated[
+        str,
+        typer.Option(
+            metavar="rerun|fence|fail",
+            help="rerun (default) may run twice; fence runs it once it surely stopped.",
+        ),
+    ] = ""
+    when_full: Annotated[
+        str, typer.Option(metavar="fail|wait[=TIME]", help="If the queue is full (default: fail).")
     ] = ""
     once: Annotated[str, typer.Option(metavar="KEY", help="Submit only if this key is new.")] = ""
     env: Annotated[
@@ -82,8 +121,16 @@ class TaskOptions:
             "nodes": list(self.node or []),
             "priority": whole("priority", self.priority),
             "timeout": self.timeout,
+            "start_timeout": self.start_timeout,
+            "silence": self.silence,
+            "deadline": moment(self.deadline),
+            "expires": self.expires,
             "retries": whole("retries", self.retries),
+            "retry_on": _words(self.retry_on),
+            "never_on": _words(self.never_on),
             "backoff": self.backoff,
+            "if_node_lost": self.if_node_lost,
+            "when_full": self.when_full,
             "once": self.once,
             "env": pairs("env", self.env),
             "cwd": self.cwd,
@@ -123,6 +170,27 @@ def duration_s(option: str, text: str) -> float | None:
         return parse_duration_s(text)
     except ValueError as error:
         raise Invalid(f"--{option}: {error}", field=option) from error
+
+
+def moment(text: str) -> str | dt.datetime:
+    """Read `18:30` as the next time that our clocks show so; what else there is the client reads.
+
+    Raises Invalid for a time of day that there is not.
+    """
+    if not _TIME_OF_DAY.fullmatch(text.strip()):
+        return text
+    try:
+        wanted = dt.time.fromisoformat(text.strip().zfill(5))
+    except ValueError as error:
+        raise Invalid(f"--deadline {text}: {error}", field="deadline") from error
+    now = dt.datetime.now().astimezone()
+    day = now.date() + dt.timedelta(days=wanted <= now.time())
+    return dt.datetime.combine(day, wanted).astimezone()
+
+
+def _words(texts: Sequence[str] | None) -> list[str]:
+    """Read words that were given one by one or with commas."""
+    return [word for text in texts or [] for word in text.split(",") if word]
 
 
 def array(text: str) -> list[int]:

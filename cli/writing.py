@@ -47,6 +47,12 @@ def age(seconds: float) -> str:
     return "now"
 
 
+def ahead(wall_ms: int, now_ms: float) -> str:
+    """Write a time to come with how far off it is; one that has passed says so."""
+    left_s = (wall_ms - now_ms) / 1000
+    return f"{rfc3339(wall_ms)} ({f'in {span(left_s)}' if left_s > 0 else 'passed'})"
+
+
 def counted(number: int, noun: str, nouns: str = "") -> str:
     """Write `1 task`, `12,431 tasks`."""
     return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"

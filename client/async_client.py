@@ -17,12 +17,13 @@ from .async_task import AsyncBatch, AsyncTask
 from .bridge import Ends, Threads
 from .client import Client
 from .connection import REQUEST_TIMEOUT_S
+from .operating import OperatorVerbs
 from .outcome import CompletedTask
 from .submitter import Function, Submitter, completed_run
 from .task import Task
 
 P = ParamSpec("P")
-Held = TypeVar("Held", bound=Submitter)
+Held = TypeVar("Held", bound=Submitter | OperatorVerbs)
 Found = TypeVar("Found")
 Made = TypeVar("Made")
 Awaited = Callable[Concatenate["AsyncSubmitter", P], Coroutine[Any, Any, Made]]
@@ -108,6 +109,10 @@ class AsyncClient(AsyncSubmitter):
     batch = _awaited(Client.batch, AsyncBatch)
     nodes = _awaited(Client.nodes, _plain)
     status = _awaited(Client.status, _plain)
+    drain = _awaited(Client.drain, _plain)
+    undrain = _awaited(Client.undrain, _plain)
+    declare_lost = _awaited(Client.declare_lost, _plain)
+    forget_node = _awaited(Client.forget_node, _plain)
     cached_states = _awaited(Client.cached_states, _plain)
 
     @property

@@ -15,6 +15,7 @@ from . import control
 from .batch import Batch
 from .cached import CachedState, Mirror, cached_states
 from .connection import REQUEST_TIMEOUT_S, Connection
+from .operating import OperatorVerbs
 from .reimport import refuse_while_imported_again
 from .session import Session
 from .submitter import Submitter
@@ -23,7 +24,7 @@ from .task import Task
 PAGE_ROWS_MAX = 1_000
 
 
-class Client(Submitter):
+class Client(Submitter, OperatorVerbs):
     """A cluster, found as the command line finds it: argument, environment, files.
 
     Safe to use from many threads, not after a fork. Leaving it neither waits nor cancels.
@@ -115,14 +116,6 @@ class Client(Submitter):
     ) -> concurrent.futures._base.DoneAndNotDoneFutures[Any]:
         """Wait like `concurrent.futures.wait`: returns what is done and what is not."""
         return concurrent.futures.wait(list(tasks), timeout, return_when)
-
-    def nodes(self) -> list[dict[str, Any]]:
-        """List the nodes with their resources."""
-        return control.list_nodes(self.link)
-
-    def status(self) -> dict[str, Any]:
-        """Return the cluster's name, version, epoch and counts."""
-        return control.status(self.link)
 
     def cached_states(
         self, tasks: Iterable[Task], min_rev: tuple[int, int] | None = None

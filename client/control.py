@@ -11,9 +11,12 @@ from ..protocol.messages import (
     AllowKey,
     Cancel,
     Cancelled,
+    DeclareLost,
     Document,
     Done,
+    Drain,
     Explain,
+    ForgetNode,
     ListKeys,
     ListNodes,
     ListTasks,
@@ -29,6 +32,7 @@ from ..protocol.messages import (
     ShowTask,
     Status,
     Submitted,
+    Undrain,
 )
 from .connection import Connection
 from .watching import states as states
@@ -93,6 +97,36 @@ def show_batch(link: Connection, batch: bytes) -> dict[str, Any]:
 def list_nodes(link: Connection, name: str = "") -> list[dict[str, Any]]:
     """List the nodes, or the one of that name."""
     return link.request(ListNodes(name), Page).rows
+
+
+def drain(link: Connection, node: str, *, reason: str = "", deadline_s: float | None = None) -> str:
+    """Give a node no new work; return what was done.
+
+    What is left there after `deadline_s` (None: it may end there) is stopped and queued again.
+    """
+    deadline_ms = 0 if deadline_s is None else max(1, round(deadline_s * 1000))
+    return link.request(Drain(node, reason, deadline_ms), Done).message
+
+
+def undrain(link: Connection, node: str) -> str:
+    """Give a node work again; return what was done."""
+    return link.request(Undrain(node), Done).message
+
+
+def declare_lost(link: Connection, node: str) -> str:
+    """Move the tasks of a node that somebody saw to be off; return what was done.
+
+    Raises Conflict for a node that is heard.
+    """
+    return link.request(DeclareLost(node), Done).message
+
+
+def forget_node(link: Connection, node: str) -> str:
+    """Strike a node from the list and move what it held; return what was done.
+
+    Raises Conflict for a node that is heard. It may register again.
+    """
+    return link.request(ForgetNode(node), Done).message
 
 
 def status(link: Connection, *, timeout_s: float | None = None) -> dict[str, Any]:

@@ -306,4 +306,5 @@ _READERS: dict[str, Callable[[object], Fields]] = {
     "name": _name,
     "tags": _pairs("tags", spec.TAGS_MAX),
 }
-_ELSEWHERE = frozenset({"once", "allow_infeasible", "when_full"})  # of the submission, not of the task
+# Of the submission, not of the task.
+_ELSEWHERE = frozenset({"once", "allow_infeasible", "when_full"})

@@ -30,8 +30,8 @@ def on_drain(core: Core, event: DrainNode, now: Now, effects: Effects) -> None:
     core.upkeep_soon(now)
     _note(effects, now, event.principal, "node drain", f"{node.name}: {event.reason}".strip(": "))
     left = len(node.held)
-    at_most = f"; at most {event.deadline_ms / 1000:g} s more" if event.deadline_ms else ""
-    said = f"{node.name} gets no new work; {left} tasks are left there{at_most}"
+    at_most = f", for at most {event.deadline_ms / 1000:g} s more" if due_ms and left else ""
+    said = f"{node.name} gets no new work; {_tasks(left)} left there{at_most}"
     effects.replies.append((event.request, Done(said)))
 
 
@@ -58,7 +58,7 @@ def on_declared_lost(core: Core, event: NodeDeclaredLost, now: Now, effects: Eff
         core, node, now, effects, f"{event.principal} saw that it is off", is_sure=True
     )
     _note(effects, now, event.principal, "node lost", node.name)
-    effects.replies.append((event.request, Done(f"{node.name} is lost; {moved} tasks moved")))
+    effects.replies.append((event.request, Done(f"{node.name} is lost; {_tasks(moved)} moved")))
 
 
 def on_forgotten(core: Core, event: NodeForgotten, now: Now, effects: Effects) -> None:
@@ -67,7 +67,9 @@ def on_forgotten(core: Core, event: NodeForgotten, now: Now, effects: Effects) -
         return
     moved = forget(core, node, now, effects, f"{event.principal} had it forgotten")
     _note(effects, now, event.principal, "node forget", node.name)
-    effects.replies.append((event.request, Done(f"{node.name} is forgotten; {moved} tasks moved")))
+    effects.replies.append(
+        (event.request, Done(f"{node.name} is forgotten; {_tasks(moved)} moved"))
+    )
 
 
 def forget(core: Core, node: Node, now: Now, effects: Effects, reason: str) -> int:
@@ -103,6 +105,10 @@ def _move_on(core: Core, node: Node, now: Now, effects: Effects) -> None:
         stop(core, left, StopReason.DRAIN, now, effects)
         facts: dict[str, object] = {"node": node.name, "tasks": len(left)}
         effects.notes.append(Note("info", "drain deadline: tasks move on", facts))
+
+
+def _tasks(number: int) -> str:
+    return "1 task" if number == 1 else f"{number} tasks"
 
 
 def _node(core: Core, name: str, request: int, effects: Effects) -> Node | None:

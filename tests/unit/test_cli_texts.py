@@ -1,5 +1,6 @@
 """Are options read, and times, spans, bars and rows written, as documented?"""
 
+import datetime as dt
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,9 @@ from remuda.cli import dealing, ports, status, views
 from remuda.cli.dealing import Host
 from remuda.cli.refs import tags
 from remuda.cli.setup_home import toml
-from remuda.cli.task_options import TaskOptions, arguments, array
+from remuda.cli.task_options import TaskOptions, arguments, array, moment
 from remuda.cli.writing import age, bar, counted, id_text, one_line, rfc3339, span
+from remuda.client.options import to_spec
 from remuda.protocol import ids
 from remuda.protocol.errors import Invalid, RemudaError
 
@@ -52,6 +54,45 @@ def test_only_the_options_that_were_given_reach_the_client() -> None:
     options = TaskOptions(vram="12GiB", env=["A=b=c"], retries="3", stdin=Path("f"))
     expected = {"vram": "12GiB", "env": {"A": "b=c"}, "retries": 3, "stdin": Path("f")}
     assert expected == options.given()
+
+
+def test_the_options_of_a_tasks_life_reach_the_client_by_its_names() -> None:
+    options = TaskOptions(
+        start_timeout="1m", silence="10m", deadline="2h", expires="1h", if_node_lost="fence",
+        when_full="wait=10m", retry_on=["network,timeout", "exit_code"], never_on=["disk"],
+    )  # fmt: skip
+    expected = {
+        "start_timeout": "1m",
+        "silence": "10m",
+        "deadline": "2h",
+        "expires": "1h",
+        "if_node_lost": "fence",
+        "when_full": "wait=10m",
+        "retry_on": ["network", "timeout", "exit_code"],
+        "never_on": ["disk"],
+    }
+    assert expected == options.given()
+    to_spec("command", options.given(), argv=["true"])
+
+
+def test_a_time_of_day_is_the_next_time_that_our_clocks_show_so() -> None:
+    now = dt.datetime.now().astimezone()
+    for hour in range(24):
+        found = moment(f"{hour}:30")
+        assert isinstance(found, dt.datetime)
+        assert (hour, 30) == (found.hour, found.minute)
+        assert now < found <= now + dt.timedelta(hours=25)
+
+
+@pytest.mark.parametrize("text", ["", "2h", "2026-01-31T18:00:00Z"])
+def test_other_moments_are_left_to_the_client(text) -> None:
+    assert text == moment(text)
+
+
+@pytest.mark.parametrize("text", ["25:00", "18:75"])
+def test_a_time_of_day_that_there_is_not_is_refused(text) -> None:
+    with pytest.raises(Invalid, match=f"--deadline {text}"):
+        moment(text)
 
 
 @pytest.mark.parametrize("bad", [{"env": ["A"]}, {"retries": "many"}, {"tag": ["=x"]}])
@@ -204,6 +245,14 @@ def test_what_up_writes_is_toml_whatever_a_path_holds() -> None:
             [{"name": "a", "state": "lost"}],
             2,
             ["no node is ready, 3 queued", "node a is lost: its tasks run elsewhere"],
+        ),
+        (
+            [
+                {"name": "a", "state": "ready"},
+                {"name": "b", "state": "draining", "running": 2, "drain": {"reason": "disk"}},
+            ],
+            1,
+            ["node b is draining (2 tasks left): disk"],
         ),
         ([], 2, ["no node is ready, 3 queued"]),
     ],

@@ -1,0 +1,67 @@
+"""What can an operator ask of a cluster from Python: its state, and changes to its nodes?"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from ..protocol.errors import Invalid
+from ..protocol.resources import parse_duration_s
+from . import control, draining
+from .connection import Connection
+
+Duration = str | float | dt.timedelta
+
+
+class OperatorVerbs:
+    """The verbs of a client that are not about tasks."""
+
+    link: Connection
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """List the nodes with their resources."""
+        return control.list_nodes(self.link)
+
+    def status(self) -> dict[str, Any]:
+        """Return the cluster's name, version, epoch and counts."""
+        return control.status(self.link)
+
+    def drain(
+        self, name: str, *, reason: str = "", deadline: Duration | None = None, wait: bool = False
+    ) -> str:
+        """Give a node no new work; return what was done.
+
+        What is left there after `deadline` (a duration from now) is stopped and queued again,
+        charged nothing. With `wait` return once nothing is left there.
+        """
+        deadline_s = None if deadline is None else _duration_s(deadline)
+        done = control.drain(self.link, name, reason=reason, deadline_s=deadline_s)
+        if wait:
+            draining.wait_drained(self.link, [name])
+        return done
+
+    def undrain(self, name: str) -> str:
+        """Give a node work again; return what was done."""
+        return control.undrain(self.link, name)
+
+    def declare_lost(self, name: str) -> str:
+        """Move the tasks of a node that you saw to be off, at once; return what was done.
+
+        If it is on, they run twice. Raises Conflict for a node that is heard.
+        """
+        return control.declare_lost(self.link, name)
+
+    def forget_node(self, name: str) -> str:
+        """Strike a node that is off from the list; return what was done.
+
+        What it held moves at once, as if it were declared lost. It may register again.
+        """
+        return control.forget_node(self.link, name)
+
+
+def _duration_s(value: Duration) -> float:
+    seconds = value.total_seconds() if isinstance(value, dt.timedelta) else value
+    try:
+        return parse_duration_s(seconds)
+    except (ValueError, TypeError) as error:
+        raise Invalid(f"deadline: {error}", field="deadline") from error
