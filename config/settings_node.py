@@ -53,6 +53,9 @@ class NodeSettings(Section):
     )
     runners_max: int = setting(256, "runner processes at a time", 1, 10_000)
     runner_idle_s: Seconds = setting(60.0, "when a runner without work exits", 0.1, DAY_S)
+    unkillable_after_s: Seconds = setting(
+        60.0, "when a task that does not die of KILL is reported", 0.1, DAY_S
+    )
     attach_backlog_bytes_max: Bytes = setting(
         8 * MIB, "what a runner holds for a slow agent before it hangs up", 64 * KIB, GIB
     )

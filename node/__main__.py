@@ -154,6 +154,7 @@ def build(
         runtime.install(node_dir / "runtime"),
         idle_s=node.runner_idle_s,
         runners_max=node.runners_max,
+        unkillable_after_s=node.unkillable_after_s,
     )
     archive = Archive(int(settings.tasks.output_keep_s * NS_PER_S), node.output_bytes_max)
     stage = Stage(core, crew, archive, GpuLocks(name, node.lock_dir), executors)

@@ -67,6 +67,8 @@ class Adoption:
                 self.settle(seat.directory)
             else:
                 self.hearing.on_gone(seat, now)
+        for seat in self.hearing.haunted.due(now):
+            self.hearing.on_gone(seat, now)
 
     def take_over(self, seat: Seat, hello: Hello, now: int) -> None:
         """Bring what a living runner holds into our tables."""
@@ -132,6 +134,12 @@ class Adoption:
                 core.adopt(_attempt(grant))
                 self.settled += 1
         seat = Seat(directory, grants.GrantsFile(directory))
+        if found.stuck:  # they stay held until it is dead
+            for key in filter(core.find, [*answered, *lost]):
+                seat.open[key] = None
+                self.hearing.stage.seat_of[key] = seat
+            self.hearing.haunted.add(seat, found.stuck, now)
+            return
         for finished in found.finished:
             self.hearing.on_finished(seat, finished, now)
         for results in found.results:

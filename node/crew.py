@@ -72,12 +72,19 @@ class Crew:
     """Keep the runners; one descriptor is readable when any of them has something to say."""
 
     def __init__(
-        self, runners_dir: Path, runtime: Path, *, idle_s: float, runners_max: int
+        self,
+        runners_dir: Path,
+        runtime: Path,
+        *,
+        idle_s: float,
+        runners_max: int,
+        unkillable_after_s: float = 60.0,
     ) -> None:
         self._runners_dir = runners_dir
         self._runtime = runtime
         self._idle_s = idle_s
         self._runners_max = runners_max
+        self.unkillable_after_s = unkillable_after_s
         self._epoll = select.epoll()
         self._by_fd: dict[int, Seat] = {}
         self._acking: dict[Seat, None] = {}
@@ -132,7 +139,7 @@ class Crew:
         """Say who we are, and what waited for a runner's Hello."""
         seat.is_ready = True
         seat.protocol = min(PROTOCOL, max(hello.protocol, hello.newest))
-        self.tell(seat, Order(Attach(PROTOCOL)))
+        self.tell(seat, Order(Attach(PROTOCOL, self.unkillable_after_s)))
         orders, seat.orders = seat.orders, deque()
         for order in orders:
             self.tell(seat, order)

@@ -97,7 +97,7 @@ class GrantsFile:
 
 def _attempt_row(attempt: Attempt) -> tuple[Any, ...]:
     spec = attempt.plan.spec
-    return (
+    row = (
         _ATTEMPT,
         attempt.task,
         attempt.number,
@@ -107,8 +107,9 @@ def _attempt_row(attempt: Attempt) -> tuple[Any, ...]:
         attempt.batch,
         attempt.charge,
         attempt.gpus,
-        is_fenced(spec),
     )
+    # An agent of the version before, which knows no fences, reads rows of exactly this length.
+    return (*row, True) if is_fenced(spec) else row
 
 
 def read(directory: Path) -> Granted:
@@ -131,7 +132,6 @@ def _take(granted: Granted, row: Any) -> None:
         _, worker, pool, resident, gpus = row
         granted.workers[worker] = WorkerGrant(worker, pool, resident, gpus)
         return
-    # An agent before this one may have written less.
     _, task, number, token, kind, grace_ms, batch, (cpus, memory, cards), gpus, *more = row
     charge = Charge(cpus, memory, tuple(CardCharge(*card) for card in cards))
     key = (task, number)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..protocol.messages import Outcome
 from ..worker import frames
 from ..worker.frames import Finished, Hello, Message, Results
-from . import endings, recovery
+from . import endings, recovery, unkillable
 from .asking import Asks
 from .core import Core
 from .crew import Crew, Seat
 from .endings import LaneEnd
 from .stage import Stage
 from .task import Attempt, Ending, Key, ending
+from .unkillable import Haunted
 
 LOST = "node_lost"
 
@@ -27,6 +28,10 @@ class Hearing:
 
     stage: Stage
     asks: Asks
+    haunted: Haunted = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.haunted = Haunted(self.stage)
 
     @property
     def core(self) -> Core:
@@ -83,6 +88,7 @@ class Hearing:
         self.stage.printed[key] = message.out_bytes + message.err_bytes
         answer = self.stage.executors["command"].ending(message, seat.directory)
         endings.on_endings(self.core.state, [answer], now)
+        unkillable.on_dead(self.stage, seat)
         self.stage.free_cards(seat)
 
     def on_started(self, seat: Seat, message: frames.Started, now: int) -> None:
@@ -121,6 +127,7 @@ class Hearing:
         self.stage.lane_seats.pop(seat.lane, None)
         seat.lane, seat.worker = 0, None
         endings.on_lane_ended(self.core.state, end, now)
+        unkillable.on_dead(self.stage, seat)
         self.stage.free_cards(seat)
 
     def on_refused(self, seat: Seat, message: frames.Refused, now: int) -> None:
@@ -146,9 +153,6 @@ class Hearing:
                 endings.on_lane_ready(self.core.state, seat.lane, now)
         self.crew.greet(seat, message)
 
-    def on_answer(self, seat: Seat, message: frames.Answer, now: int) -> None:
-        self.asks.on_answer(message)
-
     def _come_back(self, seat: Seat, keys: Iterable[Key], now: int) -> None:
         """Answer for attempts that a runner never had."""
         answers = []
@@ -164,7 +168,11 @@ class Hearing:
 
     def on_gone(self, seat: Seat, now: int) -> None:
         """Take in that a runner is no more: it was idle and left, or it was killed."""
-        found = recovery.recover(seat.directory)
+        found = recovery.recover(seat.directory, kill_s=self.haunted.kill_s(seat))
+        if found.stuck:  # nothing of it is free, and nothing is said of its end
+            self.haunted.add(seat, found.stuck, now)
+            return
+        self.haunted.since.pop(seat, None)
         self.asks.on_gone(seat)
         self.core.state.counters.add("runners_gone")
         for finished in found.finished:
@@ -187,6 +195,7 @@ class Hearing:
             end = LaneEnd(seat.lane, LOST, "the worker's runner was killed", was_loaded=False)
             self._lane_ended(seat, end, now)
         seat.command = None
+        unkillable.on_dead(self.stage, seat)
         self.stage.free_cards(seat)
         self.stage.archive.bury(seat.directory, set(seat.ended) | set(seat.record_of))
 
@@ -212,6 +221,7 @@ _HEAR: dict[type, Callable[[Hearing, Seat, Any, int], None]] = {
     frames.Loaded: Hearing.on_loaded,
     frames.WorkerEnded: Hearing.on_worker_ended,
     frames.Refused: Hearing.on_refused,
-    frames.Answer: Hearing.on_answer,
+    frames.Answer: lambda hearing, _seat, answer, _now: hearing.asks.on_answer(answer),
+    frames.Stuck: lambda hearing, seat, stuck, _: unkillable.on_stuck(hearing.stage, seat, stuck),
     Hello: Hearing.on_hello,
 }

@@ -69,7 +69,9 @@ class Membership:
             boot_id=self.report.facts.boot_id,
             protocol_min=codec.VERSION_OLDEST,
             protocol_max=codec.VERSION,
-            capabilities=self.report.statement(self.core, self.stage.notes),
+            capabilities=self.report.statement(
+                self.core, self.stage.notes, self.stage.unkillable.values()
+            ),
             tasks=held.tasks,
             attempts=held.attempts,
             tokens=held.tokens,
@@ -159,7 +161,9 @@ class Membership:
             gpu_free=self.report.gpu_free(),
             probe_age_ms=probe_age_ms(self.probe, now),
             loop_lag_ms=self.loop_lag_ns // 1_000_000,
-            capabilities=self.report.capabilities_due(self.core, self.stage.notes),
+            capabilities=self.report.capabilities_due(
+                self.core, self.stage.notes, self.stage.unkillable.values()
+            ),
         )
         self.loop_lag_ns = 0
         self.wire.send("heartbeat", self.session.frame(heartbeat))

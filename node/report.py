@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -47,20 +47,24 @@ class Report:
         )
         core.state.slots.see({gpu.uuid: gpu.memory_bytes for gpu in gpus})
 
-    def statement(self, core: Core, notes: Mapping[str, str]) -> dict[str, Any]:
+    def statement(
+        self, core: Core, notes: Mapping[str, str], alarms: Iterable[str] = ()
+    ) -> dict[str, Any]:
         """Return the node's capabilities as they are now."""
         found = capabilities(self.facts, self._handlers(core), self.labels, self.version)
         held = releases.withheld(core.state)
-        extra = [notes[uuid] for uuid in sorted(notes)]
+        extra = [*alarms, *(notes[uuid] for uuid in sorted(notes))]
         extra += [f"GPU {uuid} is held back: {held[uuid]}" for uuid in sorted(held)]
         why = {**held, **notes}  # cards that another agent holds are not to be had either
         gpus = [replace(gpu, withheld=why.get(gpu.uuid, "")) for gpu in found.gpus]
         notes_all = [*found.notes, *extra[:NOTES_MAX]]
         return wire.to_document(replace(found, gpus=gpus, notes=notes_all))
 
-    def capabilities_due(self, core: Core, notes: Mapping[str, str]) -> dict[str, Any]:
+    def capabilities_due(
+        self, core: Core, notes: Mapping[str, str], alarms: Iterable[str] = ()
+    ) -> dict[str, Any]:
         """Return the capabilities for a heartbeat: empty unless rather new, or every 15th time."""
-        statement = self.statement(core, notes)
+        statement = self.statement(core, notes, alarms)
         stable = _without_measures(statement)
         if stable != self._last:
             self._last, self._said = stable, 0

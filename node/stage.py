@@ -50,7 +50,8 @@ class Stage:
     """Carry out effects.
 
     `seat_of` tells which runner has an attempt until it is acknowledged, `printed` how much those
-    printed that have ended, `notes` which cards others hold, `has_news` that the state of a
+    printed that have ended, `notes` which cards others hold, `unkillable` what does not die,
+    `has_news` that the state of a
     handler or a card changed.
     """
 
@@ -63,6 +64,7 @@ class Stage:
     lane_seats: dict[int, Seat] = field(default_factory=dict)
     printed: dict[Key, int] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
+    unkillable: dict[Seat, str] = field(default_factory=dict)
     has_news: bool = False
     _seq: int = 0
 

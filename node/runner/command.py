@@ -42,7 +42,7 @@ class Command:
         self.pid = 0
         self._returncode: int | None = None
         self._usage: resource.struct_rusage | None = None
-        self._ending: Ending | None = None
+        self.ending: Ending | None = None
         self._pipes: list[Pipe] = []
         self._started_at = 0.0
         self._started_wall_ns = 0
@@ -84,14 +84,14 @@ class Command:
     def stop(self, how: str, grace_s: float) -> None:
         """Begin the end: TERM now, KILL after the grace. A second call only shortens the grace."""
         now = time.monotonic()
-        if self._ending is None:
-            self._ending = Ending(how, grace_s=grace_s, now=now)
+        if self.ending is None:
+            self.ending = Ending(how, grace_s=grace_s, now=now)
         else:
-            self._ending.hasten(grace_s, now)
+            self.ending.hasten(grace_s, now)
 
     def is_running(self, key: bytes) -> bool:
         """Say whether this is the attempt, and runs and is not being ended."""
-        lives = self.pid > 0 and self._returncode is None and self._ending is None
+        lives = self.pid > 0 and self._returncode is None and self.ending is None
         return lives and key == self.key
 
     def held(self) -> list[tuple[bytes, bool]]:
@@ -106,34 +106,34 @@ class Command:
 
     def on_left(self) -> None:
         """Act on processes that outlive the main one: at a normal end they are killed."""
-        if self._returncode is not None and self._ending is None:
-            self._ending = Ending("exit", grace_s=0.0, now=time.monotonic())
+        if self._returncode is not None and self.ending is None:
+            self.ending = Ending("exit", grace_s=0.0, now=time.monotonic())
 
     def on_tree_gone(self, memory_evidence: str) -> None:
         """Take the last output and answer: nothing of the tree is left."""
         for pipe in self._pipes:
             pipe.drain()
-        how = self._ending.how if self._ending else "exit"
+        how = self.ending.how if self.ending else "exit"
         failed = how == "exit" and self._returncode != 0
         evidence = memory_evidence if failed else ""
         self._report(how, self._returncode, memory_evidence=evidence)
 
     def deadline(self) -> float:
         """Return the monotonic time of the next thing to do."""
-        limit_at = self.limits.deadline() if self._ending is None else self._ending.next_at
+        limit_at = self.limits.deadline() if self.ending is None else self.ending.next_at
         return min(limit_at, self._news.deadline())
 
     def on_time(self, now: float) -> None:
         """Do what is due."""
-        if self._ending is not None:
-            self._ending.on_time(now)
+        if self.ending is not None:
+            self.ending.on_time(now)
         elif now >= self.limits.deadline():
             if self.limits.is_silent(now):
                 # It may have said something since the last look.
                 self._news.look_at_progress(now)
             how = self.limits.over(now)
             if how:
-                self._ending = Ending(how, grace_s=self.order.grace_s, now=now)
+                self.ending = Ending(how, grace_s=self.order.grace_s, now=now)
         self._news.on_time(now)
 
     def _make_folder(self) -> None:
@@ -170,7 +170,7 @@ class Command:
                 how,
                 returncode,
                 message=message,
-                leftovers=len(self._ending.killed) if self._ending and how == "exit" else 0,
+                leftovers=len(self.ending.killed) if self.ending and how == "exit" else 0,
                 out_bytes=out.total,
                 err_bytes=err.total,
                 out_inline=_inline(out),

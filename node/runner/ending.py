@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 
 from . import tree
@@ -17,12 +18,14 @@ KILL_AGAIN_MAX_S = 1.0
 class Ending:
     """One end in progress. The caller reaps between two calls; ECHILD is the end of the end.
 
-    Without a grace, `killed` are those that were alive when the killing began.
+    Without a grace, `killed` are those that were alive when the killing began; `killing_since` is
+    when that was, infinite before.
     """
 
     def __init__(self, how: str, *, grace_s: float, now: float) -> None:
         self.how = how
         self.killed: set[int] = set()
+        self.killing_since = now if grace_s <= 0 else math.inf
         self.next_at = now + max(0.0, grace_s)
         self._rounds = 0
         self._again_s = KILL_AGAIN_S
@@ -40,6 +43,7 @@ class Ending:
         """Kill whoever is left once the grace is over, again and again with growing pauses."""
         if now < self.next_at:
             return
+        self.killing_since = min(self.killing_since, now)
         self._rounds += 1
         if self._rounds % DEEP_ROUND:
             tree.kill_children()

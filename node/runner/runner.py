@@ -13,6 +13,7 @@ from .orders import Orders
 from .outbox import Outbox
 from .poller import Poller
 from .slot import Slot
+from .unkillable import Unkillable
 
 EXIT_ACK_S = 2.0
 """How long an exiting runner waits for the acknowledgement of its last answers."""
@@ -29,6 +30,7 @@ class Runner:
         self._outbox = Outbox(directory)
         self._slot = Slot(self._poller, locks, Execs(self._poller, self._outbox.say), own_cgroup)
         self._orders = Orders(directory, self._poller, self._slot, self._outbox, own_cgroup)
+        self._unkillable = Unkillable(self._slot, self._orders.limits, self._outbox.say)
         self._server = Server(
             directory,
             self._poller,
@@ -40,16 +42,18 @@ class Runner:
     def run(self) -> None:
         """Serve until idle for long enough or told to exit."""
         while not self._is_over(time.monotonic()):
-            deadline = min(self._slot.deadline(), self._exit_at())
+            deadline = min(self._slot.deadline(), self._unkillable.deadline(), self._exit_at())
             wait_s = deadline - time.monotonic()
             self._poller.poll(max(0.0, wait_s) if wait_s < math.inf else None)
             self._slot.on_time(time.monotonic())
+            self._unkillable.on_time(time.monotonic())
         self._server.close()
 
     def _on_attached(self) -> None:
         connection = self._server.connection
         assert connection is not None
         self._orders.limits.forget()
+        self._unkillable.forget()
         hello = self._orders.hello()
         self._outbox.attach(connection, hello, list(self._slot.locks.values()))
 

@@ -53,7 +53,7 @@ class Warm:
         if order.load_timeout_s > 0:
             self._load_by = time.monotonic() + order.load_timeout_s
         self._is_over = False
-        self._ending: Ending | None = None
+        self.ending: Ending | None = None
         self._end = WorkerEnd()
         self.stack = StackFile()
         self._page_fd = os.memfd_create("page", os.MFD_CLOEXEC)
@@ -90,7 +90,7 @@ class Warm:
         limits: Mapping[bytes, CallLimit],
     ) -> Refused | None:
         """Forward a batch whose attempts are new; refuse it whole when it cannot be taken."""
-        if self._ending is not None or self._is_over:
+        if self.ending is not None or self._is_over:
             return Refused("stopping", "the worker is being ended", seq=seq)
         over = len(self.calls) + len(heads) > frames.CALLS_OPEN_MAX
         if over or self._pipe.queued_bytes + len(body) > QUEUED_BYTES_MAX:
@@ -114,17 +114,17 @@ class Warm:
     def stop(self, how: str, grace_s: float, code: str = "worker_died") -> None:
         """Begin the end of the worker: TERM now, KILL after the grace."""
         now = time.monotonic()
-        if self._ending is not None:
-            self._ending.hasten(grace_s, now)
+        if self.ending is not None:
+            self.ending.hasten(grace_s, now)
             return
         self._end.how = how
         self._end.code = code
-        self._ending = Ending(how, grace_s=grace_s, now=now)
+        self.ending = Ending(how, grace_s=grace_s, now=now)
 
     def is_running(self, key: bytes) -> bool:
         """Say whether this call runs now, in a worker that is not being ended."""
         running = self.calls.running()
-        over = self._ending is not None or self._is_over
+        over = self.ending is not None or self._is_over
         return running is not None and running.key == key and not over
 
     @property
@@ -144,8 +144,8 @@ class Warm:
 
     def on_left(self) -> None:
         """Kill what outlives the worker itself."""
-        if self._end.returncode is not None and self._ending is None:
-            self._ending = Ending(self._end.how, grace_s=0.0, now=time.monotonic())
+        if self._end.returncode is not None and self.ending is None:
+            self.ending = Ending(self._end.how, grace_s=0.0, now=time.monotonic())
 
     def on_tree_gone(self, memory_evidence: str) -> None:
         """Take the last results, answer what is left, and say that the worker is gone."""
@@ -158,13 +158,13 @@ class Warm:
         self._pipe.close()
         self._log.close()
         self.stack.close()
-        leftovers = len(self._ending.killed - {self.pid}) if self._ending else 0
+        leftovers = len(self.ending.killed - {self.pid}) if self.ending else 0
         self._ended(self._end.message(self.order.worker, log_tail, leftovers))
 
     def deadline(self) -> float:
         """Return the monotonic time of the next thing to do."""
-        if self._ending is not None:
-            return min(self._ending.next_at, self.stack.next_at)
+        if self.ending is not None:
+            return min(self.ending.next_at, self.stack.next_at)
         if self._is_over:
             return self.stack.next_at
         return min(self._watch.next_at, self._load_by, self.stack.next_at)
@@ -172,8 +172,8 @@ class Warm:
     def on_time(self, now: float) -> None:
         """Do what is due."""
         self.stack.on_time(now)
-        if self._ending is not None:
-            self._ending.on_time(now)
+        if self.ending is not None:
+            self.ending.on_time(now)
         elif self._is_over:
             return
         elif now >= self._load_by:

@@ -15,7 +15,7 @@ from remuda.worker import asks, frames, values
 from ..fakes.runner_driver import ENV, Driver, driven, living_with, wait_until
 
 CODE = """
-import os, signal, time
+import os, re, signal, time
 
 def stuck():
     time.sleep(1000)
@@ -27,6 +27,9 @@ def counts_usr1(folder):
     while not seen:
         time.sleep(0.01)
     return len(seen)
+
+def hold_the_interpreter():
+    re.match(r"(a+)+$", "a" * 64 + "b")
 
 def until(path):
     while not os.path.exists(path):
@@ -138,6 +141,15 @@ def test_the_stack_of_a_running_call_names_where_it_is(worker: Driver) -> None:
         text = ask(worker, frames.Stack, call.task).out.decode()
         assert 1 == text.count("in stuck")
         assert "remuda/worker" not in text
+    worker.link.send(frames.Cancel(call.task, 1, 0.0))
+    worker.outcomes(call)
+
+
+def test_the_stack_of_a_call_that_never_lets_the_interpreter_go_is_taken(worker: Driver) -> None:
+    call = worker.call("hold_the_interpreter")
+    worker.send_calls(call)
+    worker.wait(frames.Started)
+    assert b"in hold_the_interpreter" in ask(worker, frames.Stack, call.task).out
     worker.link.send(frames.Cancel(call.task, 1, 0.0))
     worker.outcomes(call)
 

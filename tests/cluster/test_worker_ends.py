@@ -189,12 +189,28 @@ def test_held_calls_and_their_start_are_told_to_the_next_agent(runner: Driver) -
     runner.outcomes(busy, waiting)
 
 
-def test_a_load_that_takes_too_long_is_ended(tmp_path: Path) -> None:
-    code = "import time\nclass Slow:\n    def load(self):\n        time.sleep(1000)\n"
+SLOW = "import time\nclass Slow:\n    def load(self):\n        time.sleep(1000)\n"
+
+
+def test_a_call_is_cancelled_and_its_worker_ended_while_it_still_loads(tmp_path: Path) -> None:
     with driven(tmp_path) as runner:
-        runner.host(code, handler="code_under_test:Slow", load_timeout_s=0.5, grace_s=0.2)
+        runner.host(SLOW, handler="code_under_test:Slow")
+        call = runner.call("")
+        runner.send_calls(call)
+        runner.link.send(frames.Cancel(call.task, 1, 5.0))
+        status, failure = runner.failure(call)
+        assert (frames.RETURNED, "cancelled") == (status, failure.code)
+        runner.link.send(frames.EndWorker(0.2))
+        assert "ended" == runner.wait(frames.WorkerEnded).how
+        assert [] == runner.processes()
+
+
+def test_a_load_that_takes_too_long_is_ended(tmp_path: Path) -> None:
+    with driven(tmp_path) as runner:
+        runner.host(SLOW, handler="code_under_test:Slow", load_timeout_s=0.5, grace_s=0.2)
         ended = runner.wait(frames.WorkerEnded)
         assert ("load_failed", "model_unavailable") == (ended.how, ended.failure["code"])
+        assert "in load" in ended.failure["traceback"]
 
 
 def test_too_many_open_calls_are_refused_whole(runner: Driver) -> None:

@@ -142,7 +142,8 @@ def test_a_runner_of_the_protocol_before_is_given_no_new_work(scene):
 def test_a_runner_of_the_protocol_after_is_spoken_to_in_ours(scene):
     _, asks, seat = scene
     asks.crew.greet(seat, hello(newest=frames.PROTOCOL + 1))
-    assert (frames.PROTOCOL, [frames.Attach(frames.PROTOCOL)]) == (seat.protocol, seat.link.sent)
+    attach = frames.Attach(frames.PROTOCOL, 60.0)
+    assert (frames.PROTOCOL, [attach]) == (seat.protocol, seat.link.sent)
 
 
 @pytest.mark.parametrize(

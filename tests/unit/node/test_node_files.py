@@ -8,6 +8,8 @@ from remuda.node.slots import CardCharge, Charge
 from remuda.node.task import Attempt, plan_of
 from remuda.protocol.spec import TaskSpec
 
+from .core_driver import CoreDriver, spec
+
 CHARGE = Charge(500, 1 << 20, (CardCharge("GPU-a", 250, 1 << 30),))
 
 
@@ -103,3 +105,14 @@ def test_a_dead_runners_directory_stays_until_the_last_result_is_let_go(tmp_path
     assert directory.is_dir()
     archive.expire(10)
     assert not directory.exists()
+
+
+def test_a_grant_tells_whether_its_task_is_fenced(tmp_path):
+    driver = CoreDriver()
+    driver.offer(spec(argv=["x"], if_node_lost="fence"), b"1" * 16)
+    driver.offer(spec(argv=["x"]), b"2" * 16)
+    written = grants.GrantsFile(tmp_path)
+    written.add_attempts(driver.state.attempts.values())
+    written.close()
+    found = grants.read(tmp_path).attempts
+    assert [True, False] == [found[name * 16, 1].is_fenced for name in (b"1", b"2")]
