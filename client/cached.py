@@ -87,8 +87,9 @@ class Mirror:
     ) -> dict[bytes, MirroredTask]:
         """Return what the mirror may be believed of tasks; the others are left out.
 
-        Unless told otherwise nothing is older than what this client has heard by now. Asks the
-        scheduler for its revision when the mirror has a newer one than any heard so far.
+        Unless told otherwise nothing is older than what this client has heard by now, the call
+        before included. Asks the scheduler for its revision at first, and whenever the mirror has
+        a newer one than any heard so far.
         """
         if not tasks or self._clock_s() < self._pause_ends_s:
             return {}
@@ -110,7 +111,7 @@ class Mirror:
     def _read(
         self, tasks: Sequence[bytes], min_rev: tuple[int, int] | None
     ) -> dict[bytes, MirroredTask]:
-        floor = max(self._heard(), self._ceiling) if min_rev is None else Revision(*min_rev)
+        floor = self._newest_heard() if min_rev is None else Revision(*min_rev)
         key = mirrored.head_key(self._find_cluster_id())
         head = mirrored.read_head(_bytes(self._peek([key])[0]))
         ceiling = self._ceiling_for(max(head.revision, floor))
@@ -124,6 +125,11 @@ class Mirror:
                 if (usable := _usable(value, task, head, ceiling)) is not None:
                     found[task] = usable
         return found
+
+    def _newest_heard(self) -> Revision:
+        """Return what this client knows to have been; one that never heard of any asks."""
+        known = max(self._heard(), self._ceiling)
+        return known if known > NOTHING else self._ceiling_for(Revision(0, 1))
 
     def _find_cluster_id(self) -> str:
         if not self._cluster_id:

@@ -17,7 +17,7 @@ from .mirror_redis import Command, RedisFailure
 DIAL_S_MIN = 0.1
 PUBLISH_EVERY_S = 1.0
 REPORT_EVERY_S = 2.0
-NEW_LINE_EVERY_S = 5.0
+NEW_LINE_EVERY_S = 2.0
 FLEET_TTL_S = 30
 
 
@@ -56,7 +56,7 @@ class Follower:
         self._commands: list[Command] = []
         self._failures = 0
         self._dial_due_s = self._publish_due_s = self._report_due_s = self._line_due_s = 0.0
-        self._wants_line = False
+        self._wants_line = self._is_spoiled = False
         self._written = self._dropped = 0
 
     @property
@@ -138,7 +138,7 @@ class Follower:
         self._prefix = mirrored.line_prefix(self._cluster_id, self._epoch, line)
         self._commands = []
         self._rev, self._index = -1, 0
-        self._wants_line = False
+        self._wants_line = self._is_spoiled = False
         self._state = "resyncing"
 
     def _on_tasks(self, told: Tasks) -> None:
@@ -175,12 +175,12 @@ class Follower:
         blob = mirrored.pack_value(head._asdict())
         before = link.publish(mirrored.head_key(self._cluster_id), blob)
         self._publish_due_s = now_s + PUBLISH_EVERY_S
-        was_changed = self._published not in (b"", before)
+        self._is_spoiled = self._is_spoiled or self._published not in (b"", before)
         self._published = blob
-        if was_changed and now_s >= self._line_due_s:
-            self._why = "the server was wiped, or somebody else writes to it"
+        if self._is_spoiled and not self._wants_line and now_s >= self._line_due_s:
+            self._state, self._why = "resyncing", "the server was wiped, or others write to it"
             self._want_line(now_s)
-        elif self._state != "ok":
+        elif self._state != "ok" and not self._wants_line:
             self._state, self._why, self._failures = "ok", "", 0
             self._report(now_s)
 

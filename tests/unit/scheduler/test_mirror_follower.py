@@ -165,6 +165,15 @@ def test_a_wiped_server_is_told_everything_anew(rig: Rig) -> None:
     assert rig.reports[-1].wants_line
 
 
+def test_a_server_wiped_right_after_a_line_began_is_told_anew_as_soon_as_it_may(rig: Rig) -> None:
+    rig.follow()
+    rig.redis.keys.clear()
+    rig.tend(1.0)
+    at_once = rig.reports[-1].wants_line
+    rig.tend(2.0)
+    assert (False, True) == (at_once, rig.reports[-1].wants_line)
+
+
 def test_a_head_that_somebody_else_wrote_starts_a_new_line(rig: Rig) -> None:
     rig.follow()
     rig.redis.keys["remuda:c:head"] = b"not ours"
