@@ -94,6 +94,11 @@ def changes_key(prefix: str) -> str:
     return f"{prefix}:changes"
 
 
+def mark_key(prefix: str) -> str:
+    """Name the key by which the writer sees that its line was not wiped."""
+    return f"{prefix}:mark"
+
+
 def created_ms(task: bytes) -> int:
     """Return when a task was made: its id says it."""
     return wall_ms_of(from_bytes(task))

@@ -19,13 +19,14 @@ PUBLISH_EVERY_S = 1.0
 REPORT_EVERY_S = 2.0
 NEW_LINE_EVERY_S = 2.0
 FLEET_TTL_S = 30
+MARK = b"line"
 
 
 class Link(Protocol):
     """The part of a connection that is used here."""
 
     def write(self, commands: list[Command]) -> None: ...
-    def publish(self, key: str, head: bytes) -> bytes: ...
+    def publish(self, key: str, head: bytes, mark: str) -> tuple[bytes, bytes]: ...
     def close(self) -> None: ...
 
 
@@ -136,7 +137,7 @@ class Follower:
             return  # another one is asked for once there is a connection
         self._line, self._complete, self._published = line, False, b""
         self._prefix = mirrored.line_prefix(self._cluster_id, self._epoch, line)
-        self._commands = []
+        self._commands = [("SET", mirrored.mark_key(self._prefix), MARK, "EX", self._ttl_s)]
         self._rev, self._index = -1, 0
         self._wants_line = self._is_spoiled = False
         self._state = "resyncing"
@@ -173,9 +174,11 @@ class Follower:
         """Say up to where the line is complete; find out whether the server forgot it."""
         head = mirrored.Head(self._epoch, self._line, self._rev, self._at_ms)
         blob = mirrored.pack_value(head._asdict())
-        before = link.publish(mirrored.head_key(self._cluster_id), blob)
+        mark = mirrored.mark_key(self._prefix)
+        before, marked = link.publish(mirrored.head_key(self._cluster_id), blob, mark)
         self._publish_due_s = now_s + PUBLISH_EVERY_S
-        self._is_spoiled = self._is_spoiled or self._published not in (b"", before)
+        if marked != MARK or self._published not in (b"", before):
+            self._is_spoiled = True
         self._published = blob
         if self._is_spoiled and not self._wants_line and now_s >= self._line_due_s:
             self._state, self._why = "resyncing", "the server was wiped, or others write to it"

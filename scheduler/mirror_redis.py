@@ -13,6 +13,7 @@ from redis.retry import Retry
 from ..protocol import mirrored
 
 HEAD_TTL_S = 10
+MARK_TTL_S = 60  # renewed with each head
 BATCH_COMMANDS = 512
 PASSWORD_BYTES_MAX = 4096
 Command = tuple[Any, ...]
@@ -48,17 +49,19 @@ class RedisLink:
                 if isinstance(reply, redis.RedisError):
                     raise _failure(reply) from reply
 
-    def publish(self, key: str, head: bytes) -> bytes:
-        """Write the head, and return what stood there before: nothing, ours, or somebody's."""
-        before, written = self._replies(
+    def publish(self, key: str, head: bytes, mark: str) -> tuple[bytes, bytes]:
+        """Write the head; return what stood there before, and in the key that marks the line."""
+        before, marked, _, written = self._replies(
             [
                 ("GETRANGE", key, 0, mirrored.VALUE_BYTES_MAX),
+                ("GETRANGE", mark, 0, mirrored.VALUE_BYTES_MAX),
+                ("EXPIRE", mark, MARK_TTL_S),
                 ("SET", key, head, "EX", HEAD_TTL_S),
             ]
         )
         if isinstance(written, redis.RedisError):
             raise _failure(written) from written
-        return before if isinstance(before, bytes) else b"?"
+        return _text(before), _text(marked)
 
     def close(self) -> None:
         """Hang up."""
@@ -73,6 +76,11 @@ class RedisLink:
         except (redis.RedisError, OSError, ValueError) as error:
             raise _failure(error) from error
         return replies
+
+
+def _text(reply: Any) -> bytes:
+    """Return what a key held; another type is something that is not ours."""
+    return reply if isinstance(reply, bytes) else b"?"
 
 
 def _failure(error: Exception) -> RedisFailure:

@@ -9,55 +9,18 @@ import pytest
 from remuda.protocol import mirrored
 from remuda.scheduler.mirror_follower import Follower
 from remuda.scheduler.mirror_frames import Report, TaskRow, Tasks
-from remuda.scheduler.mirror_redis import RedisFailure
+
+from ...fakes.memory_redis import MemoryRedis
 
 HELLO = {"cluster_id": "c", "epoch": 5, "ttl_s": 60.0, "changes_max": 100, "reconnect_s_max": 8.0}
 ANN, BOB = b"a" * 16, b"b" * 16
-
-
-class FakeRedis:
-    """Keys in memory; `broken` fails every call, `away` every dial."""
-
-    def __init__(self) -> None:
-        self.keys: dict[str, bytes] = {}
-        self.stream: list[str] = []
-        self.broken = self.away = False
-        self.dials = 0
-
-    def dial(self) -> "FakeRedis":
-        self.dials += 1
-        if self.away:
-            raise RedisFailure("ConnectionError: refused")
-        return self
-
-    def write(self, commands: list[tuple[Any, ...]]) -> None:
-        if self.broken:
-            raise RedisFailure("TimeoutError: too slow")
-        for name, key, *rest in commands:
-            if name == "SET":
-                self.keys[key] = rest[0]
-            elif name == "XADD":
-                self.stream.append(rest[3])
-
-    def publish(self, key: str, head: bytes) -> bytes:
-        if self.broken:
-            raise RedisFailure("TimeoutError: too slow")
-        before = self.keys.get(key, b"")
-        self.keys[key] = head
-        return before
-
-    def close(self) -> None: ...
-
-    def head(self) -> tuple[int, int] | None:
-        blob = self.keys.get("remuda:c:head")
-        return None if blob is None else mirrored.read_head(blob)[1:3]
 
 
 class Rig:
     """A follower, its server, what it reported, and the time."""
 
     def __init__(self) -> None:
-        self.redis = FakeRedis()
+        self.redis = MemoryRedis()
         self.reports: list[Report] = []
         self.follower = Follower(HELLO, self.redis.dial, self.reports.append, Random(1))
         self.now_s = 100.0
@@ -77,6 +40,10 @@ class Rig:
         self.tend()
         self.hear("begin", line)
         self.hear("complete", rev)
+
+    def head(self) -> tuple[int, int] | None:
+        head = self.redis.head()
+        return None if head is None else (head.line, head.rev)
 
     def state_of(self, task: bytes, line: int = 1) -> str | None:
         blob = self.redis.keys.get(mirrored.task_key(f"remuda:c:5.{line}", task))
@@ -105,19 +72,19 @@ def test_nothing_is_published_before_all_was_told(rig: Rig) -> None:
     rig.hear("begin", 1)
     rig.tell(3, row(ANN, "running"), news=False, whole=False)
     rig.tell(4, row(BOB, "queued"))
-    before = rig.redis.head()
+    before = rig.head()
     rig.hear("complete", 4)
     rig.tend(1.0)
-    assert (None, (1, 4)) == (before, rig.redis.head())
+    assert (None, (1, 4)) == (before, rig.head())
     assert ("running", "queued") == (rig.state_of(ANN), rig.state_of(BOB))
 
 
 def test_a_turn_in_parts_is_published_with_its_last_part(rig: Rig) -> None:
     rig.follow(rev=10)
     rig.tell(11, row(ANN, "queued"), whole=False)
-    between = rig.redis.head()
+    between = rig.head()
     rig.tell(11, row(BOB, "queued"))
-    assert ((1, 10), (1, 11)) == (between, rig.redis.head())
+    assert ((1, 10), (1, 11)) == (between, rig.head())
     assert ["11-0", "11-1"] == rig.redis.stream
 
 
@@ -130,25 +97,25 @@ def test_only_news_enters_the_stream(rig: Rig) -> None:
 
 def test_after_a_failure_all_is_dropped_until_a_new_line(rig: Rig) -> None:
     rig.follow()
-    rig.redis.broken = True
+    rig.redis.is_broken = True
     rig.tell(11, row(ANN, "queued"))
     assert ("down", "TimeoutError: too slow") == rig.reports[-1][:2]
-    rig.redis.broken = False
+    rig.redis.is_broken = False
     rig.tell(12, row(BOB, "queued"))
     rig.tend(1.0)
     rig.tell(13, row(BOB, "running"))
-    assert (1, 10) == rig.redis.head()
-    assert (None, None) == (rig.state_of(ANN), rig.state_of(BOB))
+    assert (1, 10) == rig.head()
+    assert rig.state_of(BOB) is None
     assert rig.reports[-1].wants_line
     rig.hear("begin", 2)
     rig.tell(14, row(BOB, "running"), news=False)
     rig.hear("complete", 14)
-    assert ((2, 14), "running") == (rig.redis.head(), rig.state_of(BOB, line=2))
+    assert ((2, 14), "running") == (rig.head(), rig.state_of(BOB, line=2))
     assert rig.reports[-1].dropped >= 3
 
 
 def test_a_server_that_stays_away_is_dialled_ever_more_seldom(rig: Rig) -> None:
-    rig.redis.away = True
+    rig.redis.is_away = True
     for _ in range(60):
         rig.tend(1.0)
     # 0.1 s, doubled up to 8 s, each at least half of that: 14 tries take more than a minute.
@@ -174,16 +141,26 @@ def test_a_server_wiped_right_after_a_line_began_is_told_anew_as_soon_as_it_may(
     assert (False, True) == (at_once, rig.reports[-1].wants_line)
 
 
+def test_a_server_wiped_before_the_line_was_published_is_told_everything_anew(rig: Rig) -> None:
+    rig.tend()
+    rig.hear("begin", 1)
+    rig.tell(3, row(ANN, "running"), news=False, whole=False)
+    rig.redis.keys.clear()
+    rig.hear("complete", 3)
+    rig.tend(10.0)
+    assert rig.reports[-1].wants_line
+
+
 def test_a_head_that_somebody_else_wrote_starts_a_new_line(rig: Rig) -> None:
     rig.follow()
     rig.redis.keys["remuda:c:head"] = b"not ours"
     rig.tend(10.0)
     assert rig.reports[-1].wants_line
-    assert (1, 10) == rig.redis.head()
+    assert (1, 10) == rig.head()
 
 
 def test_pages_of_a_line_that_never_began_are_dropped(rig: Rig) -> None:
-    rig.redis.away = True
+    rig.redis.is_away = True
     rig.tend()
     rig.hear("begin", 1)
     rig.tell(1, row(ANN, "queued"))
