@@ -54,12 +54,17 @@ class Rig:
     def reader(self) -> Client:
         return Client(self.cluster.home.root, redis=self.redis.url)
 
-    def read(self, client: Client, tasks: list[Task], **wish: Any) -> list[CachedState]:
+    def revision(self) -> tuple[int, int]:
+        status = self.cluster.client.status()
+        return status["epoch"], status["rev"]
+
+    def read(
+        self, client: Client, tasks: list[Task], min_rev: tuple[int, int] | None = None
+    ) -> list[CachedState]:
         """Read tasks that succeeded: whoever answers, the answer is that, and not of the future."""
-        found = client.cached_states(tasks, **wish)
-        status = client.status()
+        found = client.cached_states(tasks, self.revision() if min_rev is None else min_rev)
         assert ["succeeded"] * len(tasks) == [each.state for each in found]
-        newest = (status["epoch"], status["rev"])
+        newest = self.revision()
         assert [] == [each for each in found if each.revision > newest]
         return found
 
@@ -264,6 +269,20 @@ def test_a_reader_takes_nothing_older_than_it_asks_for(rig: Rig) -> None:
         wishes = [(status["epoch"], status["rev"] + FUTURE), (status["epoch"] + 1, 0)]
         answers = [rig.read(client, task, min_rev=wish)[0].cached for wish in wishes]
     assert [False, False] == answers
+
+
+def test_a_client_never_reads_a_task_older_than_it_was_told(rig: Rig) -> None:
+    rig.wait_used(rig.work(1))
+    with rig.reader() as client:
+        task = client.submit("time:sleep", 1.0)
+        wait_until(lambda: client.cached_states([task])[0].cached, "the mirror is not used")
+        (process,) = mirror_processes(rig)
+        process.suspend()  # from here on the mirror says what is no longer so
+        try:
+            task.result(END_S)
+            assert ["succeeded"] == [each.state for each in client.cached_states([task])]
+        finally:
+            process.resume()
 
 
 def test_a_killed_mirror_process_is_replaced_and_an_ended_one_is_no_zombie(rig: Rig) -> None:
