@@ -75,7 +75,7 @@ class Mirror:
         self._line = 0
         self._told = False  # whether the process follows the line: it heard of all so far
         self._feed: Feed | None = None
-        self._line_wanted = False
+        self._line_wanted = self._is_started = False
         self._line_due_ns = self._start_due_ns = self._fleet_due_ns = self._refresh_due_ns = 0
         self._heard_ns = 0
         self._next_node = 0
@@ -100,7 +100,9 @@ class Mirror:
             return
         self.due_ns = now.mono_ns + LOOK_EVERY_NS
         if not self._pipe.is_open:
-            if now.mono_ns >= self._start_due_ns:
+            if self._is_started:
+                self._on_ended(now)
+            elif now.mono_ns >= self._start_due_ns:
                 self._start(now)
             return
         frames = self._pipe.receive()
@@ -132,11 +134,13 @@ class Mirror:
             self._start_due_ns = self._starts.after_failure(now.mono_ns)
             self._become("down", f"its process could not be started: {error}", now)
             return
+        self._is_started = True
         self._send([pack("hello", self._hello)], now)
 
     def _on_ended(self, now: Now) -> None:
         """Start another process later; what this one was told is void."""
         self._pipe.drop()
+        self._is_started = False
         self._told, self._feed, self._line_wanted = False, None, False
         self._start_due_ns = self._starts.after_failure(now.mono_ns)
         self._become("down", "its process ended, another one is started", now)

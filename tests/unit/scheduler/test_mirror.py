@@ -228,6 +228,17 @@ def test_a_mirror_that_nobody_follows_is_told_nothing(world: MirroredWorld) -> N
     assert truth(world) == states(world)
 
 
+def test_a_process_that_keeps_dying_is_started_ever_more_seldom(world: MirroredWorld) -> None:
+    for _ in range(100):
+        world.tend(0.5)
+        world.pipe.drop()
+        world.submit(1)
+    assert 3 <= world.pipe.starts <= 8  # after 1, 2, 4, 8, 16 and 30 s
+    assert "down" == world.view.redis["state"]
+    world.settle()
+    assert truth(world) == states(world)
+
+
 def test_a_process_that_says_nothing_is_replaced(world: MirroredWorld) -> None:
     world.submit(1)
     world.settle()
