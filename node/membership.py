@@ -131,8 +131,17 @@ class Membership:
                 self.core.state.counters.add("old_epoch")
 
     def on_monitors(self, now: int) -> None:
-        """Begin anew when a connection was refused: the library would not try again."""
+        """Begin anew when a connection was refused or cut.
+
+        After a refusal the library would not try again. After a cut it would, on all channels and
+        on every node at once, and to no end: each welcome opens them anew.
+        """
         self.wire.listen_to_monitors()
+        if self.wire.was_cut:
+            self.wire.was_cut = False
+            self._complain("the connection to the scheduler ended", "waiting for its beacon")
+            self.wire.hang_up_work()
+            self.session.on_cut(now)
         if not self.wire.refused:
             return
         channel, self.wire.refused = self.wire.refused, ""

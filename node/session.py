@@ -38,6 +38,7 @@ class Session:
     heard_at: int = 0
     failures: int = 0
     due_at: int = 0
+    was_cut: bool = False
 
     def is_due(self, now: int) -> bool:
         """Tell whether to send REGISTER now; a reply that does not come is a failure."""
@@ -64,6 +65,7 @@ class Session:
         self.epoch = epoch
         self.version = version
         self.standing = Standing.INSIDE
+        self.was_cut = False
         self.failures = 0
         self.heard_at = now
         return True
@@ -92,15 +94,23 @@ class Session:
         return self.standing is Standing.INSIDE
 
     def on_beacon(self, epoch: int, window_ms: int, now: int) -> bool:
-        """Register again, at a random moment of the window, with a scheduler that started anew."""
+        """Register again, at a random moment of the window: a scheduler is new or back."""
         if epoch < self.epoch:
             return False
         self.heard_at = now
-        if epoch > self.epoch:
+        if epoch > self.epoch or self.was_cut:
             self.epoch = epoch
+            self.was_cut = False
             self.standing = Standing.OUTSIDE
             self.due_at = now + int(self.random.random() * max(0, window_ms) * 1_000_000)
         return True
+
+    def on_cut(self, now: int) -> None:
+        """Wait for a beacon, since a connection ended: a scheduler that is gone hears no knock."""
+        if self.standing is Standing.INSIDE:
+            self.standing = Standing.OUTSIDE
+            self.was_cut = True
+            self.due_at = now + SILENCE_NS
 
     def on_refused(self, now: int) -> None:
         """Take in that a connection was refused: everything begins anew, later."""

@@ -17,14 +17,17 @@ from ..protocol.messages import Registered
 OVERSIZE_MARGIN_BYTES = 256 * 1024
 HWM = 1_000
 FRAMES_PER_TURN = 64
-HANDSHAKE_MS = 3_000
-ZMTP_HEARTBEAT_MS = 2_000
-ZMTP_SILENCE_MS = 6_000
+HANDSHAKE_MS = 10_000  # the other side limits it too: whoever gives up early only comes again
+# These end dead connections; a scheduler that says nothing is noticed by its beacon.
+ZMTP_HEARTBEAT_MS = 10_000
+ZMTP_SILENCE_MS = 30_000
 RECONNECT_MS = (100, 500)
 RECONNECT_MS_MAX = 30_000
 CORRELATION_BYTES = 8
 _WATCHED = (
-    zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 )
@@ -42,20 +45,36 @@ class Address:
 
 
 class Wire:
-    """The sockets of one agent; `refused` is set when a key was not let in."""
+    """The sockets of one agent.
 
-    def __init__(self, poller: zmq.Poller, key: KeyPair, jitter: Callable[[int, int], int]) -> None:
-        self._context: zmq.Context[Socket] = zmq.Context()
+    A `context` that is handed in ends with them.
+    `refused` is set when a key was not let in, `was_cut` when the dispatch connection ended.
+    """
+
+    def __init__(
+        self,
+        poller: zmq.Poller,
+        key: KeyPair,
+        jitter: Callable[[int, int], int],
+        context: zmq.Context[Socket] | None = None,
+    ) -> None:
+        self._context = zmq.Context() if context is None else context
         self._poller = poller
         self._key = key
         self._jitter = jitter
         self._open: dict[str, Socket] = {}
         self._monitors: dict[str, Socket] = {}
         self._correlation = b""
+        self._is_connected = False
         self.refused = ""
+        self.was_cut = False
 
     def knock(self, address: Address, frame: bytes) -> None:
-        """Send REGISTER on a fresh control connection, so that no stale one is ever answered."""
+        """Send REGISTER on a fresh control connection, so that no stale one is ever answered.
+
+        The dispatch connection ends before: offers that follow the welcome would go astray on it.
+        """
+        self.hang_up("dispatch")
         self._correlation = os.urandom(CORRELATION_BYTES)
         control = self._dial("control", zmq.DEALER, address, address.control, watch=True)
         control.send_multipart([self._correlation, b"", frame])
@@ -121,11 +140,16 @@ class Wire:
                 event = parse_monitor_message(parts)
                 if event["event"] == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
                     self.refused = name
+                elif name == "dispatch":
+                    ended = event["event"] == zmq.EVENT_DISCONNECTED
+                    self.was_cut |= ended and self._is_connected
+                    self._is_connected = event["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED
 
     def hang_up(self, channel: str) -> None:
         """Close one channel and whatever waits in it."""
         socket = self._open.pop(channel, None)
         monitor = self._monitors.pop(channel, None)
+        self._is_connected &= channel != "dispatch"
         if socket is None:
             return
         if monitor is not None:
@@ -135,6 +159,11 @@ class Wire:
         if socket in self._poller:
             self._poller.unregister(socket)
         socket.close(linger=0)
+
+    def hang_up_work(self) -> None:
+        """Close all channels but the beacon's, on which a new scheduler shows itself."""
+        for channel in [name for name in self._open if name != "beacon"]:
+            self.hang_up(channel)
 
     def hang_up_all(self) -> None:
         for channel in list(self._open):

@@ -45,6 +45,7 @@ from .wire import Wire
 from .zap import Keys
 
 SOCKETS_BESIDE_NODES = 128
+IO_THREADS = 2  # they encrypt: one alone falls behind when 1,000 nodes shake hands
 FILES_PER_NODE = 8
 _NS = 1_000_000_000
 
@@ -233,7 +234,7 @@ def _context(settings: SchedulerSettings) -> zmq.Context[Any]:
     wanted = settings.nodes_max * FILES_PER_NODE + 1_024
     if soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
-    context: zmq.Context[Any] = zmq.Context()
+    context: zmq.Context[Any] = zmq.Context(IO_THREADS)
     context.set(zmq.MAX_SOCKETS, settings.nodes_max + SOCKETS_BESIDE_NODES)
     return context
 

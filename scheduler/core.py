@@ -12,6 +12,7 @@ from typing import Any
 from ..protocol import capabilities as wire_capabilities
 from ..protocol.codec import pack_document, unpack_document
 from . import dispatch, limits, on_client, on_node, on_operator, recall, silence
+from .admission import Admission
 from .buckets import Buckets
 from .events import (
     CancelTasks,
@@ -98,6 +99,7 @@ class Core:
         self.runtimes = Runtimes()
         self.needs = Needs()
         self.limits = Limits()
+        self.admission = Admission()
         self.waits: list[tuple[int, int, int]] = []
         self.fuse_names: tuple[str, ...] = ()
         self.reconcile_until_ns = now.mono_ns + settings.reconcile_ns

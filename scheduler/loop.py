@@ -35,7 +35,9 @@ CATCH_UP_POLL_MS = 50
 IDLE_BUDGET_NS = 5_000_000
 IDLE_EVERY_NS = 1_000_000_000
 MAINTAIN_AT_LEAST_NS = 10_000_000_000
-ADMISSION_WINDOW_MS = 2_000
+# Nodes come back to a new scheduler at random moments of this time: a handshake is dear.
+ADMISSION_MS_MIN = 2_000
+ADMISSION_MS_PER_NODE = 15
 IO_FAILURE_EXIT = 70
 CLUSTER_STOPS = "the whole cluster is being stopped"
 _NS_PER_MS = 1_000_000
@@ -87,7 +89,8 @@ class Loop:
         self._on_trouble = on_trouble
         self._note_once = LogOnce()
         # One frame for all nodes: each of them reads the oldest version.
-        beacon = Beacon(view.cluster, 0, ADMISSION_WINDOW_MS)
+        window_ms = max(ADMISSION_MS_MIN, ADMISSION_MS_PER_NODE * len(core.fleet.nodes))
+        beacon = Beacon(view.cluster, 0, window_ms)
         self._beacon = encode(beacon, core.epoch, VERSION_OLDEST)
         self._ports = wire.ports()
         self._stopping = False
@@ -220,10 +223,12 @@ class Loop:
         self._payloads.keep(commit)
         for result in commit.results:
             self._view.ended[result.state] += 1
+        if effects.rebind:
+            self._wire.empty_pipes(effects.rebind)
         for node in effects.rebind:
-            self._rebind(node)
+            self._bind(node)
         for node in effects.unbind:
-            self._wire.forget_pipe(node, bind=False)
+            self._wire.forget_pipe(node)
             self.dispatch_ports.pop(node, None)
         for handle, message in effects.replies:
             self._intake.reply(handle, self._with_ports(message))
@@ -249,9 +254,9 @@ class Loop:
         version = self._core.fleet.nodes[node].protocol
         self._wire.pipes.send(node, encode(message, self._core.epoch, version), now.mono_ns)
 
-    def _rebind(self, node: str) -> None:
+    def _bind(self, node: str) -> None:
         try:
-            port = self._wire.forget_pipe(node, bind=True)
+            port = self._wire.pipes.bind(node)
         except Conflict as error:
             self.dispatch_ports.pop(node, None)
             self._log.warning("no dispatch port", node=node, error=error.message)

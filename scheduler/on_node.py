@@ -54,6 +54,9 @@ def on_join(core: Core, event: JoinNode, now: Now, effects: Effects) -> None:
     except ValueError as error:
         effects.replies.append((event.request, Failure("invalid", str(error), "capabilities")))
         return
+    if wait_ms := core.admission.wait_ms(now.mono_ns):
+        effects.replies.append((event.request, _not_yet(core, event.node, wait_ms, now)))
+        return
     node = core.fleet.nodes.setdefault(
         event.node, Node(event.node, known, rev=first_revision(core.epoch))
     )
@@ -87,6 +90,16 @@ def on_join(core: Core, event: JoinNode, now: Now, effects: Effects) -> None:
         send_kill(core, stopping, effects)
 
 
+def _not_yet(core: Core, name: str, wait_ms: int, now: Now) -> Failure:
+    """Ask a node to come again in its turn; it lives, so it is not judged silent meanwhile."""
+    known = core.fleet.nodes.get(name)
+    if known is not None and not known.lost:
+        known.heard_ns = now.mono_ns
+    return Failure(
+        "busy", "many nodes register at once: this one in its turn", retry_after_ms=wait_ms
+    )
+
+
 def _adopt(core: Core, node: Node, register: Register, now: Now, effects: Effects) -> set[int]:
     kept = set()
     rows = zip(register.tasks, register.attempts, register.tokens, register.phases, strict=True)
@@ -97,9 +110,8 @@ def _adopt(core: Core, node: Node, register: Register, now: Now, effects: Effect
         task, attempt = found
         attempt.accepted = True
         kept.add(task.id)
-        if phase == Phase.RUNNING and task.state is State.ASSIGNED:
-            life.advance(core, task, Fact.START)
-            life.tell(task, effects)
+        if phase == Phase.RUNNING:
+            _runs(core, task, effects)
     if kept:
         effects.notes.append(Note("info", "attempts adopted", {"node": node.name, "n": len(kept)}))
     return kept
@@ -151,10 +163,16 @@ def on_accept(core: Core, node: Node, message: Accept, now: Now, effects: Effect
 def on_started(core: Core, node: Node, message: Started, now: Now, effects: Effects) -> None:
     for blob, number in zip(message.tasks, message.attempts, strict=True):
         found = _find(core, node, blob, number)
-        if found and found[0].state is State.ASSIGNED:
+        if found:
             found[1].accepted = True
-            life.advance(core, found[0], Fact.START)
-            life.tell(found[0], effects)
+            _runs(core, found[0], effects)
+
+
+def _runs(core: Core, task: Task, effects: Effects) -> None:
+    """Take in that a task runs, from whichever message tells it first."""
+    if task.state is State.ASSIGNED:
+        life.advance(core, task, Fact.START)
+        life.tell(task, effects)
 
 
 def on_reject(core: Core, node: Node, message: Reject, now: Now, effects: Effects) -> None:
@@ -192,13 +210,17 @@ def on_heartbeat(core: Core, node: Node, message: Heartbeat, now: Now, effects: 
     }
     if message.capabilities:
         _take_capabilities(core, node, message, now, effects)
-    holding = set(zip(message.tasks, message.attempts, strict=True))
+    rows = zip(message.tasks, message.attempts, message.phases, strict=True)
+    holding = {(blob, number): phase for blob, number, phase in rows}
     stopping, unseen = [], []
     for task in list(node.held.values()):
         attempt = task.live
         assert attempt is not None
-        if (ids.to_bytes(task.id), attempt.number) in holding:
+        phase = holding.get((ids.to_bytes(task.id), attempt.number))
+        if phase is not None:
             attempt.accepted = True
+            if phase == Phase.RUNNING:  # its STARTED may have been lost
+                _runs(core, task, effects)
             if task.state is State.STOPPING:
                 stopping.append(task)
         elif attempt.rev <= message.rev:

@@ -20,10 +20,14 @@ QUEUE_AGE_NS = 5_000_000_000
 
 @dataclass(slots=True)
 class Pipe:
-    """The dispatch socket of one node; `queued` holds (sent_ns, frame) that found no peer."""
+    """The dispatch socket of one node; `queued` holds (sent_ns, frame) that found no peer.
+
+    `is_fresh` until a frame was handed to it: nothing old can wait in it.
+    """
 
     socket: Socket
     port: int
+    is_fresh: bool = True
     queued: deque[tuple[int, bytes]] = field(default_factory=deque)
     queued_bytes: int = 0
 
@@ -48,9 +52,18 @@ class Pipes:
             except Conflict:
                 del self._reserved[node]  # somebody else took it: the node gets another one
 
-    def rebind(self, node: str) -> int:
-        """Close a node's socket and whatever waited in it, bind anew and return the port."""
-        self.close(node)
+    def close_used(self, nodes: Iterable[str]) -> None:
+        """Close the sockets of nodes in which something old may wait; those unused stay."""
+        for node in nodes:
+            pipe = self._pipes.get(node)
+            if pipe is not None and not pipe.is_fresh:
+                self.close(node)
+
+    def bind(self, node: str) -> int:
+        """Return the port of a node's socket, bound now if it has none."""
+        pipe = self._pipes.get(node)
+        if pipe is not None:
+            return pipe.port
         port = self._reserved.get(node, 0)
         if port:
             try:
@@ -76,6 +89,7 @@ class Pipes:
         if pipe is None:
             self.dropped += 1
             return
+        pipe.is_fresh = False
         if not pipe.queued:
             try:
                 pipe.socket.send(frame, zmq.NOBLOCK)

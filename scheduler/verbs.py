@@ -162,7 +162,7 @@ class Verbs:
         self._view.watches.forget(message.name)
         if role is not Role.NODE:
             return Outcome([(handle, done)])
-        self._wire.forget_pipe(message.name, bind=False)
+        self._wire.forget_pipe(message.name)
         return Outcome([(handle, done)], [NodeRevoked(message.name)])
 
     def _node_verb(

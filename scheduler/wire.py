@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -131,15 +131,24 @@ class Wire:
         self._polled_out = waiting
         return dict(self._poller.poll(timeout_ms))
 
-    def forget_pipe(self, node: str, *, bind: bool) -> int:
-        """Close a node's dispatch socket; with `bind` open it anew and return its port."""
+    def forget_pipe(self, node: str) -> None:
+        """Close a node's dispatch socket."""
+        self._poll_no_pipe()
+        self.pipes.close(node)
+
+    def empty_pipes(self, nodes: Sequence[str]) -> None:
+        """Close the dispatch sockets in which something may wait that is old news to these nodes.
+
+        The library frees a port a moment after its socket was closed: those of many nodes are
+        closed together before the first is bound anew.
+        """
+        self._poll_no_pipe()
+        self.pipes.close_used(nodes)
+
+    def _poll_no_pipe(self) -> None:
         for socket in self._polled_out:
             self._poller.unregister(socket)
         self._polled_out = set()
-        if bind:
-            return self.pipes.rebind(node)
-        self.pipes.close(node)
-        return 0
 
     def drain(self, ready: dict[Any, int], *, control: bool = True) -> Drained:
         """Answer handshakes, then take a bounded batch from each socket that is ready.

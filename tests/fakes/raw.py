@@ -17,7 +17,7 @@ import zmq
 
 from remuda.config.endpoints import Endpoints, read_endpoints, tcp_url
 from remuda.config.home import Home
-from remuda.config.keys import AuthorizedKey, KeyPair, generate, save_authorized
+from remuda.config.keys import AuthorizedKey, Identity, KeyPair, generate, save_authorized
 from remuda.protocol import capabilities as wire_capabilities
 from remuda.protocol import codec
 from remuda.protocol import messages as m
@@ -42,15 +42,24 @@ def wait_for(look: Callable[[], _Seen | None], what: str) -> _Seen:
 
 
 class RawScheduler:
-    """One scheduler on free ports in a home of its own, and a key for each role."""
+    """One scheduler in a home of its own, on free ports or from one on, and a key for each name."""
 
-    def __init__(self, root: Path, config: str = "", program: Sequence[str] = DAEMON) -> None:
+    def __init__(
+        self,
+        root: Path,
+        config: str = "",
+        program: Sequence[str] = DAEMON,
+        *,
+        roles: dict[str, str] = ROLES,
+        port: int = 0,
+    ) -> None:
         self.program = program
         self.home = Home(root)
         self.home.create()
         self.home.config_file.write_text(config, encoding="utf-8")
-        self.keys: dict[str, KeyPair] = {name: generate() for name in ROLES}
-        authorized = [AuthorizedKey(n, ROLES[n], pair.public) for n, pair in self.keys.items()]
+        self.port = port
+        self.keys: dict[str, KeyPair] = {name: generate() for name in roles}
+        authorized = [AuthorizedKey(n, roles[n], pair.public) for n, pair in self.keys.items()]
         save_authorized(self.home.authorized_file, authorized)
         self.context = zmq.Context()
         self.log_path = root / "scheduler.log"
@@ -69,7 +78,7 @@ class RawScheduler:
     def launch(self) -> None:
         """Start the daemon."""
         self.home.endpoints_file.unlink(missing_ok=True)
-        command = [sys.executable, *self.program, "--port", "0"]
+        command = [sys.executable, *self.program, "--port", str(self.port)]
         environment = {**SMALL, **os.environ, "REMUDA_HOME": str(self.home.root)}
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(command, env=environment, stderr=log)
@@ -121,6 +130,18 @@ class RawScheduler:
             socket.setsockopt(zmq.CURVE_SECRETKEY, pair.secret.encode())
         socket.connect(tcp_url("127.0.0.1", port))
         return socket
+
+    def identity(self, name: str) -> Identity:
+        """Return what the key file of a node holds."""
+        found = self.endpoints
+        return Identity(
+            name,
+            "node",
+            self.keys[name],
+            found.scheduler_public,
+            found.url("control"),
+            found.cluster,
+        )
 
     def client(self, name: str) -> RawClient:
         return RawClient(self.socket(zmq.REQ, self.keys[name], self.endpoints.control))

@@ -79,3 +79,26 @@ def test_a_scheduler_may_ask_for_patience():
     made.on_sent(0)
     made.on_failure(0, retry_after_ms=60_000)
     assert made.due_at >= 60_000 * MS
+
+
+def test_a_node_whose_connection_ended_waits_for_a_beacon_of_the_same_scheduler():
+    made = inside(3)
+    made.on_cut(0)
+    assert not made.is_due(SILENCE_NS - 1)
+    made.on_beacon(3, 0, SILENCE_NS - 1)
+    assert made.is_due(SILENCE_NS - 1)
+
+
+def test_a_node_whose_connection_ended_knocks_when_no_beacon_comes():
+    made = inside()
+    made.on_cut(0)
+    assert made.is_due(SILENCE_NS)
+
+
+def test_a_beacon_after_the_return_from_a_cut_changes_nothing():
+    made = inside(3)
+    made.on_cut(0)
+    made.on_sent(0)
+    made.on_registered(3, 0)
+    made.on_beacon(3, 0, 0)
+    assert made.standing is Standing.INSIDE

@@ -23,6 +23,17 @@ def test_a_task_runs_and_succeeds_with_its_value(world: World) -> None:
     assert [State.RUNNING, State.SUCCEEDED] == [change.state for change in world.changes]
 
 
+def test_a_heartbeat_tells_that_a_task_runs_when_the_word_of_its_start_was_lost(
+    world: World,
+) -> None:
+    node = world.node("n1")
+    (task,) = world.submit()
+    token, _ = node.held[task, 1]
+    node.held[task, 1] = (token, m.Phase.RUNNING)
+    world.heartbeat(node)
+    assert "running" == world.state(task)
+
+
 def test_a_task_waits_until_a_node_registers(world: World) -> None:
     (task,) = world.submit()
     assert "queued" == world.state(task)
