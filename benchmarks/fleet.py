@@ -81,12 +81,11 @@ def _restart(scheduler: RawScheduler, hosts: list[_Host], agents: int) -> dict[s
         "agents": agents,
         "attempts": attempts,
         "joined_s": joined_s,
-        "accepting_s": accepting_s,
+        "fleet_accepting_s": accepting_s,
         "back_s": last - killed,
         "slowest_submit_ms": slowest_s * 1_000,
         "nodes_lost": log.count("node lost"),
-        "attempts_stopped": sum(each["stopped"] for each in seen),
-        "attempts_moved": attempts - _running(client),
+        "attempts_disturbed": sum(each["stopped"] for each in seen) + attempts - _running(client),
     }
 
 

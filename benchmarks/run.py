@@ -6,7 +6,9 @@ import os
 import platform
 import sys
 
+import fleet
 import latency
+import lifecycle
 import memory
 import peers
 import throughput
@@ -22,7 +24,15 @@ GOALS = (
     ("commands (`true`), end to end", "commands_per_s", "/s", None, False),
     ("scheduler with 100,000 queued tasks", "queued_mib", "MiB", 150.0, True),
     ("the same after kill -9 and restart", "restarted_mib", "MiB", 150.0, True),
-    ("from kill -9 to serving all 100,000", "restart_s", "s", None, True),
+    ("from kill -9 to accepting, 100,000 queued and 100 running", "accepting_s", "s", 3.0, True),
+    ("running tasks lost or restarted by that", "disturbed", "", 0.0, True),
+    ("1,000 agents back after kill -9 of the scheduler", "back_s", "s", 30.0, True),
+    ("agents declared lost by that", "nodes_lost", "", 0.0, True),
+    ("attempts stopped or moved by that", "attempts_disturbed", "", 0.0, True),
+    ("node death: its tasks run elsewhere, beyond lost_after", "death_s", "s", 2.0, True),
+    ("`node lost`: its tasks run elsewhere", "declared_s", "s", 2.0, True),
+    ("tasks restarted by a partition shorter than lost_after", "partition_restarts", "", 0.0, True),
+    ("cancel of a tree that ignores TERM: gone, beyond grace", "cancel_s", "s", 1.0, True),
 )
 
 
@@ -31,7 +41,7 @@ def main() -> int:
     print(f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}")
     print("CURVE on, synchronous=FULL, 2 nodes\n")
     measured: dict[str, float] = {}
-    for part in (latency, throughput, memory):
+    for part in (latency, throughput, memory, lifecycle, fleet):
         print(f"measuring {part.__name__} ...", file=sys.stderr)
         measured.update(part.main())
     print("| figure | measured | goal |\n|---|---:|---:|")

@@ -13,7 +13,7 @@ from ..protocol.codec import FRAME_BYTES_MAX
 
 QUEUED_FRAMES_MAX = 256
 RECONNECT_MS = (100, 300)
-RECONNECT_MS_MAX = 3_000
+RECONNECT_MS_MAX = 500  # a killed scheduler is back in two seconds, and nobody should wait on
 PING_MS = 2_000
 PING_TIMEOUT_MS = 10_000
 HANDSHAKE_MS = 10_000

@@ -206,11 +206,13 @@ def _recover(core: Core, recovered: Recovered, now: Now) -> None:
         _recover_node(core, stored, now)
     core.fleet.changed_shape()
     specs: dict[int, Spec] = {}
+    same: dict[str | bytes, Any] = {}  # one object for equal owners, and for equal sessions
     for row in recovered.tasks:
         spec = specs.get(row.spec_id)
         if spec is None or spec.owner != row.owner:
-            spec = specs[row.spec_id] = Spec(row.spec_id, *recovered.specs[row.spec_id], row.owner)
-        _recover_task(core, row, spec, now)
+            owner = same.setdefault(row.owner, row.owner)
+            spec = specs[row.spec_id] = Spec(row.spec_id, *recovered.specs[row.spec_id], owner)
+        _recover_task(core, row, spec, same.setdefault(row.session, row.session), now)
     for attempt in recovered.attempts:
         _recover_attempt(core, attempt, now)
     for task in core.tasks.values():
@@ -235,17 +237,17 @@ def _recover_node(core: Core, row: NodeRow, now: Now) -> None:
     node.take_capabilities(known)
 
 
-def _recover_task(core: Core, row: RecoveredTask, spec: Spec, now: Now) -> None:
+def _recover_task(core: Core, row: RecoveredTask, spec: Spec, session: bytes, now: Now) -> None:
     task = Task(
         row.id,
         row.number,
         row.batch,
         spec,
-        row.session,
+        session,
         _STATES[row.state],
         row.attempts,
         row.charged,
-        avoid=tuple(row.avoid.split()),
+        avoid=tuple(row.avoid.split()) if row.avoid else (),
         grace_ms=row.grace_ms,
         created_ms=row.created_ms,
     )

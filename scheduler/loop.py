@@ -224,11 +224,11 @@ class Loop:
         for result in commit.results:
             self._view.ended[result.state] += 1
         if effects.rebind:
-            self._wire.empty_pipes(effects.rebind)
+            self._wire.close_pipes(effects.rebind, used_only=True)
         for node in effects.rebind:
             self._bind(node)
         for node in effects.unbind:
-            self._wire.forget_pipe(node)
+            self._wire.close_pipes([node], used_only=False)
             self.dispatch_ports.pop(node, None)
         for handle, message in effects.replies:
             self._intake.reply(handle, self._with_ports(message))

@@ -52,12 +52,10 @@ class Pipes:
             except Conflict:
                 del self._reserved[node]  # somebody else took it: the node gets another one
 
-    def close_used(self, nodes: Iterable[str]) -> None:
-        """Close the sockets of nodes in which something old may wait; those unused stay."""
-        for node in nodes:
-            pipe = self._pipes.get(node)
-            if pipe is not None and not pipe.is_fresh:
-                self.close(node)
+    def is_used(self, node: str) -> bool:
+        """Tell whether a frame was handed to a node's socket, which may still wait in it."""
+        pipe = self._pipes.get(node)
+        return pipe is not None and not pipe.is_fresh
 
     def bind(self, node: str) -> int:
         """Return the port of a node's socket, bound now if it has none."""

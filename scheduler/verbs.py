@@ -162,7 +162,7 @@ class Verbs:
         self._view.watches.forget(message.name)
         if role is not Role.NODE:
             return Outcome([(handle, done)])
-        self._wire.forget_pipe(message.name)
+        self._wire.close_pipes([message.name], used_only=False)
         return Outcome([(handle, done)], [NodeRevoked(message.name)])
 
     def _node_verb(

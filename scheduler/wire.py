@@ -131,24 +131,18 @@ class Wire:
         self._polled_out = waiting
         return dict(self._poller.poll(timeout_ms))
 
-    def forget_pipe(self, node: str) -> None:
-        """Close a node's dispatch socket."""
-        self._poll_no_pipe()
-        self.pipes.close(node)
-
-    def empty_pipes(self, nodes: Sequence[str]) -> None:
-        """Close the dispatch sockets in which something may wait that is old news to these nodes.
+    def close_pipes(self, nodes: Sequence[str], *, used_only: bool) -> None:
+        """Close the dispatch sockets of nodes; `used_only`: those in which something may wait.
 
         The library frees a port a moment after its socket was closed: those of many nodes are
         closed together before the first is bound anew.
         """
-        self._poll_no_pipe()
-        self.pipes.close_used(nodes)
-
-    def _poll_no_pipe(self) -> None:
         for socket in self._polled_out:
             self._poller.unregister(socket)
         self._polled_out = set()
+        for node in nodes:
+            if not used_only or self.pipes.is_used(node):
+                self.pipes.close(node)
 
     def drain(self, ready: dict[Any, int], *, control: bool = True) -> Drained:
         """Answer handshakes, then take a bounded batch from each socket that is ready.

@@ -55,7 +55,7 @@ class LightAgent:
         self.stopped = 0
         self._membership = Membership(
             identity.name,
-            SimpleNamespace(core=self.core, notes={}),  # type: ignore[arg-type]  # of the stage nothing else is asked
+            SimpleNamespace(core=self.core, notes={}, unkillable={}),  # type: ignore[arg-type]  # of the stage nothing else is asked
             self.wire,
             self.session,
             Report(FACTS, Limits(), {}, "simulated", {}),
