@@ -81,8 +81,8 @@ class _Places:
         """Return a place and whether it is only in the node's own queue."""
         if choice := self._free.pick():
             return choice, False
-        if self._request.cards or task.spec.policy.start_timeout_ms:
-            return None  # what waits in a node's queue does not start
+        if self._request.cards:
+            return None
         return self._pick_ahead(task)
 
     def _pick_ahead(self, task: Task) -> tuple[Choice, bool] | None:

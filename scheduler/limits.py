@@ -101,7 +101,11 @@ def _follow_clock(core: Core, now: Now) -> None:
 
 def _run_out(core: Core, task: Task, limit: Limit, detail: int, now: Now, effects: Effects) -> None:
     if limit is Limit.START:
-        if task.state is State.ASSIGNED and task.attempt == detail:
+        if task.state is not State.ASSIGNED or task.attempt != detail:
+            return
+        if task.live is not None and task.live.prefetched:
+            watch_start(core, task, now)  # in the node's own queue it has no slot to start in
+        else:
             stopping.stop(core, [task], StopReason.START_TIMEOUT, now, effects)
     elif limit is Limit.EXPIRES:
         if task.state is State.QUEUED and not task.has_begun:

@@ -63,7 +63,7 @@ def _next_look(core: Core, now: Now) -> int:
 
 
 def look_again(core: Core, now: Now) -> None:
-    """Have a node judged in time that is heard anew."""
+    """Have a node judged in time that has just registered."""
     core.silence_due_ns = min(core.silence_due_ns, now.mono_ns + core.settings.suspect_after_ns)
 
 
@@ -156,10 +156,9 @@ def on_heard(core: Core, node: Node, now: Now, effects: Effects) -> None:
     if node.suspect:
         node.suspect = False
         core.fleet.revision += 1
-        look_again(core, now)
+        core.silence_due_ns = now.mono_ns
     if node.lost:
         node.lost = False
-        look_again(core, now)
         core.fleet.revision += 1
         core.write_node(node, effects)
         effects.notes.append(Note("info", "lost node is back", {"node": node.name}))

@@ -14,16 +14,21 @@ from remuda.scheduler import invariants
 from remuda.scheduler.core import Core, CoreSettings
 from remuda.scheduler.events import (
     CancelTasks,
+    DrainNode,
     Event,
     JoinNode,
     NewSpec,
     NewTask,
+    NodeDeclaredLost,
+    NodeForgotten,
     NodeSays,
     Now,
     SubmitTasks,
+    UndrainNode,
 )
 from remuda.scheduler.journal import Journal
 from remuda.scheduler.node_rows import node_row
+from remuda.scheduler.offers import Payloads
 from remuda.scheduler.records import Change, Effects, Offering
 from remuda.scheduler.task import State, kind_of, policy_of
 
@@ -40,10 +45,12 @@ class SimNode:
         self.name = name
         self.capabilities = capabilities
         self.incarnation = name.encode().ljust(16, b"-")
+        self.boot_id = "boot"
         self.rev = 0
         self.seq = 0
         self.held: dict[tuple[int, int], tuple[bytes, m.Phase]] = {}
         self.gpus: dict[int, tuple[str, ...]] = {}
+        self.specs: dict[int, bytes] = {}
         self.killed: list[int] = []
         self.acked: list[tuple[int, int]] = []
         self.deaf = False
@@ -58,9 +65,11 @@ class SimNode:
         keys = [(ids.from_bytes(task), attempt) for task, attempt in pairs]
         if isinstance(message, m.Offer):
             self.rev = max(self.rev, message.rev)
-            for key, token, gpus in zip(keys, message.tokens, message.gpus, strict=True):
+            rows = zip(keys, message.tokens, message.gpus, message.spec_index, strict=True)
+            for key, token, gpus, index in rows:
                 self.held.setdefault(key, (token, m.Phase.QUEUED))
                 self.gpus[key[0]] = tuple(gpus)
+                self.specs[key[0]] = message.specs[index]
         elif isinstance(message, m.Desired):
             self.rev = max(self.rev, message.rev)
             self.keep_only(set(keys))
@@ -92,8 +101,8 @@ class SimNode:
         tokens = [token for token, _ in self.held.values()]
         tasks, attempts, phases = self._columns()
         return m.Register(
-            self.name, self.incarnation, "boot", 1, 1, wire.to_document(self.capabilities), tasks,
-            attempts, tokens, phases,
+            self.name, self.incarnation, self.boot_id, 1, 2,
+            wire.to_document(self.capabilities), tasks, attempts, tokens, phases,
         )  # fmt: skip
 
     def _columns(self) -> tuple[list[bytes], list[int], list[int]]:
@@ -116,6 +125,7 @@ class Kernel:
         self.settings = settings or CoreSettings()
         self.seed = seed
         self.mono_ns = 1_000 * SECOND_NS
+        self.wall_set_ns = 0
         self.nodes: dict[str, SimNode] = {}
         self.changes: list[Change] = []
         self.replies: list[m.Message] = []
@@ -127,6 +137,7 @@ class Kernel:
 
     def _open(self) -> None:
         self.journal = Journal.open(self.folder)
+        self.payloads = Payloads(self.journal.history)
         self.epochs = self.journal.next_epoch()
         self.core = Core(
             self.journal.recover(),
@@ -140,7 +151,7 @@ class Kernel:
 
     @property
     def now(self) -> Now:
-        return Now(self.mono_ns, 1_700_000_000 * SECOND_NS + self.mono_ns)
+        return Now(self.mono_ns, 1_700_000_000 * SECOND_NS + self.mono_ns + self.wall_set_ns)
 
     def close(self) -> None:
         self.journal.close()
@@ -165,23 +176,20 @@ class Kernel:
             if isinstance(message, m.Registered):
                 self.nodes[message.name].begin(message)
         self.changes += effects.changes
+        self.payloads.keep(effects.commit)
         for item in effects.to_nodes:
-            message = self._offer(item) if isinstance(item, Offering) else item.message
-            again = codec.decode(codec.encode(message, self.epochs)).message
-            assert again == message
-            if item.node in self.nodes:
-                self.nodes[item.node].take(again)
+            if isinstance(item, Offering):
+                for offer in self.payloads.offers(item):
+                    self._deliver(item.node, offer)
+            else:
+                self._deliver(item.node, item.message)
         return effects
 
-    def _offer(self, offering: Offering) -> m.Offer:
-        grants = offering.grants
-        return m.Offer(
-            offering.incarnation, offering.rev, [b"spec"], ["owner"], [0] * len(grants),
-            [ids.to_bytes(grant.task) for grant in grants], [grant.attempt for grant in grants],
-            [grant.token for grant in grants], [b""] * len(grants),
-            [list(grant.gpus) for grant in grants], [b""] * len(grants),
-            [grant.prefetched for grant in grants],
-        )  # fmt: skip
+    def _deliver(self, node: str, message: m.Message) -> None:
+        again = codec.decode(codec.encode(message, self.epochs)).message
+        assert again == message
+        if node in self.nodes:
+            self.nodes[node].take(again)
 
 
 class World(Kernel):
@@ -246,6 +254,37 @@ class World(Kernel):
         reply = self.replies[-1]
         assert isinstance(reply, m.Cancelled)
         return reply.verdicts
+
+    def drain(self, name: str, *, reason: str = "", deadline_s: float = 0) -> m.Message:
+        self.step(DrainNode(next(self._handles), "olga", name, reason, round(deadline_s * 1000)))
+        return self.replies[-1]
+
+    def undrain(self, name: str) -> m.Message:
+        self.step(UndrainNode(next(self._handles), "olga", name))
+        return self.replies[-1]
+
+    def declare_lost(self, name: str) -> m.Message:
+        self.step(NodeDeclaredLost(next(self._handles), "olga", name))
+        return self.replies[-1]
+
+    def forget(self, name: str) -> m.Message:
+        self.step(NodeForgotten(next(self._handles), "olga", name))
+        return self.replies[-1]
+
+    def reboot(self, node: SimNode) -> m.Message:
+        """Have a node's host start again: nothing of it is left."""
+        node.held.clear()
+        node.boot_id += "'"
+        node.incarnation = (node.name + node.boot_id).encode().ljust(16, b"-")[:16]
+        node.rev = node.seq = 0
+        return self.join(node)
+
+    def keep_alive(self, seconds: float, *nodes: SimNode) -> None:
+        """Let time pass while these nodes are heard."""
+        for _ in range(round(seconds)):
+            self.mono_ns += SECOND_NS
+            for node in nodes:
+                self.heartbeat(node)
 
     def heartbeat(self, node: SimNode) -> Effects:
         return self.says(node, node.heartbeat())
