@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..protocol.resources import MILLI
 from .fleet import Node
-from .task import ON_NODE, TERMINAL, State, Task
+from .task import ON_NODE, TERMINAL, State, StopReason, Task
 
 if TYPE_CHECKING:
     from .core import Core
@@ -39,11 +40,23 @@ def _of_task(core: Core, task: Task) -> list[str]:
         node = core.fleet.nodes.get(task.live.node)
         if node is None or task.id not in node.held:
             found.append(f"task {task.number} is not in the ledger of {task.live.node}")
+    if (task.stop is not StopReason.NONE) != (task.state is State.STOPPING):
+        found.append(f"task {task.number} is {task.state.word}, to be stopped: {task.stop.word}")
+    found += _overspent(core, task)
     if task.charged > max(task.attempt, 0):
         found.append(f"task {task.number}: {task.charged} charged of {task.attempt} attempts")
     if task.state is State.WAITING and task.charged > task.spec.policy.retries:
         found.append(f"task {task.number} waits beyond its {task.spec.policy.retries} retries")
     return found
+
+
+def _overspent(core: Core, task: Task) -> Iterator[str]:
+    """Yield each budget of which a task that goes on has used more than there is."""
+    for kind, count in (task.spent or {}).items():
+        row = core.settings.policies.get(kind)
+        most = task.spec.policy.retries if row is None or row.retries is None else row.retries
+        if not 0 <= count <= most:
+            yield f"task {task.number} goes on after {count} failures of {kind.value}, not {most}"
 
 
 def _of_node(core: Core, node: Node) -> list[str]:
@@ -53,6 +66,9 @@ def _of_node(core: Core, node: Node) -> list[str]:
     cpus = memory = 0
     for task in node.held.values():
         attempt = task.live
+        if node.lost and task.state is not State.STOPPING:
+            if task.spec.policy.if_node_lost != "fence":
+                found.append(f"{node.name} is lost and still holds task {task.number}")
         if attempt is None or attempt.node != node.name or core.tasks.get(task.id) is not task:
             found.append(f"{node.name} is charged for task {task.number}, which is not there")
             continue

@@ -67,7 +67,7 @@ def on_join(core: Core, event: JoinNode, now: Now, effects: Effects) -> None:
     node.boot_id, node.incarnation = register.boot_id, register.incarnation
     node.protocol = protocol
     node.connected, node.suspect, node.lost, node.heard_ns = True, False, False, now.mono_ns
-    silence.look_again(core, now)
+    silence.on_joined(core, now)
     node.shunned.clear()
     core.fleet.changed_shape()
     kept = _adopt(core, node, register, now, effects)

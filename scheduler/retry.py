@@ -75,10 +75,10 @@ def judge(policies: Policies, task: Task, code: str, *, charge: bool = True) -> 
         task.charged += charge
         tries, most = task.charged, policy.retries
     else:
-        if task.spent is None:
-            task.spent = Counter()
-        task.spent[kind] += charge
-        tries, most = task.spent[kind], row.retries
+        if charge:
+            task.spent = Counter() if task.spent is None else task.spent
+            task.spent[kind] += 1
+        tries, most = (task.spent or {}).get(kind, 0), row.retries
     if code in FINAL or _is_forbidden(policy, code, kind):
         return Verdict(kind, again=False)
     return Verdict(kind, tries <= most, tries, row)

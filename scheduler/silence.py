@@ -3,7 +3,7 @@
 A suspect node gets no new work. The tasks of a lost one run elsewhere; fenced ones only once the
 node has surely stopped them itself. Nobody is lost by silence while known nodes may still come
 back after a start (the reconcile window), or while so many fell silent together that the fault
-is more likely ours (the fuse).
+is more likely ours (the fuse), nor for a lease after that.
 """
 
 from __future__ import annotations
@@ -62,16 +62,19 @@ def _next_look(core: Core, now: Now) -> int:
     return min(due)
 
 
-def look_again(core: Core, now: Now) -> None:
-    """Have a node judged in time that has just registered."""
+def on_joined(core: Core, now: Now) -> None:
+    """Have a node judged in time that has just registered; it may have been the last we missed."""
+    is_reconciling(core, now)
     core.silence_due_ns = min(core.silence_due_ns, now.mono_ns + core.settings.suspect_after_ns)
 
 
 def is_reconciling(core: Core, now: Now) -> bool:
-    """Tell whether known nodes still have time to come back after the start."""
+    """Tell whether known nodes still have time to come back, after the start or a blown fuse."""
     if now.mono_ns >= core.reconcile_until_ns:
         return False
-    missing = any(not node.connected and not node.lost for node in core.fleet.nodes.values())
+    missing = any(
+        not node.lost and (node.suspect or not node.connected) for node in core.fleet.nodes.values()
+    )
     if not missing:
         core.reconcile_until_ns = now.mono_ns
     return missing
@@ -90,6 +93,7 @@ def _judge_fuse(core: Core, silent: list[Node], now: Now, effects: Effects) -> N
         )
     elif core.fuse_names and not fallen:
         effects.notes.append(Note("info", "nodes are heard again", {"silent": len(silent)}))
+        core.reconcile_until_ns = now.mono_ns + core.settings.lease_ms * 1_000_000
     core.fuse_names = fallen
 
 

@@ -74,10 +74,17 @@ _SPEC: dict[str, tuple[str, Callable[[str], Any]]] = {
     "priority": ("priority", int),
     "backoff": ("backoff_first_ms", lambda text: round(parse_duration_s(text) * 1000)),
     "owner": ("owner", str),
+    "if-node-lost": ("if_node_lost", str),
+    "deadline": ("deadline_ms", int),
+    "start-timeout": ("start_timeout_ms", lambda text: round(parse_duration_s(text) * 1000)),
 }
 
 
 def _submit(stage: Stage, words: list[str], options: dict[str, str]) -> None:
+    """Submit tasks; `deadline=30s` is so long from now."""
+    deadline = options.pop("deadline", "")
+    if deadline:
+        options["deadline"] = str(stage.now.wall_ms + round(parse_duration_s(deadline) * 1000))
     fields = {_SPEC[key][0]: _SPEC[key][1](text) for key, text in options.items()}
     stage.submit(int(words[0]) if words else 1, **fields)
 
@@ -100,6 +107,17 @@ def _reject(stage: Stage, words: list[str], _options: dict[str, str]) -> None:
 def _say_again(stage: Stage, words: list[str], _options: dict[str, str]) -> None:
     name, said = stage.said[int(words[0])]
     stage.says(stage.nodes[name], said)
+
+
+def _drain(stage: Stage, words: list[str], options: dict[str, str]) -> None:
+    deadline_s = parse_duration_s(options.get("deadline", "0"))
+    stage.drain(words[0], reason=options.get("reason", ""), deadline_s=deadline_s)
+
+
+def _keep_alive(stage: Stage, words: list[str], _options: dict[str, str]) -> None:
+    """Let time pass while these nodes are heard, and show only what came of it."""
+    stage.keep_alive(parse_duration_s(words[0]), *(stage.nodes[name] for name in words[1:]))
+    stage.lines = [line for line in stage.lines if " desired, " not in line]
 
 
 def _join(stage: Stage, words: list[str], options: dict[str, str]) -> None:
@@ -133,6 +151,12 @@ _VERBS: dict[str, Callable[[Stage, list[str], dict[str, str]], object]] = {
     "restart": lambda stage, _words, _options: stage.restart(),
     "register": _join,
     "pipe": _set_deaf,
+    "drain": _drain,
+    "undrain": lambda stage, words, _: stage.undrain(words[0]),
+    "lost": lambda stage, words, _: stage.declare_lost(words[0]),
+    "forget": lambda stage, words, _: stage.forget(words[0]),
+    "reboot": lambda stage, words, _: stage.reboot(stage.nodes[words[0]]),
+    "alive": _keep_alive,
 }
 
 

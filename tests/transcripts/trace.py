@@ -9,7 +9,7 @@ from remuda.protocol import ids
 from remuda.protocol import messages as m
 from remuda.protocol.codec import unpack_document
 from remuda.scheduler.records import Commit, Effects, Granted, Offering, ToNode
-from remuda.scheduler.task import State
+from remuda.scheduler.task import State, StopReason
 
 
 def lines_of(effects: Effects, wall_ms: int, deaf: Callable[[str], bool]) -> Iterator[str]:
@@ -43,12 +43,19 @@ def _journaled(commit: Commit, wall_ms: int) -> Iterator[str]:
         yield f"stored {_names(row.number for row in commit.tasks)}"
     for node in commit.nodes:
         yield f"node {node}"
+    for node in commit.forgotten:
+        yield f"node {node} forgotten"
     for ended in commit.ended:
         why = f" ({ended.code})" if ended.code else ""
         yield f"task {ended.task} try {ended.number} {ended.outcome}{why} on {ended.node}"
     for moved in commit.moved.values():
         due = f", next try in {moved.due_ms - wall_ms} ms" if moved.due_ms else ""
-        yield f"task {moved.id} {State(moved.state).word}, {moved.charged} tries charged{due}"
+        why = f" ({StopReason(moved.stop).word})" if moved.stop else ""
+        spent = f", spent {moved.spent}" if moved.spent else ""
+        yield (
+            f"task {moved.id} {State(moved.state).word}{why}, "
+            f"{moved.charged} tries charged{spent}{due}"
+        )
     for granted in commit.granted:
         cards = f" with {' '.join(granted.gpus)}" if granted.gpus else ""
         yield f"task {granted.task} try {granted.number} granted to {granted.node}{cards}"
@@ -119,6 +126,7 @@ _REPLIES: dict[type[m.Message], Callable[[Any], str]] = {
     m.Submitted: _submitted,
     m.Cancelled: _cancelled,
     m.Failure: _failure,
+    m.Done: lambda message: message.message,
 }
 _SENT: dict[type[m.Message], Callable[[Any], str]] = {
     m.Desired: _desired,

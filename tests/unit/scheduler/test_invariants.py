@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from remuda.protocol.failures import FailureClass
 from remuda.scheduler import invariants
 from remuda.scheduler.core import Core
 from remuda.scheduler.task import State
@@ -53,6 +55,20 @@ def wait_too_long(core: Core) -> None:
     core.tasks[4].charged = core.tasks[4].attempt = 1
 
 
+def stop_without_reason(core: Core) -> None:
+    core.tasks[2].state = State.STOPPING
+    core.counts[State.ASSIGNED] -= 1
+    core.counts[State.STOPPING] += 1
+
+
+def spend_too_much(core: Core) -> None:
+    core.tasks[2].spent = Counter({FailureClass.NETWORK: 6})
+
+
+def lose_a_node_that_holds_tasks(core: Core) -> None:
+    core.fleet.nodes["n1"].lost = True
+
+
 def send_gpu_ahead(core: Core) -> None:
     task = core.tasks[2]
     assert task.live is not None
@@ -79,6 +95,9 @@ BROKEN: dict[str, Callable[[Core], None]] = {
     "task 2 is not in the ledger of n1": forget_in_ledger,
     "5 charged of 0 attempts": lambda core: setattr(core.tasks[4], "charged", 5),
     "waits beyond its 0 retries": wait_too_long,
+    "task 2 is stopping, to be stopped: none": stop_without_reason,
+    "task 2 goes on after 6 failures of network, not 5": spend_too_much,
+    "n1 is lost and still holds task 2": lose_a_node_that_holds_tasks,
     "is charged for task 4, which is not there": charge_a_stranger,
     "backlog and task 3 disagree": lambda core: core.fleet.nodes["n1"].backlog.clear(),
     "a GPU task was sent ahead": send_gpu_ahead,

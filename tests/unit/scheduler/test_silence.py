@@ -65,6 +65,13 @@ def test_a_node_that_stopped_a_fenced_task_hands_it_back_uncharged(world: World)
     assert not world.core.tasks[task].has_begun
 
 
+def test_a_task_that_had_not_begun_on_a_lost_node_is_charged_nothing(world: World) -> None:
+    world.node("n1").deaf = True
+    (task,) = world.submit()
+    world.later(60)
+    assert ("queued", False) == (world.state(task), world.core.tasks[task].has_begun)
+
+
 def test_a_task_that_wants_no_second_run_fails_with_its_node(world: World) -> None:
     world.node("n1")
     (task,) = world.submit(if_node_lost="fail", retries=5)
@@ -162,12 +169,17 @@ def test_when_many_nodes_fall_silent_at_once_nobody_is_given_up(world: World) ->
     assert ["assigned"] * 6 == world.states(tasks)
 
 
-def test_the_fuse_is_mended_once_they_are_heard_and_the_rest_is_judged(world: World) -> None:
+def test_the_fuse_is_mended_once_they_are_heard_and_the_rest_has_a_lease_more(
+    world: World,
+) -> None:
     nodes = fleet(world, 6)
     world.submit(6)
     world.keep_alive(100, *nodes[:3])
     world.keep_alive(1, *nodes[:5])
     assert () == world.core.fuse_names
+    world.keep_alive(28, *nodes[:5])
+    assert [] == lost(world)
+    world.keep_alive(2, *nodes[:5])
     assert ["n6"] == lost(world)
 
 

@@ -26,7 +26,7 @@ from remuda.scheduler.task import ON_NODE, TERMINAL, State
 
 from ...fakes.guarded_node import GuardedNode, Key
 from ...fakes.hostile import node_messages
-from ...fakes.world import GIB, World, gpu
+from ...fakes.world import GIB, SECOND_NS, World, gpu
 
 OWNERS = ("ana", "bob")
 FLEET = {
@@ -142,6 +142,7 @@ class Ground(RuleBasedStateMachine):
         for node in self.nodes.values():
             node.deaf = False
             world.join(node)
+            world.undrain(node.name)
         for _ in range(200):
             for node in self.nodes.values():
                 self.refuse()
@@ -182,6 +183,13 @@ class Nodes(Ground):
         self.world.join(node)
 
     @rule(pick=any_pick)
+    def host_is_restarted(self, pick) -> None:
+        node = self.pick_node(pick)
+        node.lose_memory()
+        node.boot_id += "'"
+        self.world.join(node)
+
+    @rule(pick=any_pick)
     def messages_to_a_node_get_lost_or_arrive_again(self, pick) -> None:
         node = self.pick_node(pick)
         node.deaf = not node.deaf
@@ -215,7 +223,18 @@ class Nodes(Ground):
     @rule(
         pick=any_pick,
         outcome=st.sampled_from([m.Outcome.SUCCEEDED, *m.Outcome]),
-        code=st.sampled_from(["exit_code", "exception", "code_missing"]),
+        code=st.sampled_from(
+            [
+                "exit_code",
+                "exception",
+                "code_missing",
+                "network",
+                "out_of_memory",
+                "gpu_out_of_memory",
+                "node_lost",
+                "result_not_encodable",
+            ]
+        ),
     )
     def end(self, pick, outcome, code) -> None:
         if found := self.pick_held(pick, m.Phase.QUEUED, m.Phase.RUNNING):
@@ -253,8 +272,32 @@ class Nodes(Ground):
         self.world.step(NodeRevoked(self.pick_node(pick).name))
 
 
-class Fleet(Nodes):
-    """Nodes, clients, time and a scheduler that may be killed at any moment."""
+class Operators(Nodes):
+    """What a person does to nodes, whether or not it is true."""
+
+    @rule(
+        pick=any_pick, deadline_s=st.sampled_from([0, 1, 5]), reason=st.sampled_from(["", "fans"])
+    )
+    def drain(self, pick, deadline_s, reason) -> None:
+        self.world.drain(self.pick_node(pick).name, reason=reason, deadline_s=deadline_s)
+
+    @rule(pick=any_pick)
+    def undrain(self, pick) -> None:
+        self.world.undrain(self.pick_node(pick).name)
+
+    @rule(pick=any_pick)
+    def declare_lost(self, pick) -> None:
+        self.world.declare_lost(self.pick_node(pick).name)
+
+    @rule(pick=any_pick)
+    def forget(self, pick) -> None:
+        name = self.pick_node(pick).name
+        if isinstance(self.world.forget(name), m.Done):
+            assert name not in self.world.core.fleet.nodes
+
+
+class Fleet(Operators):
+    """Nodes, clients, operators, time and a scheduler that may be killed at any moment."""
 
     @rule(
         count=st.integers(1, 4),
@@ -262,9 +305,23 @@ class Fleet(Nodes):
         priority=st.sampled_from([10, 50, 50, 90]),
         retries=st.integers(0, 2),
         owner=st.sampled_from(OWNERS),
+        if_node_lost=st.sampled_from(["rerun", "rerun", "fence", "fail"]),
     )
-    def submit(self, count, shape, priority, retries, owner) -> None:
-        self.store(count, shape, priority=priority, retries=retries, owner=owner)
+    def submit(self, count, shape, priority, retries, owner, if_node_lost) -> None:
+        self.store(
+            count, shape, priority=priority, retries=retries, owner=owner, if_node_lost=if_node_lost
+        )
+
+    @rule(
+        shape=st.sampled_from(SHAPES),
+        deadline_s=st.sampled_from([0, 2, 20]),
+        limits=st.sampled_from(
+            [{}, {"expires_ms": 1_000}, {"start_timeout_ms": 1_000}, {"never_on": ["timeout"]}]
+        ),
+    )
+    def submit_with_limits(self, shape, deadline_s, limits) -> None:
+        deadline_ms = self.world.now.wall_ms + deadline_s * 1_000 if deadline_s else 0
+        self.store(1, shape, deadline_ms=deadline_ms, **limits)
 
     @precondition(lambda self: self.stored)
     @rule(pick=any_pick, count=st.integers(1, 3), owner=st.sampled_from(["", *OWNERS]))
@@ -311,6 +368,10 @@ class Fleet(Nodes):
     def time_passes(self, seconds) -> None:
         self.world.later(seconds)
 
+    @rule(hours=st.sampled_from([-1, 1]))
+    def clock_is_set(self, hours) -> None:
+        self.world.wall_set_ns += hours * 3_600 * SECOND_NS
+
     @rule()
     def scheduler_is_killed(self) -> None:
         before = standing(self.world)
@@ -324,7 +385,7 @@ def standing(world: World) -> tuple[object, ...]:
         task.id: (
             task.number, State.ASSIGNED if task.state is State.RUNNING else task.state,
             task.attempt, task.charged, task.avoid, task.spec, task.session,
-            task.grace_ms if task.state is State.STOPPING else -1,
+            task.stop, task.grace_ms, task.spent or None, task.created_ms,
             (task.live.number, task.live.node, task.live.token, task.live.gpus)
             if task.state in ON_NODE and task.live else None,
         )
@@ -335,7 +396,11 @@ def standing(world: World) -> tuple[object, ...]:
         for node in world.core.fleet.nodes.values()
         for card in node.cards.values()
     }
-    return tasks, cards, world.core.next_number, world.core.next_spec_id
+    nodes = {
+        node.name: (node.drain, node.lost, node.boot_id, node.capabilities)
+        for node in world.core.fleet.nodes.values()
+    }
+    return tasks, cards, nodes, world.core.next_number, world.core.next_spec_id
 
 
 def test_the_core_keeps_its_word_whatever_happens() -> None:
