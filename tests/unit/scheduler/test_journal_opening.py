@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
 from pathlib import Path
 
 import apsw
 import pytest
 
+from remuda.protocol import capabilities
+from remuda.protocol.codec import pack_document
+from remuda.protocol.ids import to_bytes
+from remuda.protocol.spec import TaskSpec, to_document
 from remuda.scheduler import statedir
 from remuda.scheduler.journal import SCHEMA_VERSION, Journal, JournalError, connect, migrate
+from remuda.scheduler.records import NodeRow
 from remuda.scheduler.statedir import StateDirError, claim, file_system_of
+from remuda.scheduler.task import State, StopReason
 
 MOUNTS = """\
 overlay / overlay rw 0 0
@@ -100,6 +107,36 @@ def test_each_step_of_a_migration_runs_once(tmp_path: Path) -> None:
         assert newest == version_of(database)
         assert [(1,)] == list(database.execute("SELECT a FROM added"))
     database.close()
+
+
+def test_a_journal_of_version_1_goes_on_with_its_tasks_and_nodes(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    database = connect(folder / "journal.db")
+    database.execute((files("remuda.scheduler") / "schema.sql").read_text("utf-8"))
+    database.execute("PRAGMA user_version = 1")
+    spec = TaskSpec("command", ["true"])
+    database.execute("INSERT INTO specs VALUES (1, ?)", (pack_document(to_document(spec)),))
+    for number, state in ((1, State.QUEUED), (2, State.STOPPING)):
+        database.execute(
+            "INSERT INTO tasks (id, number, spec_id, owner, name, session, state, avoid,"
+            " created_ms, args) VALUES (?, ?, 1, 'ana', 'true', x'', ?, 'n1', 7, x'')",
+            (to_bytes(number), number, int(state)),
+        )
+    node = pack_document(capabilities.to_document(capabilities.Capabilities(1_000, 0)))
+    database.execute("INSERT INTO nodes VALUES ('n1', 'boot', ?, 5)", (node,))
+    database.close()
+    journal = Journal.open(folder)
+    found = journal.recover()
+    assert [NodeRow("n1", "boot", node, 5)] == found.nodes
+    assert [
+        (State.QUEUED, StopReason.NONE, "n1", "", 0, 0, 7),
+        (State.STOPPING, StopReason.CANCELLED, "n1", "", 0, 0, 7),
+    ] == [
+        (t.state, t.stop, t.avoid, t.spent, t.memory_bytes, t.vram_bytes, t.created_ms)
+        for t in found.tasks
+    ]
+    journal.close()
 
 
 def test_a_step_that_fails_leaves_the_version_before_it(tmp_path: Path) -> None:
