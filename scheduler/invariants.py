@@ -66,9 +66,9 @@ def _of_node(core: Core, node: Node) -> list[str]:
     cpus = memory = 0
     for task in node.held.values():
         attempt = task.live
-        if node.lost and task.state is not State.STOPPING:
-            if task.spec.policy.if_node_lost != "fence":
-                found.append(f"{node.name} is lost and still holds task {task.number}")
+        stays = task.state is State.STOPPING or task.spec.policy.if_node_lost == "fence"
+        if node.lost and not stays:
+            found.append(f"{node.name} is lost and still holds task {task.number}")
         if attempt is None or attempt.node != node.name or core.tasks.get(task.id) is not task:
             found.append(f"{node.name} is charged for task {task.number}, which is not there")
             continue

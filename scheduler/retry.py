@@ -78,7 +78,7 @@ def judge(policies: Policies, task: Task, code: str, *, charge: bool = True) -> 
         if charge:
             task.spent = Counter() if task.spent is None else task.spent
             task.spent[kind] += 1
-        tries, most = (task.spent or {}).get(kind, 0), row.retries
+        tries, most = task.spent[kind] if task.spent else 0, row.retries
     if code in FINAL or _is_forbidden(policy, code, kind):
         return Verdict(kind, again=False)
     return Verdict(kind, tries <= most, tries, row)
