@@ -192,7 +192,27 @@ class Kernel:
             self.nodes[node].take(again)
 
 
-class World(Kernel):
+class Operated(Kernel):
+    """What operators do to nodes."""
+
+    def drain(self, name: str, *, reason: str = "", deadline_s: float = 0) -> m.Message:
+        self.step(DrainNode(next(self._handles), "olga", name, reason, round(deadline_s * 1000)))
+        return self.replies[-1]
+
+    def undrain(self, name: str) -> m.Message:
+        self.step(UndrainNode(next(self._handles), "olga", name))
+        return self.replies[-1]
+
+    def declare_lost(self, name: str) -> m.Message:
+        self.step(NodeDeclaredLost(next(self._handles), "olga", name))
+        return self.replies[-1]
+
+    def forget(self, name: str) -> m.Message:
+        self.step(NodeForgotten(next(self._handles), "olga", name))
+        return self.replies[-1]
+
+
+class World(Operated):
     """What happens to a scheduler, in the words of tests."""
 
     def later(self, seconds: float) -> Effects:
@@ -254,22 +274,6 @@ class World(Kernel):
         reply = self.replies[-1]
         assert isinstance(reply, m.Cancelled)
         return reply.verdicts
-
-    def drain(self, name: str, *, reason: str = "", deadline_s: float = 0) -> m.Message:
-        self.step(DrainNode(next(self._handles), "olga", name, reason, round(deadline_s * 1000)))
-        return self.replies[-1]
-
-    def undrain(self, name: str) -> m.Message:
-        self.step(UndrainNode(next(self._handles), "olga", name))
-        return self.replies[-1]
-
-    def declare_lost(self, name: str) -> m.Message:
-        self.step(NodeDeclaredLost(next(self._handles), "olga", name))
-        return self.replies[-1]
-
-    def forget(self, name: str) -> m.Message:
-        self.step(NodeForgotten(next(self._handles), "olga", name))
-        return self.replies[-1]
 
     def reboot(self, node: SimNode) -> m.Message:
         """Have a node's host start again: nothing of it is left."""
