@@ -35,14 +35,12 @@ from .limits import Limits
 from .needs import Needs, with_raised
 from .placement import Feasibility
 from .records import Effects, NodeRow
-from .retry import PACKAGED, Policies, read_spent
+from .retry import PACKAGED, Policies, longest_pause_ms, read_spent
 from .runtimes import Runtimes
 from .task import Attempt, Spec, State, StopReason, Task
 from .tokens import make_token
 
 SECOND_NS = 1_000_000_000
-LONGEST_WAIT_MS = 24 * 3_600_000
-"""No backoff is longer (settings allow a day): a clock that was set does not make it so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +259,9 @@ def _recover_task(core: Core, row: RecoveredTask, spec: Spec, session: bytes, no
     if task.state is State.STOPPING:
         task.stop = StopReason(row.stop)
     if task.state is State.WAITING:
-        left_ns = min(max(row.due_ms - now.wall_ms, 0), LONGEST_WAIT_MS) * 1_000_000
+        # A clock that was set back meanwhile makes no wait longer than it can be.
+        longest_ms = longest_pause_ms(core.settings.policies, spec.policy)
+        left_ns = min(max(row.due_ms - now.wall_ms, 0), longest_ms) * 1_000_000
         core.wait_until(task, now.mono_ns + left_ns)
 
 

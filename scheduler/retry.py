@@ -105,6 +105,12 @@ def pause_ns(policy: Policy, verdict: Verdict, chance: Random) -> int:
     )
 
 
+def longest_pause_ms(policies: Policies, policy: Policy) -> int:
+    """Return the longest wait that any failure of a task can lead to."""
+    rows = (row.backoff_longest_ms for row in policies.values())
+    return max(policy.backoff_longest_ms, *(longest_ms or 0 for longest_ms in rows), 0)
+
+
 def backoff_ns(first_ms: int, longest_ms: int, tries: int, chance: Random) -> int:
     """Draw a wait: full jitter below an exponential bound.
 

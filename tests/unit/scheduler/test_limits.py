@@ -131,6 +131,17 @@ def test_a_clock_that_is_set_moves_neither_backoff_nor_silence(world: World) -> 
     assert ("waiting", "ready") == (world.state(task), world.node_state("n1"))
 
 
+def test_a_clock_that_is_set_back_while_nobody_looks_makes_no_backoff_longer(world: World) -> None:
+    node = world.node("n1")
+    (task,) = world.submit(retries=1, backoff_first_ms=8_000, backoff_longest_ms=8_000)
+    world.end(node, task, m.Outcome.FAILED)
+    world.wall_set_ns -= 24 * HOUR_S * SECOND_NS
+    world.restart()
+    world.join(node)
+    world.keep_alive(301, node)
+    assert "assigned" == world.state(task)
+
+
 # --- a wait in the queue -----------------------------------------------------------------------
 
 

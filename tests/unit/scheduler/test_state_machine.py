@@ -115,6 +115,7 @@ class Nodes(Ground):
             return
         node, (task, number) = found
         speaker = self.pick_node(thief)
+        self.world.step()  # what is due by now is not the forger's doing
         if speaker is not node:
             token, _ = node.held[task, number]
         before = self.world.state(task)
