@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -17,14 +18,18 @@ NOOP = "def noop(x):\n    return x\n"
 
 
 @contextmanager
-def running_cluster(nodes: int = 2) -> Iterator[Path]:
-    """Start a cluster whose tasks can import `noop_task`, yield its home, stop it."""
+def running_cluster(nodes: int = 2, redis: str = "") -> Iterator[Path]:
+    """Start a cluster whose tasks can import `noop_task`, yield its home, stop it.
+
+    `redis` is the URL of its mirror, if it has one.
+    """
     folder = Path(tempfile.mkdtemp(prefix="remuda-bench-"))
     (folder / "code").mkdir(mode=0o700)
     (folder / "code" / "noop_task.py").write_text(NOOP)
     home = folder / "home"
     up = [*REMUDA, "up", "--home", str(home), "--nodes", str(nodes), "--detach"]
-    subprocess.run(up, cwd=folder / "code", check=True, stdout=subprocess.DEVNULL)
+    environment = {**os.environ, **({"REMUDA_REDIS__URL": redis} if redis else {})}
+    subprocess.run(up, cwd=folder / "code", env=environment, check=True, stdout=subprocess.DEVNULL)
     try:
         yield home
     finally:

@@ -24,12 +24,12 @@ def main() -> dict[str, float]:
     """Return p50 and p99 in milliseconds of both."""
     with running_cluster() as home, Client(home=home) as client:
         link = client.link
-        _hold(link, 1)
-        submit = _time(SAMPLES, lambda: _hold(link, 1))
+        hold(link, 1)
+        submit = timed(SAMPLES, lambda: hold(link, 1))
         disk = _disk(home)
         for _ in range(QUEUED // FRAME):
-            _hold(link, FRAME)
-        status = _time(SAMPLES, lambda: link.request(Status(), Document))
+            hold(link, FRAME)
+        status = timed(SAMPLES, lambda: link.request(Status(), Document))
     return {
         "submit_p50_ms": percentile(submit, 0.5),
         "submit_p99_ms": percentile(submit, 0.99),
@@ -40,7 +40,7 @@ def main() -> dict[str, float]:
     }
 
 
-def _hold(link: Connection, count: int) -> None:
+def hold(link: Connection, count: int) -> None:
     """Submit tasks that no node can run yet, so that they stay queued."""
     spec = TaskSpec(kind="command", argv=["true"], labels={"never": "here"})
     key = time.time_ns().to_bytes(8, "big") + os.urandom(8)
@@ -59,10 +59,10 @@ def _disk(home: Path) -> list[float]:
             file.write(filling)
             os.fdatasync(file.fileno())
 
-        return _time(SAMPLES, once)
+        return timed(SAMPLES, once)
 
 
-def _time(samples: int, once: Callable[[], object]) -> list[float]:
+def timed(samples: int, once: Callable[[], object]) -> list[float]:
     taken = []
     for _ in range(samples):
         start = time.perf_counter()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..protocol import mirrored
+from ..protocol.errors import Invalid
 from ..protocol.messages import Changes, States
 from ..protocol.mirrored import Head, MirroredTask, NotUsable, Revision
 from . import control
@@ -180,15 +181,19 @@ def _bytes(reply: Any) -> bytes:
 
 
 def _dial(url: str) -> Redis:
-    """Prepare a client of the server, which dials at the first read; raises ValueError."""
+    """Prepare a client of the server, which dials at the first read; raises Invalid."""
     import redis
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
-    return redis.Redis.from_url(
-        url,
-        socket_timeout=TIMEOUT_S,
-        socket_connect_timeout=TIMEOUT_S,
-        retry=Retry(NoBackoff(), 0),
-        protocol=2,
-    )
+    try:
+        return redis.Redis.from_url(
+            url,
+            socket_timeout=TIMEOUT_S,
+            socket_connect_timeout=TIMEOUT_S,
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,
+        )
+    except ValueError:  # whose text may quote a part of the password
+        message = "redis: not a URL of a server: write it like redis://host:6379/0"
+        raise Invalid(message, field="redis") from None

@@ -9,6 +9,7 @@ import redis
 
 from remuda.client.cached import PAUSE_S_MIN, Mirror
 from remuda.protocol import mirrored
+from remuda.protocol.errors import Invalid
 from remuda.protocol.messages import Changes, Document, Status
 from remuda.protocol.mirrored import Head, Revision
 
@@ -177,3 +178,9 @@ def test_without_a_mirror_the_scheduler_is_not_asked_for_it_each_time(rig: Rig) 
     rig.link.has_mirror = False
     assert [[], [], []] == [rig.read(), rig.read(), rig.read()]
     assert 1 == rig.link.asked.count("Status")
+
+
+def test_a_url_that_leads_nowhere_is_refused_at_once_and_not_repeated() -> None:
+    with pytest.raises(Invalid) as caught:
+        Mirror(FakeLink(), "cache://:hush@host", lambda: Revision(0, 0))  # type: ignore[arg-type]  # never asked
+    assert ("redis", False) == (caught.value.field, "hush" in str(caught.value))
