@@ -52,7 +52,7 @@ class Follower:
         self._line_heard = 0
         self._prefix = ""
         self._rev, self._index, self._at_ms = -1, 0, 0
-        self._complete = False
+        self._complete = self._has_news = False
         self._published = b""
         self._commands: list[Command] = []
         self._failures = 0
@@ -89,6 +89,9 @@ class Follower:
         """Write what was heard and, on a line that is complete, publish up to where it goes."""
         if self._link is None:
             return
+        if self._has_news:
+            self._commands.append(("EXPIRE", mirrored.changes_key(self._prefix), self._ttl_s))
+            self._has_news = False
         commands = self._commands
         try:
             if commands:
@@ -121,7 +124,8 @@ class Follower:
         """Give the connection up and dial later; what is told meanwhile is dropped."""
         if self._link is not None:
             self._link.close()
-        self._link, self._line, self._complete = None, 0, False
+        self._link, self._line = None, 0
+        self._complete = self._has_news = False
         self._dropped += _values_in(self._commands)
         self._commands = []
         longest_s = min(DIAL_S_MIN * 2**self._failures, self._longest_s)
@@ -135,7 +139,8 @@ class Follower:
         self._line_heard = line
         if self._link is None:
             return  # another one is asked for once there is a connection
-        self._line, self._complete, self._published = line, False, b""
+        self._line, self._published = line, b""
+        self._complete = self._has_news = False
         self._prefix = mirrored.line_prefix(self._cluster_id, self._epoch, line)
         self._commands = [("SET", mirrored.mark_key(self._prefix), MARK, "EX", self._ttl_s)]
         self._rev, self._index = -1, 0
@@ -158,8 +163,7 @@ class Follower:
                 self._commands.append(
                     ("XADD", changes, "MAXLEN", "~", self._changes_max, entry, "value", value)
                 )
-        if told.news and rows:
-            self._commands.append(("EXPIRE", changes, self._ttl_s))
+        self._has_news = self._has_news or (told.news and bool(rows))
         if told.whole:
             self._rev, self._index = told.rev, 0
 

@@ -18,12 +18,15 @@ from .mirror_follower import Follower, Link
 from .mirror_frames import Report, Unpacker, pack
 from .mirror_redis import RedisLink
 
-READ_BYTES = 256 * 1024
+READ_BYTES = 1 << 20
+GATHER_S = 0.02  # so long news may wait for company: one trip to Redis for all of it
+NICENESS = 10  # whatever the scheduler has to do comes first
 STDIN, STDOUT, STDERR = 0, 1, 2
 
 
 def main() -> int:
     """Follow the scheduler until it closes the pipe."""
+    os.nice(NICENESS)
     reports = os.dup(STDOUT)
     os.dup2(STDERR, STDOUT)  # whatever a library prints is no report
     os.set_blocking(reports, False)
@@ -48,6 +51,7 @@ def main() -> int:
         follower.tend(time.monotonic())
         left_s = max(follower.due_s - time.monotonic(), 0.0)
         if select.select([STDIN], [], [], left_s)[0]:
+            time.sleep(GATHER_S)
             heard = frames.read()
             if heard is None:
                 return 0
