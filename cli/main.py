@@ -26,6 +26,7 @@ MODULES = {
     "cancel": "tasks",
     "why": "tasks",
     "node": "nodes",
+    "events": "events",
     "config": "configs",
     "key": "keys",
     "version": "version_command",

@@ -17,6 +17,7 @@ from .async_task import AsyncBatch, AsyncTask
 from .bridge import Ends, Threads
 from .client import Client
 from .connection import REQUEST_TIMEOUT_S
+from .feed import LIMIT, Event
 from .operating import OperatorVerbs
 from .outcome import CompletedTask
 from .submitter import Function, Submitter, completed_run
@@ -119,6 +120,24 @@ class AsyncClient(AsyncSubmitter):
     def name(self) -> str:
         """Return the name of the cluster."""
         return self._sync.name
+
+    def events(
+        self,
+        *,
+        follow: bool = False,
+        since: object = None,
+        node: str = "",
+        task: AsyncTask | None = None,
+        kind: str | Sequence[str] = (),
+        limit: int = LIMIT,
+    ) -> AsyncIterator[Event]:
+        """Yield the newest events, oldest first; with `follow` go on: see `Client.events`."""
+        sync = None if task is None else task.sync
+        return self._threads.iterate(
+            lambda: self._sync.events(
+                follow=follow, since=since, node=node, task=sync, kind=kind, limit=limit
+            )
+        )
 
     async def as_completed(
         self, tasks: Iterable[AsyncTask], timeout: float | None = None

@@ -11,10 +11,11 @@ from typing import Any
 from ..config.cluster import find_cluster
 from ..protocol import ids
 from ..protocol.errors import NotFound
-from . import control
+from . import control, feed
 from .batch import Batch
 from .cached import CachedState, Mirror, cached_states
 from .connection import REQUEST_TIMEOUT_S, Connection
+from .feed import LIMIT, Event
 from .operating import OperatorVerbs
 from .reimport import refuse_while_imported_again
 from .session import Session
@@ -116,6 +117,27 @@ class Client(Submitter, OperatorVerbs):
     ) -> concurrent.futures._base.DoneAndNotDoneFutures[Any]:
         """Wait like `concurrent.futures.wait`: returns what is done and what is not."""
         return concurrent.futures.wait(list(tasks), timeout, return_when)
+
+    def events(
+        self,
+        *,
+        follow: bool = False,
+        since: object = None,
+        node: str = "",
+        task: Task | None = None,
+        kind: str | Sequence[str] = (),
+        limit: int = LIMIT,
+    ) -> Iterator[Event]:
+        """Yield the newest events, oldest first; with `follow` go on until the loop is left.
+
+        `since` is a duration until now, or a datetime. `kind` is like `node.lost`, or `node` for
+        all of them. Following survives a restart of the scheduler, which forgets what was before.
+        """
+        kinds = [kind] if isinstance(kind, str) else list(kind)
+        key = b"" if task is None else task.key
+        return feed.events(
+            self.link, follow=follow, since=since, node=node, task=key, kinds=kinds, limit=limit
+        )
 
     def cached_states(
         self, tasks: Iterable[Task], min_rev: tuple[int, int] | None = None

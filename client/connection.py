@@ -12,7 +12,7 @@ from ..config import cluster as clusters
 from ..protocol import codec
 from ..protocol.errors import RemudaError
 from ..protocol.messages import Message
-from .courier import Courier
+from .courier import RESEND_S, Courier
 from .exchange import Receiver, Reply
 
 REQUEST_TIMEOUT_S = 30.0
@@ -43,14 +43,23 @@ class Connection:
         return self.courier.endpoint
 
     def request(
-        self, message: Message, kind: type[Answer], *, timeout_s: float | None = None
+        self,
+        message: Message,
+        kind: type[Answer],
+        *,
+        timeout_s: float | None = None,
+        answer_s: float = RESEND_S,
     ) -> Answer:
-        """Ask and wait; raises what the scheduler refuses with, or Unreachable."""
+        """Ask and wait; raises what the scheduler refuses with, or Unreachable.
+
+        `timeout_s` 0: as long as it takes. The question is sent again after `answer_s`.
+        """
         self.check_usable()
         answered: Future[Reply] = Future()
         receiver = settle(answered)
         patience_s = self.request_timeout_s if timeout_s is None else timeout_s
-        self.courier.post(codec.encode(message, 0), receiver, patience_s=patience_s)
+        frame = codec.encode(message, 0)
+        self.courier.post(frame, receiver, patience_s=patience_s, answer_s=answer_s)
         return expect(answered.result(), kind)
 
     def check_usable(self) -> None:

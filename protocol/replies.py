@@ -128,3 +128,18 @@ class Done(Message):
 
     TYPE = 72
     message: str
+
+
+@dataclass(slots=True)
+class EventRows(Message):
+    """What happened up to the cursor (epoch, seq), oldest first; rows are documents.
+
+    With `gap` rows that the cursor missed are gone, or belong to an epoch that is over.
+    """
+
+    TYPE = 73
+    SINCE = 2
+    epoch: int
+    seq: int
+    gap: bool
+    rows: list[dict]  # type: ignore[type-arg]

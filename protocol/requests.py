@@ -210,3 +210,20 @@ class ForgetNode(Message):
     TYPE = 21
     SINCE = 2
     node: str
+
+
+@dataclass(slots=True)
+class Events(Message):
+    """Ask what happened after the cursor; epoch 0 asks for the newest rows.
+
+    The answer waits up to `wait_ms` for the first row. `filters` may hold `node`: str, `task` and
+    `batch`: id bytes, `kinds`: [str] (`node` means all `node.*`), `since_ms`: int.
+    """
+
+    TYPE = 22
+    SINCE = 2
+    epoch: int
+    seq: int
+    wait_ms: int
+    limit: int
+    filters: dict  # type: ignore[type-arg]

@@ -51,6 +51,7 @@ ALLOWED: dict[type[m.Message], frozenset[Role]] = {
     m.Retry: _SUBMITTERS,
     m.Logs: _SUBMITTERS,
     m.Watch: _READERS,
+    m.Events: _READERS,
     m.States: _READERS,
     m.Resolve: _READERS,
     m.ListTasks: _READERS,

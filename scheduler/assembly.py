@@ -28,6 +28,7 @@ from ..protocol.failures import FailureClass
 from .access import Role
 from .core import Core, CoreSettings
 from .edge import Edge
+from .feed import Feed
 from .health import Commits, Files, Health
 from .intake import Intake
 from .journal import Journal
@@ -126,16 +127,18 @@ def _make_core(parts: Parts, epoch: int) -> Core:
 
 def _make_view(parts: Parts, core: Core) -> View:
     settings = parts.loaded.settings
+    started_ms = read_clock().wall_ms
     return View(
         core=core,
         history=parts.journal.history,
         catalogue=parts.journal.catalogue,
         registry=parts.journal.registry,
         watches=Watches(core.epoch, changes_max=settings.scheduler.watch_events_max),
+        feed=Feed(core.epoch, started_ms),
         loaded=parts.loaded,
         cluster=settings.cluster.name,
         version=importlib.metadata.version("remuda"),
-        started_ms=read_clock().wall_ms,
+        started_ms=started_ms,
         listen=f"{parts.door.host}:{parts.wire.ports().control}",
         ended=Counter(parts.journal.catalogue.ended_counts()),
         counters=parts.wire.counts,

@@ -19,6 +19,7 @@ from .access import Principal, check_control
 from .edge import Edge, Later
 from .events import Event, Now
 from .fair_queue import FairQueue
+from .feed import Told as Read
 from .outputs import Told
 from .queries import answer
 from .verbs import Verbs
@@ -97,7 +98,7 @@ class Intake:
         if asker is not None:
             self._send(asker, message)
 
-    def reply_all(self, answers: Iterable[Answer | Told]) -> None:
+    def reply_all(self, answers: Iterable[Answer | Told | Read]) -> None:
         """Answer requests whose wait is over."""
         for each in answers:
             self.reply(each.handle, each.message)

@@ -72,9 +72,7 @@ def finish(
         TaskResult(task.id, task.state, code, value, details, now.wall_ms)
     )
     effects.commit.moved.pop(task.id, None)
-    effects.changes.append(
-        Change(task.session, task.id, task.state, code, task.attempt, node, value, details)
-    )
+    effects.changes.append(_change(task, code, node, value, details))
     del core.tasks[task.id]
     core.open_by_owner[task.spec.owner] -= 1
     if not core.open_by_owner[task.spec.owner]:
@@ -247,6 +245,11 @@ def record_position(task: Task, effects: Effects, *, due_ms: int = 0) -> None:
 def tell(task: Task, effects: Effects, *, code: str = "", details: bytes = b"") -> None:
     """Let watchers know where a live task stands."""
     node = task.live.node if task.live else ""
-    effects.changes.append(
-        Change(task.session, task.id, task.state, code, task.attempt, node, b"", details)
-    )
+    effects.changes.append(_change(task, code, node, b"", details))
+
+
+def _change(task: Task, code: str, node: str, value: bytes, details: bytes) -> Change:
+    return Change(
+        task.session, task.id, task.state, code, task.attempt, node, value, details,
+        task.spec.owner, task.batch,
+    )  # fmt: skip

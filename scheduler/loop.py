@@ -17,6 +17,7 @@ from ..protocol.messages import Beacon, Failure, Message, Output, Registered
 from .access import HEARTBEAT, UPLINK, Role
 from .core import Core
 from .events import Event, NodeSays, Now
+from .happenings import happenings
 from .health import Commits, Health
 from .intake import Intake
 from .journal import Journal
@@ -142,7 +143,9 @@ class Loop:
             self._due_ns = self._core.deadline()
             self._health.look(now.mono_ns)
         self._intake.end_turn()
+        self._view.feed.compare(self._view.troubles(), now.wall_ms)
         self._intake.reply_all(self._view.watches.due(now.mono_ns))
+        self._intake.reply_all(self._view.feed.due(now.mono_ns))
         self._tend(now, idle=not ready)
         self._last = time.monotonic_ns()
         self._slow = self._last - now.mono_ns > SLOW_NS
@@ -153,7 +156,8 @@ class Loop:
         if self._intake.has_waiting or self._slow:
             return 0
         due = self._due_ns
-        until = min(self._beacon_due_ns, self._view.watches.next_deadline_ns)
+        view = self._view
+        until = min(self._beacon_due_ns, view.watches.next_deadline_ns, view.feed.due_ns)
         if due is not None:
             until = min(until, due)
         if self._mirror is not None:
@@ -244,6 +248,7 @@ class Loop:
             self._view.watches.rev += 1
             if self._mirror is not None:
                 self._mirror.tell(effects, now)
+        self._view.feed.add(happenings(effects), now.wall_ms)
         for note in effects.notes:
             if self._note_once.should_log((note.event, str(note.facts))) is not None:
                 (self._log.warning if note.level == "warning" else self._log.info)(

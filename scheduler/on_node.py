@@ -71,6 +71,9 @@ def on_join(core: Core, event: JoinNode, now: Now, effects: Effects) -> None:
     node.shunned.clear()
     core.fleet.changed_shape()
     kept = _adopt(core, node, register, now, effects)
+    if rebooted:
+        facts: dict[str, object] = {"node": node.name, "held": len(node.held) - len(kept)}
+        effects.notes.append(Note("warning", "node was restarted", facts))
     for task in [task for task in node.held.values() if task.id not in kept]:
         if rebooted:
             life.lose(core, task, now, effects, f"{node.name} was restarted", is_sure=True)

@@ -28,7 +28,7 @@ def on_drain(core: Core, event: DrainNode, now: Now, effects: Effects) -> None:
     core.fleet.revision += 1
     core.write_node(node, effects)
     core.upkeep_soon(now)
-    _note(effects, now, event.principal, "node drain", f"{node.name}: {event.reason}".strip(": "))
+    _note(effects, now, event.principal, "node drain", node, event.reason)
     left = len(node.held)
     at_most = f", for at most {event.deadline_ms / 1000:g} s more" if due_ms and left else ""
     said = f"{node.name} gets no new work; {_tasks(left)} left there{at_most}"
@@ -45,7 +45,7 @@ def on_undrain(core: Core, event: UndrainNode, now: Now, effects: Effects) -> No
     node.drain = None
     core.fleet.revision += 1
     core.write_node(node, effects)
-    _note(effects, now, event.principal, "node undrain", node.name)
+    _note(effects, now, event.principal, "node undrain", node)
     effects.replies.append((event.request, Done(f"{node.name} gets work again")))
 
 
@@ -57,7 +57,7 @@ def on_declared_lost(core: Core, event: NodeDeclaredLost, now: Now, effects: Eff
     moved = silence.lose(
         core, node, now, effects, f"{event.principal} saw that it is off", is_sure=True
     )
-    _note(effects, now, event.principal, "node lost", node.name)
+    _note(effects, now, event.principal, "node lost", node)
     effects.replies.append((event.request, Done(f"{node.name} is lost; {_tasks(moved)} moved")))
 
 
@@ -66,7 +66,7 @@ def on_forgotten(core: Core, event: NodeForgotten, now: Now, effects: Effects) -
     if node is None or _is_heard(core, node, event.request, now, effects, "forgotten"):
         return
     moved = forget(core, node, now, effects, f"{event.principal} had it forgotten")
-    _note(effects, now, event.principal, "node forget", node.name)
+    _note(effects, now, event.principal, "node forget", node)
     effects.replies.append(
         (event.request, Done(f"{node.name} is forgotten; {_tasks(moved)} moved"))
     )
@@ -94,7 +94,7 @@ def judge(core: Core, now: Now, effects: Effects) -> None:
             _move_on(core, node, now, effects)
         if node.lost and now.wall_ms - node.seen_ms >= core.settings.forget_after_ms:
             forget(core, node, now, effects, "it was lost for long")
-            _note(effects, now, "scheduler", "node forget", f"{node.name}: lost for long")
+            _note(effects, now, "scheduler", "node forget", node, "lost for long")
         elif node.lost or (node.drain and node.drain.due_ms and node.held):
             core.upkeep_soon(now)
 
@@ -139,6 +139,8 @@ def _refuse(effects: Effects, request: int, error: RemudaError) -> None:
     effects.replies.append((request, Failure(error.code, error.message, error.field)))
 
 
-def _note(effects: Effects, now: Now, principal: str, verb: str, subject: str) -> None:
+def _note(effects: Effects, now: Now, principal: str, verb: str, node: Node, why: str = "") -> None:
+    subject = f"{node.name}: {why}" if why else node.name
     effects.commit.audit.append(AuditRow(now.wall_ms, principal, verb, subject))
-    effects.notes.append(Note("info", verb, {"by": principal, "what": subject}))
+    facts: dict[str, object] = {"node": node.name, "by": principal}
+    effects.notes.append(Note("info", verb, facts | ({"why": why} if why else {})))

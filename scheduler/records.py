@@ -200,7 +200,7 @@ class ToNode:
 
 
 class Change(NamedTuple):
-    """News of a task for whoever watches it."""
+    """News of a task for whoever watches it; `owner` and `batch` say whose and which it is."""
 
     session: bytes
     task: int
@@ -210,6 +210,8 @@ class Change(NamedTuple):
     node: str
     value: bytes
     details: bytes
+    owner: str = ""
+    batch: int = 0
 
 
 class Note(NamedTuple):

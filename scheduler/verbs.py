@@ -13,6 +13,7 @@ from . import key_verbs
 from .access import Principal, Role
 from .edge import Edge, Later, check_session
 from .events import CancelTasks, Event, JoinNode, NodeRevoked, Now, SubmitTasks
+from .feed_rows import read_wanted
 from .node_verbs import node_event
 from .outputs import Outputs, ToFetch
 from .view import View, may_see, owner_of, read_id
@@ -49,6 +50,7 @@ class Verbs:
             m.Retry: self._retry,
             m.Cancel: self._cancel,
             m.Watch: self._watch,
+            m.Events: self._events,
             m.Logs: self._logs,
             m.AllowKey: self._allow_key,
             m.RevokeKey: self._revoke_key,
@@ -138,6 +140,11 @@ class Verbs:
         told = watches.ask(message.session, message.epoch, message.seq, wait, now.mono_ns)
         return Outcome([(each.handle, each.message) for each in told])
 
+    def _events(self, message: m.Events, principal: Principal, handle: int, now: Now) -> Outcome:
+        wanted = read_wanted(message.filters, principal.owner_filter)
+        told = self._view.feed.ask(handle, message, principal.name, wanted, now)
+        return Outcome([(each.handle, each.message) for each in told])
+
     def _logs(self, message: m.Logs, principal: Principal, handle: int, now: Now) -> Outcome:
         asked = self._outputs.ask(self._view, message, principal, handle, now)
         if not isinstance(asked, ToFetch):
@@ -160,6 +167,7 @@ class Verbs:
             self._view.registry, self._keys, message, principal, now.wall_ms
         )
         self._view.watches.forget(message.name)
+        self._view.feed.forget(message.name)
         if role is not Role.NODE:
             return Outcome([(handle, done)])
         self._wire.close_pipes([message.name], used_only=False)

@@ -12,6 +12,7 @@ from ..protocol.errors import Invalid, NotFound
 from .access import Principal
 from .catalogue import Catalogue
 from .core import Core
+from .feed import Feed
 from .history import History, TaskBrief
 from .registry import Registry
 from .task import Task
@@ -27,6 +28,7 @@ class View:
     catalogue: Catalogue
     registry: Registry
     watches: Watches
+    feed: Feed
     loaded: Loaded
     cluster: str
     version: str
@@ -41,6 +43,11 @@ class View:
         """Count all tasks by state, in words; states without a task are left out."""
         counts = {WORDS[state]: n for state, n in sorted(self.ended.items()) if n}
         return counts | {state.word: n for state, n in sorted(self.core.counts.items()) if n > 0}
+
+    def troubles(self) -> dict[str, str]:
+        """Return what holds the scheduler up and what it suffers from, each by its own name."""
+        holds = {f"hold {reason}": f"nothing is granted: {reason}" for reason in self.core.holds}
+        return {**holds, **self.problems}
 
     def task(self, blob: bytes, principal: Principal) -> tuple[int, Task | TaskBrief]:
         """Find a task that this principal may see; raises NotFound."""

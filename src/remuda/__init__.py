@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .client.batch import Batch as Batch
     from .client.client import Client as Client
     from .client.courier import ClientClosed as ClientClosed
+    from .client.feed import Event as Event
     from .client.local import LocalCluster as LocalCluster
     from .client.options import Retry as Retry
     from .client.outcome import CompletedTask as CompletedTask
@@ -58,6 +59,7 @@ _HOMES = {
     "Client": ".client.client",
     "ClientClosed": ".client.courier",
     "CompletedTask": ".client.outcome",
+    "Event": ".client.feed",
     "LocalCluster": ".client.local",
     "Record": ".worker.values",
     "Retry": ".client.options",

@@ -22,6 +22,7 @@ VERDICTS = {
     "ShowTask": "vsoa", "Explain": "vsoa", "ListNodes": "vsoa", "Status": "vsoa",
     "ShowConfig": "vsoa", "ShowBatch": "vsoa",
     "Drain": "oa", "Undrain": "oa", "DeclareLost": "oa", "ForgetNode": "oa",
+    "Events": "vsoa", "EventRows": "",
     "ListKeys": "oa", "AllowKey": "a", "RevokeKey": "a",
     "Register": "n", "Heartbeat": "n", "Accept": "n", "Reject": "n", "Started": "n",
     "Progress": "n", "Results": "n", "Output": "n",
@@ -33,6 +34,7 @@ ON_CONTROL = {
     "Submit", "Cancel", "Retry", "Logs", "Watch", "States", "Resolve", "ListTasks", "ShowTask",
     "Explain", "ListNodes", "Status", "ShowConfig", "ShowBatch", "ListKeys", "AllowKey",
     "RevokeKey", "Register", "Drain", "Undrain", "DeclareLost", "ForgetNode",
+    "Events",
 }  # fmt: skip
 KINDS = sorted(m.MESSAGES.values(), key=lambda kind: kind.__name__)
 
