@@ -79,18 +79,12 @@ def listing(link: Connection, filters: Filters, limit: int, cursor: str = "") ->
     """
     from ..client import control
 
-    batch = one_batch(link, filters.batch) if filters.batch else b""
+    wanted = as_listed(link, filters)
     rows: list[dict[str, Any]] = []
     while True:
         page = control.list_tasks(
             link,
-            active=filters.active,
-            states=_states(filters.state or []),
-            owner=filters.owner,
-            node=filters.node,
-            name=filters.name,
-            batch=batch,
-            tags=tags(filters.tag or []),
+            **wanted,
             limit=limit - len(rows),
             cursor=cursor,
         )
@@ -98,6 +92,20 @@ def listing(link: Connection, filters: Filters, limit: int, cursor: str = "") ->
         cursor = page.cursor
         if not cursor or len(rows) >= limit:
             return Page(rows, page.total, cursor)
+
+
+def as_listed(link: Connection, filters: Filters) -> dict[str, Any]:
+    """Return the filters that were given, by the names that a listing has for them."""
+    wanted = {
+        "active": filters.active,
+        "states": _states(filters.state or []),
+        "owner": filters.owner,
+        "node": filters.node,
+        "name": filters.name,
+        "batch": one_batch(link, filters.batch) if filters.batch else b"",
+        "tags": tags(filters.tag or []),
+    }
+    return {name: value for name, value in wanted.items() if value}
 
 
 def select(link: Connection, refs: Sequence[str], filters: Filters | None = None) -> Selection:

@@ -1,4 +1,4 @@
-"""The verbs that look at tasks: list, show, explain. (Others: task_changes.py, task_output.py.)"""
+"""The verbs that look at tasks: list, show, explain. (Others: task_*.py.)"""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
-from . import screen, task_changes, task_output, views
+from . import screen, task_changes, task_output, task_prune, views
 from .commands import Session, command
 from .refs import TERMINAL, Filters, listing, select_one
 from .screen import Column
 from .task_page import show_explanation, show_task
 from .writing import age, one_line, row_id, span
 
-__all__ = ["task_changes", "task_output"]  # they register their commands when they are loaded
+# They register their commands when they are loaded.
+__all__ = ["task_changes", "task_output", "task_prune"]
 
 LIMIT_DEFAULT = 100
 LIMIT_MAX = 1_000

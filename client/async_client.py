@@ -10,7 +10,7 @@ import asyncio
 import concurrent.futures
 import functools
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from .async_task import AsyncBatch, AsyncTask
@@ -120,6 +120,29 @@ class AsyncClient(AsyncSubmitter):
     def name(self) -> str:
         """Return the name of the cluster."""
         return self._sync.name
+
+    async def prune(
+        self,
+        tasks: Iterable[AsyncTask] = (),
+        *,
+        states: Sequence[str] = (),
+        owner: str = "",
+        node: str = "",
+        name: str = "",
+        tags: Mapping[str, str] | None = None,
+        older: object = None,
+    ) -> int:
+        """Remove ended tasks with their results; see `Client.prune`."""
+        return await self._threads.call(
+            self._sync.prune,
+            [task.sync for task in tasks],
+            states=states,
+            owner=owner,
+            node=node,
+            name=name,
+            tags=tags,
+            older=older,
+        )
 
     def events(
         self,

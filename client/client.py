@@ -11,11 +11,11 @@ from typing import Any
 from ..config.cluster import find_cluster
 from ..protocol import ids
 from ..protocol.errors import NotFound
-from . import control, feed
+from . import control, pruning
 from .batch import Batch
 from .cached import CachedState, Mirror, cached_states
 from .connection import REQUEST_TIMEOUT_S, Connection
-from .feed import LIMIT, Event
+from .moments import parse_past_ms
 from .operating import OperatorVerbs
 from .reimport import refuse_while_imported_again
 from .session import Session
@@ -118,26 +118,30 @@ class Client(Submitter, OperatorVerbs):
         """Wait like `concurrent.futures.wait`: returns what is done and what is not."""
         return concurrent.futures.wait(list(tasks), timeout, return_when)
 
-    def events(
+    def prune(
         self,
+        tasks: Iterable[Task] = (),
         *,
-        follow: bool = False,
-        since: object = None,
+        states: Sequence[str] = (),
+        owner: str = "",
         node: str = "",
-        task: Task | None = None,
-        kind: str | Sequence[str] = (),
-        limit: int = LIMIT,
-    ) -> Iterator[Event]:
-        """Yield the newest events, oldest first; with `follow` go on until the loop is left.
+        name: str = "",
+        tags: Mapping[str, str] | None = None,
+        older: object = None,
+    ) -> int:
+        """Remove ended tasks with their results: these, or those that match; returns how many.
 
-        `since` is a duration until now, or a datetime. `kind` is like `node.lost`, or `node` for
-        all of them. Following survives a restart of the scheduler, which forgets what was before.
+        `older` is how long ago they ended (`7d`), or a datetime. What has not ended is kept, and
+        raises nothing. A key given by `once` keeps its meaning: its task does not run again.
         """
-        kinds = [kind] if isinstance(kind, str) else list(kind)
-        key = b"" if task is None else task.key
-        return feed.events(
-            self.link, follow=follow, since=since, node=node, task=key, kinds=kinds, limit=limit
-        )
+        keys = [task.key for task in tasks]
+        named = {"owner": owner, "node": node, "name": name}
+        wanted = {**named, "states": list(states), "tags": dict(tags or {})}
+        filters = {key: value for key, value in wanted.items() if value}
+        if not keys and not filters and older is None:
+            return 0
+        before_ms = parse_past_ms("older", older)
+        return pruning.prune(self.link, keys, filters=filters, before_ms=before_ms)["removed"]
 
     def cached_states(
         self, tasks: Iterable[Task], min_rev: tuple[int, int] | None = None

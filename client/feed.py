@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..protocol import ids, resources
-from ..protocol.errors import Invalid
+from ..protocol import ids
 from ..protocol.messages import EventRows, Events
 from .connection import Connection
 from .courier import RESEND_S
+from .moments import parse_past_ms
 
 POLL_S = 20.0
 LIMIT = 100
@@ -57,7 +56,7 @@ def events(
     Following survives a restart of the scheduler. Raises Unreachable only at the beginning.
     """
     wanted: dict[str, Any] = {"node": node, "task": task, "batch": batch, "kinds": list(kinds)}
-    wanted["since_ms"] = since_ms(since)
+    wanted["since_ms"] = parse_past_ms("since", since)
     filters = {key: value for key, value in wanted.items() if value}
     answer = link.request(Events(0, 0, 0, min(limit, ROWS_MAX), filters), EventRows)
     yield from map(_event, answer.rows)
@@ -68,23 +67,6 @@ def events(
         if answer.gap:
             yield _gap(answer, before)
         yield from map(_event, answer.rows)
-
-
-def since_ms(value: object) -> int:
-    """Read a moment in the past: a duration until now, or a datetime with its zone."""
-    if value is None or value == "":
-        return 0
-    if isinstance(value, dt.datetime):
-        if value.utcoffset() is None:
-            raise Invalid(f"since: found {str(value)!r} without a zone", field="since")
-        return round(value.timestamp() * 1000)
-    if isinstance(value, dt.timedelta):
-        value = value.total_seconds()
-    try:
-        ago_s = resources.parse_duration_s(value)  # type: ignore[arg-type]  # it refuses others
-    except ValueError as error:
-        raise Invalid(f"since: {error}", field="since") from error
-    return round((time.time() - ago_s) * 1000)
 
 
 def _gap(answer: EventRows, epoch: int) -> Event:

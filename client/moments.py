@@ -1,10 +1,12 @@
-"""Until when? A moment that was written as a duration from now, as a text or as a datetime."""
+"""Until or since when? A moment, written as a duration from or until now, or as a datetime."""
 
 from __future__ import annotations
 
 import datetime as dt
+import time
 
 from ..protocol import resources
+from ..protocol.errors import Invalid
 
 ALLOWED = "2h from now, 2026-01-31T18:00:00Z, or a datetime with its zone"
 
@@ -29,6 +31,24 @@ def parse_moment_ms(value: object, now_ms: int) -> int:
     if found_ms <= now_ms:
         raise ValueError(f"found {str(value)!r}, which has passed; allowed is {ALLOWED}")
     return found_ms
+
+
+def parse_past_ms(field: str, value: object) -> int:
+    """Read a moment in the past: so long ago, or as in `parse_moment_ms`; 0 for none.
+
+    Raises Invalid, which names the field.
+    """
+    if value is None or value == "":
+        return 0
+    try:
+        if not is_from_now(value):
+            return round(_moment(value).timestamp() * 1000)
+        if isinstance(value, dt.timedelta):
+            value = value.total_seconds()
+        ago_s = resources.parse_duration_s(value)  # type: ignore[arg-type]  # text or number
+    except (ValueError, TypeError) as error:
+        raise Invalid(f"{field}: {error}", field=field) from error
+    return round((time.time() - ago_s) * 1000)
 
 
 def _moment(value: object) -> dt.datetime:

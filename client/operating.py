@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..protocol.errors import Invalid
 from ..protocol.resources import parse_duration_s
-from . import control, draining
+from . import control, draining, feed
 from .connection import Connection
+from .feed import LIMIT, Event
+from .task import Task
 
 Duration = str | float | dt.timedelta
 
@@ -25,6 +28,27 @@ class OperatorVerbs:
     def status(self) -> dict[str, Any]:
         """Return the cluster's name, version, epoch and counts."""
         return control.status(self.link)
+
+    def events(
+        self,
+        *,
+        follow: bool = False,
+        since: object = None,
+        node: str = "",
+        task: Task | None = None,
+        kind: str | Sequence[str] = (),
+        limit: int = LIMIT,
+    ) -> Iterator[Event]:
+        """Yield the newest events, oldest first; with `follow` go on until the loop is left.
+
+        `since` is a duration until now, or a datetime. `kind` is like `node.lost`, or `node` for
+        all of them. Following survives a restart of the scheduler, which forgets what was before.
+        """
+        kinds = [kind] if isinstance(kind, str) else list(kind)
+        key = b"" if task is None else task.key
+        return feed.events(
+            self.link, follow=follow, since=since, node=node, task=key, kinds=kinds, limit=limit
+        )
 
     def drain(
         self, name: str, *, reason: str = "", deadline: Duration | None = None, wait: bool = False

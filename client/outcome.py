@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ..protocol import codec
-from ..protocol.errors import MalformedFrame, NotFound, RemudaError, TaskFailed
+from ..protocol.errors import MalformedFrame, RemudaError, ResultExpired, TaskFailed
 from ..worker import values
 
 UNKNOWN = "not_found"
@@ -91,11 +91,9 @@ def value_of(standing: Standing, task_id: str) -> object:
 def error_of(standing: Standing, task_id: str) -> RemudaError:
     """Make the error that an end without success raises."""
     if standing.state == UNKNOWN:
-        error: RemudaError = NotFound(
+        return ResultExpired(
             f"task {task_id} is not known any more: it ended and its result has expired"
         )
-        error.code = "result_expired"
-        return error
     if standing.state == "cancelled":
         return TaskCancelled(f"task {task_id} was cancelled")
     return _failure(standing, task_id)

@@ -71,6 +71,12 @@ class NotFound(RemudaError):  # noqa: N818
     exit_code = 3
 
 
+class ResultExpired(NotFound):
+    """The task has ended, and what was known of it has expired or was pruned."""
+
+    code = "result_expired"
+
+
 class QueueFull(RemudaError):  # noqa: N818
     """The queue is at its limit; `retry_after_s` says when to try again."""
 
@@ -145,6 +151,7 @@ _BY_CODE: dict[str, type[RemudaError]] = {
         Infeasible,
         ForeignProtocol,
         NotFound,
+        ResultExpired,
         QueueFull,
         DiskFull,
         Conflict,

@@ -227,3 +227,21 @@ class Events(Message):
     wait_ms: int
     limit: int
     filters: dict  # type: ignore[type-arg]
+
+
+@dataclass(slots=True)
+class Prune(Message):
+    """Remove tasks that have ended: these (at most `PRUNE_MAX`), or a slice of those that match.
+
+    `filters` are those of ListTasks, `before_ms` (0: any) is when they had ended. The answer is a
+    document: `removed`, `open` and `unknown` of those named, and the `cursor` for the next slice,
+    empty after the last. With `dry_run` nothing is removed.
+    """
+
+    TYPE = 23
+    SINCE = 2
+    tasks: list[bytes]
+    filters: dict  # type: ignore[type-arg]
+    before_ms: int = 0
+    cursor: str = ""
+    dry_run: bool = False

@@ -50,6 +50,7 @@ ALLOWED: dict[type[m.Message], frozenset[Role]] = {
     m.Cancel: _SUBMITTERS,
     m.Retry: _SUBMITTERS,
     m.Logs: _SUBMITTERS,
+    m.Prune: _SUBMITTERS,
     m.Watch: _READERS,
     m.Events: _READERS,
     m.States: _READERS,

@@ -133,6 +133,7 @@ def _make_view(parts: Parts, core: Core) -> View:
         history=parts.journal.history,
         catalogue=parts.journal.catalogue,
         registry=parts.journal.registry,
+        pruning=parts.journal.pruning,
         watches=Watches(core.epoch, changes_max=settings.scheduler.watch_events_max),
         feed=Feed(core.epoch, started_ms),
         loaded=parts.loaded,

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from ..protocol import ids, spec
 from ..protocol.codec import unpack_document
-from ..protocol.errors import Conflict, Invalid, NotFound, ValueTooLarge
+from ..protocol.errors import Conflict, Invalid, NotFound, ResultExpired, ValueTooLarge
 from ..protocol.messages import BATCH_MAX, Retry, Submit, Submitted
 from .access import Principal
 from .events import NewSpec, NewTask, SubmitTasks
@@ -184,6 +184,12 @@ class Edge:
         if row.batch:
             return Submitted([], ids.to_bytes(row.batch), row.offset, row.members, row.first_number)
         tasks = self._memory.task_ids(row.first_number, row.members)
+        if len(tasks) < row.members:
+            raise ResultExpired(
+                "these tasks were submitted before; they have ended, and what is known of them "
+                "was removed",
+                field="submit_key",
+            )
         return Submitted(
             [ids.to_bytes(task) for task in tasks],
             count=row.members,

@@ -17,6 +17,7 @@ from .ballast import Ballast
 from .catalogue import Catalogue
 from .events import Recovered, RecoveredAttempt, RecoveredTask
 from .history import History
+from .pruning import Pruning
 from .records import Commit, NodeRow
 from .registry import Registry
 from .retention import Retention
@@ -42,7 +43,7 @@ class Journal:
 
     `commit` returns once its rows are on disk (WAL, synchronous=FULL). Errors of SQLite
     propagate as `apsw.Error`; after an I/O error the outcome is unknown and the process must end.
-    `history` and `catalogue` read, `registry` keeps keys and ports.
+    `history` and `catalogue` read, `registry` keeps keys and ports, `pruning` removes.
     """
 
     def __init__(
@@ -55,7 +56,8 @@ class Journal:
         self.history = History(reader)
         self.catalogue = Catalogue(reader, self.history)
         self.registry = Registry(connection, room)
-        self._retention = Retention(connection)
+        self.pruning = Pruning(connection, room)
+        self._retention = Retention(connection, on_removed=self.pruning.count)
 
     @classmethod
     def open(

@@ -29,7 +29,7 @@ _TEXTS = ("owner", "node", "name")
 
 def list_tasks(view: View, message: ListTasks, principal: Principal) -> Page:
     """Answer one page; raises Invalid for filters that are none."""
-    filters = _checked(message.filters)
+    filters = checked_filters(message.filters)
     if principal.owner_filter:
         filters["owner"] = principal.owner_filter
     limit = min(max(message.limit, 1), PAGE_MAX)
@@ -73,7 +73,8 @@ def task_row(view: View, row: dict[str, Any], spec: dict[str, Any] | None = None
     return shown
 
 
-def _checked(filters: dict[str, Any]) -> dict[str, Any]:
+def checked_filters(filters: dict[str, Any]) -> dict[str, Any]:
+    """Return the filters of a listing; raises Invalid for what is none."""
     known = {"active", "states", "batch", "tags", *_TEXTS}
     for name in filters:
         if name not in known:

@@ -303,6 +303,7 @@ class Loop:
         if (idle and wanted) or since_ns >= MAINTAIN_AT_LEAST_NS:
             self._idle_more = self._journal.idle_work(IDLE_BUDGET_NS, now.wall_ms)
             self._idle_done_ns = mono_ns
+        self._view.forget_removed()
 
 
 def _end_at_once(error: apsw.Error, log: Log) -> NoReturn:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 
 import apsw
 
+from .pruning import Doomed, remove
 from .room import transact
 
 RETENTION_MS = 7 * 24 * 3_600_000
@@ -31,10 +33,12 @@ class Retention:
         *,
         retention_ms: int = RETENTION_MS,
         bytes_max: int = JOURNAL_BYTES_MAX,
+        on_removed: Callable[[Sequence[Doomed]], None] = lambda _: None,
     ) -> None:
         self._db = connection
         self._retention_ms = retention_ms
         self._bytes_max = bytes_max
+        self._on_removed = on_removed
         self._checked_ms = 0
         self._wal_bytes = 0
         self._wal_seen_bytes = 0
@@ -84,23 +88,16 @@ class Retention:
         return transact(self._db, lambda: self._prune_before(before_ms, now_ms))
 
     def _prune_before(self, before_ms: int, now_ms: int) -> bool:
-        doomed = self._db.execute(
-            "SELECT id, spec_id FROM tasks WHERE ended_ms > 0 AND ended_ms < ?"
+        rows = self._db.execute(
+            "SELECT id, spec_id, state FROM tasks WHERE ended_ms > 0 AND ended_ms < ?"
             " ORDER BY ended_ms LIMIT ?",
             (before_ms, SLICE_TASKS),
-        ).fetchall()
+        )
+        doomed = [Doomed(*row) for row in rows]
         if not doomed:
             return self._prune_keys(now_ms - self._retention_ms)
-        tasks = [(task,) for task, _ in doomed]
-        self._db.executemany("DELETE FROM attempts WHERE task = ?", tasks)
-        self._db.executemany("DELETE FROM results WHERE task = ?", tasks)
-        self._db.executemany("DELETE FROM tasks WHERE id = ?", tasks)
-        self._db.executemany(
-            "DELETE FROM specs WHERE spec_id = ?1"
-            " AND spec_id < (SELECT max(spec_id) FROM specs)"
-            " AND NOT EXISTS (SELECT 1 FROM tasks WHERE spec_id = ?1)",
-            {(spec_id,) for _, spec_id in doomed},
-        )
+        remove(self._db, doomed)
+        self._on_removed(doomed)
         return True
 
     def _give_back_slice(self) -> bool:

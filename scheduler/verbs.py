@@ -16,6 +16,7 @@ from .events import CancelTasks, Event, JoinNode, NodeRevoked, Now, SubmitTasks
 from .feed_rows import read_wanted
 from .node_verbs import node_event
 from .outputs import Outputs, ToFetch
+from .prune_verb import prune
 from .view import View, may_see, owner_of, read_id
 from .watch import SESSION_BYTES, Waiting, wait_until
 from .wire import Wire
@@ -52,6 +53,9 @@ class Verbs:
             m.Watch: self._watch,
             m.Events: self._events,
             m.Logs: self._logs,
+            m.Prune: lambda message, principal, handle, now: Outcome(
+                [(handle, prune(view, message, principal, now))]
+            ),
             m.AllowKey: self._allow_key,
             m.RevokeKey: self._revoke_key,
             m.Register: self._register,

@@ -14,6 +14,7 @@ from .catalogue import Catalogue
 from .core import Core
 from .feed import Feed
 from .history import History, TaskBrief
+from .pruning import Pruning
 from .registry import Registry
 from .task import Task
 from .watch import WORDS, Watches
@@ -27,6 +28,7 @@ class View:
     history: History
     catalogue: Catalogue
     registry: Registry
+    pruning: Pruning
     watches: Watches
     feed: Feed
     loaded: Loaded
@@ -43,6 +45,11 @@ class View:
         """Count all tasks by state, in words; states without a task are left out."""
         counts = {WORDS[state]: n for state, n in sorted(self.ended.items()) if n}
         return counts | {state.word: n for state, n in sorted(self.core.counts.items()) if n > 0}
+
+    def forget_removed(self) -> None:
+        """Leave out of the counts what was pruned."""
+        for state, count in self.pruning.take_removed().items():
+            self.ended[state] -= count
 
     def troubles(self) -> dict[str, str]:
         """Return what holds the scheduler up and what it suffers from, each by its own name."""

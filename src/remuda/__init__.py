@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .protocol.errors import QueueFull as QueueFull
     from .protocol.errors import Refused as Refused
     from .protocol.errors import RemudaError as RemudaError
+    from .protocol.errors import ResultExpired as ResultExpired
     from .protocol.errors import TaskFailed as TaskFailed
     from .protocol.errors import Unreachable as Unreachable
     from .protocol.errors import ValueTooLarge as ValueTooLarge
@@ -47,6 +48,7 @@ _ERRORS = (
     "QueueFull",
     "Refused",
     "RemudaError",
+    "ResultExpired",
     "TaskFailed",
     "Unreachable",
     "ValueTooLarge",

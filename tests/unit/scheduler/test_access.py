@@ -22,7 +22,7 @@ VERDICTS = {
     "ShowTask": "vsoa", "Explain": "vsoa", "ListNodes": "vsoa", "Status": "vsoa",
     "ShowConfig": "vsoa", "ShowBatch": "vsoa",
     "Drain": "oa", "Undrain": "oa", "DeclareLost": "oa", "ForgetNode": "oa",
-    "Events": "vsoa", "EventRows": "",
+    "Events": "vsoa", "Prune": "soa", "EventRows": "",
     "ListKeys": "oa", "AllowKey": "a", "RevokeKey": "a",
     "Register": "n", "Heartbeat": "n", "Accept": "n", "Reject": "n", "Started": "n",
     "Progress": "n", "Results": "n", "Output": "n",
@@ -34,7 +34,7 @@ ON_CONTROL = {
     "Submit", "Cancel", "Retry", "Logs", "Watch", "States", "Resolve", "ListTasks", "ShowTask",
     "Explain", "ListNodes", "Status", "ShowConfig", "ShowBatch", "ListKeys", "AllowKey",
     "RevokeKey", "Register", "Drain", "Undrain", "DeclareLost", "ForgetNode",
-    "Events",
+    "Events", "Prune",
 }  # fmt: skip
 KINDS = sorted(m.MESSAGES.values(), key=lambda kind: kind.__name__)
 

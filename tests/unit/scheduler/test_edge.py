@@ -10,7 +10,14 @@ import pytest
 
 from remuda.protocol import ids
 from remuda.protocol import messages as m
-from remuda.protocol.errors import Conflict, Invalid, NotFound, RemudaError, ValueTooLarge
+from remuda.protocol.errors import (
+    Conflict,
+    Invalid,
+    NotFound,
+    RemudaError,
+    ResultExpired,
+    ValueTooLarge,
+)
 from remuda.scheduler.access import Principal, Role
 from remuda.scheduler.core import Core, CoreSettings
 from remuda.scheduler.edge import Edge, Later
@@ -90,6 +97,17 @@ def test_a_frame_sent_again_is_answered_and_not_repeated(desk: Desk) -> None:
     message = frame(3)
     assert desk.submit(message) == desk.submit(message)
     assert 3 == len(desk.core.tasks)
+
+
+def test_a_frame_sent_again_after_its_tasks_were_pruned_does_not_run_again(desk: Desk) -> None:
+    message = frame(2)
+    (first, _) = desk.submit(message).tasks
+    desk.store(CancelTasks(9, "alice", "alice", list(desk.core.tasks), -1))
+    doomed, _ = desk.journal.pruning.by_id([first], "")
+    desk.journal.pruning.remove(doomed, "alice", NOW.wall_ms)
+    with pytest.raises(ResultExpired, match="submitted before"):
+        desk.submit(message)
+    assert {} == desk.core.tasks
 
 
 def test_a_frame_sent_twice_in_one_turn_waits_for_the_commit(desk: Desk) -> None:
