@@ -27,6 +27,7 @@ IDLE_S = 3600.0
 RESEND_S_MAX = 30.0
 RESEND_FACTOR = 1.5
 REDIAL_S = 1.0
+LOOK_S = 1.0
 REDIAL_S_MAX = 15.0
 REFUSALS_MAX = 5
 CONNECT_S = 5.0
@@ -87,6 +88,8 @@ class Exchange:
         self._handshakes_failed = 0
         self._refusals = 0
         self._redial_at = 0.0
+        self._connected = False
+        self._look_at = 0.0
 
     def accept(self, request: Request) -> None:
         """Take a request on."""
@@ -97,8 +100,13 @@ class Exchange:
 
     def turn(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         """Do what is due."""
-        if self.channel is None and self._requests and time.monotonic() >= self._redial_at:
-            self._open(context)
+        now = time.monotonic()
+        if self.channel is None:
+            if self._requests and now >= self._redial_at:
+                self._open(context)
+        elif self._requests and not self._connected and now >= self._look_at:
+            self._look_at = now + LOOK_S
+            self._follow_the_address()  # it may come back elsewhere, where nothing is lost again
         self._receive()
         self._expire(time.monotonic())
         self._send()
@@ -110,8 +118,8 @@ class Exchange:
             times.append(request.gives_up_at(self._joined_ever))
             if request.resend_at:
                 times.append(request.resend_at)
-        if self.channel is None and self._requests:
-            times.append(self._redial_at)
+        if self._requests and not self._connected:
+            times.append(self._redial_at if self.channel is None else self._look_at)
         return min(times)
 
     def close(self, error: RemudaError) -> None:
@@ -133,6 +141,7 @@ class Exchange:
         self.unsent = deque(self._requests.values())
 
     def _hang_up(self) -> None:
+        self._connected = False
         if self.channel is not None:
             self.channel.close()
             self.channel = None
@@ -173,7 +182,7 @@ class Exchange:
 
     def _on_news(self, event: News) -> None:
         if event is News.JOINED:
-            self._joined_ever = True
+            self._joined_ever = self._connected = True
             self._handshakes_failed = self._refusals = 0
             if self._lost:  # with a connection: what it swallowed is sent again, without waiting
                 self._lost = False
@@ -181,7 +190,7 @@ class Exchange:
         elif event is News.FAILED:
             self._handshakes_failed += 1
         elif event is News.LOST:
-            self._lost = True
+            self._lost, self._connected = True, False
             self._follow_the_address()
         elif event is News.REFUSED:
             self._on_refused()

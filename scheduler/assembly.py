@@ -28,7 +28,7 @@ from ..protocol.failures import FailureClass
 from .access import Role
 from .core import Core, CoreSettings
 from .edge import Edge
-from .feed import Feed
+from .feed import EventFeed
 from .health import Commits, Files, Health
 from .intake import Intake
 from .journal import Journal
@@ -135,7 +135,7 @@ def _make_view(parts: Parts, core: Core) -> View:
         registry=parts.journal.registry,
         pruning=parts.journal.pruning,
         watches=Watches(core.epoch, changes_max=settings.scheduler.watch_events_max),
-        feed=Feed(core.epoch, started_ms),
+        feed=EventFeed(core.epoch, started_ms),
         loaded=parts.loaded,
         cluster=settings.cluster.name,
         version=importlib.metadata.version("remuda"),

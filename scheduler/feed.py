@@ -65,7 +65,7 @@ class _Follower:
     deadline_ns: int
 
 
-class Feed:
+class EventFeed:
     """All rings, and the long polls that wait for rows."""
 
     def __init__(self, epoch: int, now_ms: int) -> None:

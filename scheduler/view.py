@@ -12,7 +12,7 @@ from ..protocol.errors import Invalid, NotFound
 from .access import Principal
 from .catalogue import Catalogue
 from .core import Core
-from .feed import Feed
+from .feed import EventFeed
 from .history import History, TaskBrief
 from .pruning import Pruning
 from .registry import Registry
@@ -30,7 +30,7 @@ class View:
     registry: Registry
     pruning: Pruning
     watches: Watches
-    feed: Feed
+    feed: EventFeed
     loaded: Loaded
     cluster: str
     version: str

@@ -13,6 +13,7 @@ from remuda.scheduler.access import HEARTBEAT, UPLINK, Principal, Role, check_co
 from remuda.scheduler.core import Core, CoreSettings
 from remuda.scheduler.edge import Edge, Later
 from remuda.scheduler.events import Event, NodeSays, Now
+from remuda.scheduler.feed import EventFeed
 from remuda.scheduler.offers import Payloads
 from remuda.scheduler.queries import answer
 from remuda.scheduler.verbs import Verbs
@@ -67,7 +68,8 @@ class Process:
         unused: Any = None  # keys, sockets, settings: no request of the simulation asks for them
         self.view = View(
             core=self.core, history=journal.history, catalogue=journal.catalogue,
-            registry=journal.registry, watches=self.watches, loaded=unused, cluster="simulated",
+            registry=journal.registry, pruning=journal.pruning, watches=self.watches,
+            feed=EventFeed(self.epoch, now.wall_ms), loaded=unused, cluster="simulated",
             version="", started_ms=now.wall_ms, listen="", ended=Counter(),
         )  # fmt: skip
         self.edge = Edge(

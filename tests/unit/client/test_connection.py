@@ -77,6 +77,21 @@ def test_a_request_survives_a_restart_of_the_scheduler(toy: ToyScheduler, link: 
     assert [{"cluster": "toy"}] == answers
 
 
+def test_a_scheduler_that_comes_back_elsewhere_is_found_by_who_waits(toy: ToyScheduler) -> None:
+    ref = ref_of(toy)
+    with Connection(ref) as link, ThreadPoolExecutor(1) as pool:
+        control.status(link)
+        toy.stop()
+        asked = pool.submit(control.status, link)
+        while link.courier._exchange._connected:
+            time.sleep(0.01)
+        left, toy.port = toy.port, 0
+        toy.start()
+        assert left != toy.port
+        ref_of(toy)  # whoever moved it says where it is now
+        assert {"cluster": "toy"} == asked.result(20)
+
+
 def test_a_late_answer_makes_the_same_bytes_go_out_again(
     toy: ToyScheduler, link: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ from remuda.protocol.errors import Invalid
 from remuda.protocol.ids import to_bytes
 from remuda.protocol.messages import Events
 from remuda.scheduler.events import Now
-from remuda.scheduler.feed import FOLLOWERS_MAX, RING_ROWS, Feed, Told
+from remuda.scheduler.feed import FOLLOWERS_MAX, RING_ROWS, EventFeed, Told
 from remuda.scheduler.feed_rows import Wanted, read_wanted
 from remuda.scheduler.happenings import Happening, happenings
 from remuda.scheduler.records import (
@@ -33,12 +33,12 @@ def succeeded(task: int, owner: str = "ann") -> Happening:
 
 
 @pytest.fixture
-def feed() -> Feed:
-    return Feed(EPOCH, 1)
+def feed() -> EventFeed:
+    return EventFeed(EPOCH, 1)
 
 
 def ask(
-    feed: Feed, seq: int = 0, *, epoch: int = EPOCH, wait_ms: int = 0, limit: int = 100,
+    feed: EventFeed, seq: int = 0, *, epoch: int = EPOCH, wait_ms: int = 0, limit: int = 100,
     wanted: Wanted = ALL, handle: int = 1, principal: str = "ann",
 ) -> list[Told]:  # fmt: skip
     return feed.ask(handle, Events(epoch, seq, wait_ms, limit, {}), principal, wanted, at(1))
@@ -48,14 +48,14 @@ def kinds(told: list[Told]) -> list[str]:
     return [row["kind"] for each in told for row in each.message.rows]
 
 
-def test_the_newest_rows_come_oldest_first_with_a_cursor_behind_them(feed: Feed) -> None:
+def test_the_newest_rows_come_oldest_first_with_a_cursor_behind_them(feed: EventFeed) -> None:
     feed.add([LOST, succeeded(1), succeeded(2)], 5)
     (told,) = ask(feed, epoch=0, limit=2)
     assert [to_bytes(1), to_bytes(2)] == [row["task"] for row in told.message.rows]
     assert (EPOCH, 4, False) == (told.message.epoch, told.message.seq, told.message.gap)
 
 
-def test_a_cursor_gets_what_came_after_it_in_pages(feed: Feed) -> None:
+def test_a_cursor_gets_what_came_after_it_in_pages(feed: EventFeed) -> None:
     feed.add([succeeded(number) for number in range(1, 6)], 5)
     (first,) = ask(feed, 1, limit=3)
     (second,) = ask(feed, first.message.seq, limit=3)
@@ -64,7 +64,7 @@ def test_a_cursor_gets_what_came_after_it_in_pages(feed: Feed) -> None:
     assert not first.message.gap | second.message.gap
 
 
-def test_a_million_ends_of_tasks_evict_no_news_of_a_node(feed: Feed) -> None:
+def test_a_million_ends_of_tasks_evict_no_news_of_a_node(feed: EventFeed) -> None:
     failed = Happening("task.failed", "error", "failed", task=1, owner="ann")
     feed.add([LOST, failed], 5)
     feed.add((succeeded(1) for _ in range(3 * RING_ROWS["routine"])), 6)
@@ -72,27 +72,29 @@ def test_a_million_ends_of_tasks_evict_no_news_of_a_node(feed: Feed) -> None:
     assert ["scheduler.started", "node.lost", "task.failed"] == kinds(told)
 
 
-def test_who_missed_rows_is_told_of_the_gap_and_gets_what_is_left(feed: Feed) -> None:
+def test_who_missed_rows_is_told_of_the_gap_and_gets_what_is_left(feed: EventFeed) -> None:
     feed.add((succeeded(number) for number in range(1, RING_ROWS["routine"] + 11)), 6)
     (told,) = ask(feed, 1, limit=1)
     assert (True, to_bytes(11)) == (told.message.gap, told.message.rows[0]["task"])
 
 
-def test_a_gap_in_a_ring_that_nobody_asked_for_is_none(feed: Feed) -> None:
+def test_a_gap_in_a_ring_that_nobody_asked_for_is_none(feed: EventFeed) -> None:
     feed.add((succeeded(1) for _ in range(RING_ROWS["routine"] + 10)), 6)
     (told,) = ask(feed, 1, wanted=Wanted(kinds=("node",)))
     assert not told.message.gap
 
 
 @pytest.mark.parametrize(("epoch", "seq"), [(EPOCH - 1, 1), (EPOCH, 99)])
-def test_a_cursor_of_another_life_starts_over_with_a_gap(feed: Feed, epoch: int, seq: int) -> None:
+def test_a_cursor_of_another_life_starts_over_with_a_gap(
+    feed: EventFeed, epoch: int, seq: int
+) -> None:
     feed.add([LOST], 5)
     (told,) = ask(feed, seq, epoch=epoch, wait_ms=1_000)
     assert (True, EPOCH) == (told.message.gap, told.message.epoch)
     assert ["scheduler.started", "node.lost"] == kinds([told])
 
 
-def test_who_waits_is_told_of_the_next_row_that_is_wanted(feed: Feed) -> None:
+def test_who_waits_is_told_of_the_next_row_that_is_wanted(feed: EventFeed) -> None:
     assert [] == ask(feed, 1, wait_ms=10_000, wanted=Wanted(kinds=("node",)))
     feed.add([succeeded(1)], 5)
     assert [] == feed.due(5_000_000)
@@ -103,28 +105,28 @@ def test_who_waits_is_told_of_the_next_row_that_is_wanted(feed: Feed) -> None:
     assert [] == feed.due(6_000_000_000)
 
 
-def test_who_waited_long_enough_is_told_nothing_with_a_newer_cursor(feed: Feed) -> None:
+def test_who_waited_long_enough_is_told_nothing_with_a_newer_cursor(feed: EventFeed) -> None:
     ask(feed, 1, wait_ms=1_000, wanted=Wanted(kinds=("node",)))
     feed.add([succeeded(1)], 5)
     (told,) = feed.due(2_000_000_000)
     assert ([], 2, False) == (told.message.rows, told.message.seq, told.message.gap)
 
 
-def test_too_many_followers_send_the_oldest_back(feed: Feed) -> None:
+def test_too_many_followers_send_the_oldest_back(feed: EventFeed) -> None:
     for handle in range(1, FOLLOWERS_MAX + 1):
         assert [] == ask(feed, 1, wait_ms=10_000, handle=handle)
     (told,) = ask(feed, 1, wait_ms=10_000, handle=99)
     assert (1, []) == (told.handle, told.message.rows)
 
 
-def test_a_withdrawn_key_is_told_nothing_more(feed: Feed) -> None:
+def test_a_withdrawn_key_is_told_nothing_more(feed: EventFeed) -> None:
     ask(feed, 1, wait_ms=10_000, principal="eve")
     feed.forget("eve")
     feed.add([LOST], 5)
     assert [] == feed.due(5_000_000_000)
 
 
-def test_a_submitter_reads_news_of_nodes_and_of_its_own_tasks_alone(feed: Feed) -> None:
+def test_a_submitter_reads_news_of_nodes_and_of_its_own_tasks_alone(feed: EventFeed) -> None:
     feed.add([LOST, succeeded(1, "ann"), succeeded(2, "bob")], 5)
     told = ask(feed, epoch=0, wanted=Wanted(owner="bob"))
     assert ["scheduler.started", "node.lost", "task.succeeded"] == kinds(told)
@@ -144,7 +146,7 @@ def test_a_submitter_reads_news_of_nodes_and_of_its_own_tasks_alone(feed: Feed) 
     ],
     ids=str,
 )
-def test_each_filter_narrows(feed: Feed, wanted: Wanted, expected: list[str]) -> None:
+def test_each_filter_narrows(feed: EventFeed, wanted: Wanted, expected: list[str]) -> None:
     feed.add([LOST, succeeded(3)], 5)
     assert expected == kinds(ask(feed, epoch=0, wanted=wanted))
 
@@ -166,7 +168,9 @@ def test_filters_are_read_and_the_owner_is_not_theirs_to_say() -> None:
     assert Wanted("ann", "n", 1, 2, ("node",), 3) == read_wanted(filters, "ann")
 
 
-def test_a_trouble_of_the_scheduler_is_told_when_it_begins_and_when_it_is_over(feed: Feed) -> None:
+def test_a_trouble_of_the_scheduler_is_told_when_it_begins_and_when_it_is_over(
+    feed: EventFeed,
+) -> None:
     feed.compare({"disk": "the disk is full"}, 5)
     feed.compare({"disk": "the disk is full"}, 6)
     feed.compare({}, 7)

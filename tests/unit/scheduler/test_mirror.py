@@ -22,6 +22,7 @@ from remuda.protocol import messages as m
 from remuda.protocol.mirrored import Revision
 from remuda.scheduler import mirror_rows
 from remuda.scheduler.events import Event
+from remuda.scheduler.feed import EventFeed
 from remuda.scheduler.mirror import Mirror
 from remuda.scheduler.mirror_frames import TaskRow, pack
 from remuda.scheduler.mirror_pipe import MirrorPipe
@@ -60,7 +61,8 @@ class MirroredWorld(World):
         )
         self.view = View(
             core=self.core, history=self.journal.history, catalogue=self.journal.catalogue,
-            registry=self.journal.registry, watches=Watches(self.core.epoch, changes_max=1_000),
+            registry=self.journal.registry, pruning=self.journal.pruning,
+            feed=EventFeed(self.core.epoch, 0), watches=Watches(self.core.epoch, changes_max=1_000),
             loaded=loaded, cluster="test", version="0", started_ms=0, listen="",
         )  # fmt: skip
         self.mirror = Mirror(self.view, loaded.settings.redis, "c", self.pipe, SilentLog())  # type: ignore[arg-type]  # it has what is used of it

@@ -14,7 +14,7 @@ from remuda.protocol.errors import DiskFull, Invalid
 from remuda.scheduler.access import Principal, Role
 from remuda.scheduler.audit import first_broken_link
 from remuda.scheduler.events import Now
-from remuda.scheduler.feed import Feed
+from remuda.scheduler.feed import EventFeed
 from remuda.scheduler.feed_rows import Wanted
 from remuda.scheduler.journal import Journal
 from remuda.scheduler.prune_verb import prune
@@ -32,7 +32,7 @@ class Sight:
     """The part of a view that pruning looks at."""
 
     journal: Journal
-    feed: Feed = field(default_factory=lambda: Feed(1, 1))
+    feed: EventFeed = field(default_factory=lambda: EventFeed(1, 1))
 
     @property
     def pruning(self) -> Pruning:
