@@ -1,14 +1,21 @@
-"""The README's Python example and a script that forgot its guard, run as a user runs them."""
+"""Do the examples of the README and of docs/python.md run, and is a script without a guard told?"""
 
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from .harness import Cluster
 
 ROOT = Path(__file__).resolve().parents[2]
 END_S = 90
+
+
+def blocks_of(page: Path) -> list[str]:
+    """Return the Python examples of a page."""
+    return re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
 
 
 def _run(shared: Cluster, script: Path) -> subprocess.CompletedProcess[str]:
@@ -23,9 +30,8 @@ def _run(shared: Cluster, script: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_example_of_the_readme_runs_as_printed(shared: Cluster, tmp_path: Path) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     script = tmp_path / "example.py"
-    script.write_text(blocks[0])
+    script.write_text(blocks_of(ROOT / "README.md")[0])
     done = _run(shared, script)
     lines = done.stdout.splitlines()
     assert ("", "42") == (done.stderr, lines[0])
@@ -48,3 +54,21 @@ def test_a_script_without_a_guard_is_told_so_and_submits_nothing_twice(
     done = _run(shared, script)
     assert 'if __name__ == "__main__":' in done.stderr
     assert "once\n" == marks.read_text()
+
+
+SAID = [
+    ["[2.0, 3.0, 4.0]", "exception True", "3 said", "task.succeeded", "3"],
+    ["5.0", "[1, 1, 2, 6]", "still False True"],
+]
+
+
+@pytest.mark.parametrize("number", range(len(SAID)))
+def test_each_example_of_the_python_page_runs_as_printed(
+    shared: Cluster, tmp_path: Path, number: int
+) -> None:
+    blocks = blocks_of(ROOT / "docs" / "python.md")
+    assert len(SAID) == len(blocks)
+    script = tmp_path / "example.py"
+    script.write_text(blocks[number])
+    done = _run(shared, script)
+    assert ("", SAID[number]) == (done.stderr, done.stdout.splitlines())
