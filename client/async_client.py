@@ -99,9 +99,14 @@ class AsyncClient(AsyncSubmitter):
         cluster: str | None = None,
         endpoint: str | None = None,
         request_timeout_s: float = REQUEST_TIMEOUT_S,
+        redis: str | None = None,
     ) -> None:
         client = Client(
-            home, cluster=cluster, endpoint=endpoint, request_timeout_s=request_timeout_s
+            home,
+            cluster=cluster,
+            endpoint=endpoint,
+            request_timeout_s=request_timeout_s,
+            redis=redis,
         )
         super().__init__(Threads(), client)
 
