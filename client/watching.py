@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from ..protocol.messages import Changes, States, Watch
 from .connection import Connection
+from .courier import RESEND_S
 from .outcome import Standing
 
 STATES_SLICE = 2_000
@@ -37,7 +38,10 @@ class Watching:
         wait_ms = max(1, int(wait_s * 1000))
         timeout_s = wait_s + self._link.request_timeout_s
         answer = self._link.request(
-            Watch(self._session, *self._cursor, wait_ms), Changes, timeout_s=timeout_s
+            Watch(self._session, *self._cursor, wait_ms),
+            Changes,
+            timeout_s=timeout_s,
+            answer_s=wait_s + RESEND_S,
         )
         self._cursor = (answer.epoch, answer.seq)
         news = [standing for standing in standings(answer) if standing.task in self.known]
