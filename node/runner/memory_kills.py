@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 HOST_COUNTS = Path("/proc/vmstat")
-LOOK_EVERY_S = 5.0
+LOOK_EVERY_S = 2.0
 """The longer, the likelier it is that the count of the host grew by another's misfortune."""
 
 
