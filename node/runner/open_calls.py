@@ -24,7 +24,6 @@ class CallLimit(NamedTuple):
     fence_boot_ns: int = 0
 
 
-NO_LIMIT = CallLimit()
 FENCED = "fenced"
 
 
@@ -72,12 +71,15 @@ class OpenCalls:
         number = self._number
         for key, timeout_ms in heads:
             number += 1
-            limit = limits.get(key, NO_LIMIT)
-            self._open[key] = OpenCall(number, timeout_ms, silence_ms=limit.silence_ms)
-            if limit.fence_boot_ns:
-                self.fences[key] = Fence(limit.fence_boot_ns)
+            self._open[key] = OpenCall(number, timeout_ms)
             self._page.mark(number, cancelled=False)
         self._number = number
+        for key, limit in limits.items():
+            call = self._open.get(key)
+            if call is not None:
+                call.silence_ms = limit.silence_ms
+                if limit.fence_boot_ns:
+                    self.fences[key] = Fence(limit.fence_boot_ns)
 
     def cancel(self, key: bytes, kill_at: float) -> bool:
         """Mark a call, to be killed at a monotonic time if it runs; say whether it is open.

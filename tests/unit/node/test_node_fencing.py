@@ -2,7 +2,7 @@
 
 import pytest
 
-from remuda.node.effects import Launch, RenewFences, Stop
+from remuda.node.effects import Launch, OpenLane, RenewFences, Stop
 from remuda.node.fencing import SAID_MAX
 from remuda.node.task import FENCED
 from remuda.protocol.messages import Outcome
@@ -156,3 +156,13 @@ def test_a_fenced_task_is_forgotten_with_its_result(driver):
     driver.end(task(1))
     driver.ack(task(1))
     assert {} == driver.state.fence.attempts
+
+
+def test_a_call_that_its_runner_fenced_is_not_run_again_here():
+    driver = CoreDriver()
+    driver.offer(spec(kind="function", target="a:b", if_node_lost="fence"), task(1))
+    driver.turn()
+    driver.load(driver.of(OpenLane)[0])
+    driver.turn()
+    driver.end(task(1), Outcome.RETURNED, code=FENCED)
+    assert {task(1): Outcome.RETURNED} == driver.results()
