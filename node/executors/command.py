@@ -115,8 +115,7 @@ def _judge(answer: Finished) -> tuple[Result, str, str, int | None]:
         said = f"it ran into its timeout after {answer.run_ns / 1e9:.3g} s"
         return Result.FAILED, "timeout", answer.message or said, None
     if answer.how == "silence":
-        said = "it printed nothing and said no progress for as long as its silence limit"
-        return Result.FAILED, "silence", said, None
+        return Result.FAILED, "silence", answer.message, None
     if answer.how == FENCED:
         return Result.RETURNED, FENCED, FENCED_TEXT, None
     if answer.how in ("cancelled", "stopped"):

@@ -116,7 +116,10 @@ class Command:
         how = self.ending.how if self.ending else "exit"
         failed = how == "exit" and self._returncode != 0
         evidence = memory_evidence if failed else ""
-        self._report(how, self._returncode, memory_evidence=evidence)
+        message = ""
+        if how == "silence":
+            message = f"printed nothing and said no progress for {self.order.silence_s} s"
+        self._report(how, self._returncode, message, evidence)
 
     def deadline(self) -> float:
         """Return the monotonic time of the next thing to do."""

@@ -59,6 +59,7 @@ def test_a_silent_command_fails_with_its_code(scene):
     assert (Outcome.FAILED, "silence", b"begun\n") == (
         result["outcome"], result["code"], result["out"],
     )  # fmt: skip
+    assert "printed nothing and said no progress for 0.3 s" == result["message"]
 
 
 @pytest.mark.parametrize(("limit", "code"), [("silence_ms", "silence"), ("timeout_ms", "timeout")])
