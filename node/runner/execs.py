@@ -72,14 +72,22 @@ class _Visit:
         self.key = key
         self.code = ""
         self.message = ""
-        self.out, self.err = _Kept(), _Kept()
+        self.out = _Kept()
+        try:
+            self.err = _Kept()
+        except OSError:
+            self.out.close()
+            raise
         timeout_s = min(order.timeout_s, TIMEOUT_S_MAX) if order.timeout_s > 0 else TIMEOUT_S_MAX
         self.timeout_s = timeout_s
         self.kill_at = time.monotonic() + timeout_s
 
     def start(self, env: Mapping[str, str], cwd: Path) -> int:
         """Start it and return its pid; raise SpawnError."""
-        null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise SpawnError("spawn_failed", f"no descriptor for it: {error.strerror}") from error
         try:
             fds = {0: null, 1: self.out.child_fd, 2: self.err.child_fd}
             return spawn(self.order.argv, env, cwd, fds)
@@ -119,7 +127,11 @@ class Execs:
             text = f"{EXECS_MAX} commands run beside this task already: wait for one to end"
             self._say(Answer(order.request, "busy", text))
             return
-        visit = _Visit(order, key)
+        try:
+            visit = _Visit(order, key)
+        except OSError as error:  # no descriptors left: the task itself must not suffer
+            self._say(Answer(order.request, "not_started", f"no pipe for it: {error.strerror}"))
+            return
         try:
             pid = visit.start(env, Path(order.cwd) if order.cwd else cwd)
         except SpawnError as error:

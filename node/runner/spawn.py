@@ -54,10 +54,13 @@ def spawn(argv: Sequence[str], env: Mapping[str, str], cwd: Path, fds: Mapping[i
         raise SpawnError("cwd_missing", f"no such directory on this node: {cwd}")
     executable = find_executable(argv[0], env, cwd)
     # Lifted out of the way first, so that no dup2 overwrites a source that is still needed.
-    lifted = {child: fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 100) for child, fd in fds.items()}
-    actions = [(os.POSIX_SPAWN_DUP2, fd, child) for child, fd in lifted.items()]
-    here = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    lifted: dict[int, int] = {}
+    here = -1
     try:
+        here = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        for child, fd in fds.items():
+            lifted[child] = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 100)
+        actions = [(os.POSIX_SPAWN_DUP2, fd, child) for child, fd in lifted.items()]
         os.chdir(cwd)
         return os.posix_spawn(
             executable,
@@ -73,9 +76,11 @@ def spawn(argv: Sequence[str], env: Mapping[str, str], cwd: Path, fds: Mapping[i
     except ValueError as error:  # a NUL byte in argv or env
         raise SpawnError("spawn_failed", f"cannot start {executable}: {error}") from error
     finally:
-        os.fchdir(here)
+        if here >= 0:
+            os.fchdir(here)
         for fd in [here, *lifted.values()]:
-            os.close(fd)
+            if fd >= 0:
+                os.close(fd)
 
 
 def _spawn_message(executable: str, cwd: Path, error: OSError) -> str:

@@ -48,7 +48,8 @@ class StackFile:
         self._size, self._grown_at = 0, now
         self._give_up_at = now + GIVE_UP_S
         self.next_at = now + LOOK_S
-        with contextlib.suppress(ProcessLookupError):  # it ended by itself meanwhile
+        # It ended by itself meanwhile, or became another user's.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, SIGNAL)
 
     def on_time(self, now: float) -> None:

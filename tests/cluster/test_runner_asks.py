@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import secrets
 import signal
 from collections.abc import Iterator
@@ -227,6 +228,20 @@ def test_a_command_that_cannot_start_beside_a_task_is_explained(runner: Driver) 
     run = begin(runner, "echo ready; sleep 1000")
     answer = ask(runner, frames.Exec, run.task, ["no-such-tool"])
     assert ("not_started", True) == (answer.code, "no-such-tool" in answer.message)
+    cancel(runner, run)
+
+
+@pytest.mark.parametrize("spare", [0, 2, 5])
+def test_a_runner_out_of_descriptors_says_so_and_its_task_goes_on(
+    runner: Driver, spare: int
+) -> None:
+    run = begin(runner, "echo ready; sleep 1000")
+    open_now = max(int(path.name) for path in Path(f"/proc/{runner.hello.pid}/fd").iterdir())
+    hard = resource.prlimit(runner.hello.pid, resource.RLIMIT_NOFILE)[1]
+    resource.prlimit(runner.hello.pid, resource.RLIMIT_NOFILE, (open_now + 1 + spare, hard))
+    assert "not_started" == ask(runner, frames.Exec, run.task, ["true"]).code
+    resource.prlimit(runner.hello.pid, resource.RLIMIT_NOFILE, (hard, hard))
+    assert "" == ask(runner, frames.Exec, run.task, ["true"]).code
     cancel(runner, run)
 
 
