@@ -98,6 +98,15 @@ def moves_on(options: Mapping[str, object]) -> bool:
     return is_from_now(options.get("deadline"))
 
 
+def said_of(options: Mapping[str, object]) -> set[str]:
+    """Name the fields that were said and of which a cluster may have defaults of its own."""
+    said = {name for name, value in options.items() if value is not None}
+    fields = {"grace_ms"} if "grace" in said else set()
+    if "backoff" in said or isinstance(options.get("retry"), Retry):
+        fields |= {"backoff_first_ms", "backoff_longest_ms"}
+    return fields
+
+
 def once_of(options: Mapping[str, object]) -> str:
     """Return the idempotency key, or nothing."""
     once = options.get("once") or ""

@@ -14,7 +14,7 @@ from . import output
 from .batch import Batch
 from .connection import Connection
 from .functions import target_of
-from .options import check_names, moves_on, once_of, to_spec
+from .options import check_names, moves_on, once_of, said_of, to_spec
 from .outcome import CompletedTask, completed, output_cut
 from .stream import ARGS_BYTES_MAX, Stream
 from .task import Task
@@ -96,7 +96,8 @@ class Submitter:
     def submit_command(self, /, argv: Sequence[str | os.PathLike[str]], **options: object) -> Task:
         """Submit a command, a list of words; options are laid over ours."""
         merged = {**self._options, **options}
-        return self._one(to_document(to_spec("command", merged, argv=_argv(argv))), b"", merged)
+        made = to_spec("command", merged, argv=_argv(argv))
+        return self._one(to_document(made, said_of(merged)), b"", merged)
 
     def submit_array(
         self, /, argv: Sequence[str | os.PathLike[str]], indices: Iterable[int], **options: object
@@ -104,7 +105,9 @@ class Submitter:
         """Submit a command once for each index, which REMUDA_ARRAY_INDEX tells it."""
         merged = {**self._options, **options}
         made = to_spec("command", merged, argv=_argv(argv), array=True)
-        return self._many(to_document(made), (b"%d" % index for index in indices), merged)
+        return self._many(
+            to_document(made, said_of(merged)), (b"%d" % index for index in indices), merged
+        )
 
     def run(
         self, argv: Sequence[str | os.PathLike[str]], *, check: bool = False, **options: object
@@ -123,12 +126,13 @@ class Submitter:
 
     def _spec_of(self, function: Function) -> dict[str, Any]:
         if moves_on(self._options):
-            return to_document(self._make_spec(function))
+            return to_document(self._make_spec(function), said_of(self._options))
         known = self._specs.get(function)
         if known is None:
             if len(self._specs) >= SPECS_KNOWN_MAX:
                 self._specs.clear()
-            known = self._specs[function] = to_document(self._make_spec(function))
+            document = to_document(self._make_spec(function), said_of(self._options))
+            known = self._specs[function] = document
         return known
 
     def _make_spec(self, function: Function) -> TaskSpec:

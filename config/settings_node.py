@@ -85,7 +85,6 @@ class TaskSettings(Section):
     )
     backoff_s_min: Seconds = setting(1.0, "first delay before a retry", 0.001, HOUR_S)
     backoff_s_max: Seconds = setting(5 * MINUTE_S, "longest delay before a retry", 0.001, DAY_S)
-    backoff_factor: float = setting(2.0, "growth of the delay from retry to retry", 1.0, 100.0)
 
 
 class HandlerSettings(Section):

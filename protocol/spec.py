@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -99,12 +100,12 @@ _DEFAULTS = {
 }
 
 
-def to_document(spec: TaskSpec) -> dict[str, Any]:
-    """Write a spec as a document that leaves defaults out."""
+def to_document(spec: TaskSpec, said: Collection[str] = ()) -> dict[str, Any]:
+    """Write a spec as a document that leaves defaults out, but for fields that were `said`."""
     document = {}
     for name, default in _DEFAULTS.items():
         value = getattr(spec, name)
-        if value != default:
+        if value != default or name in said:
             document[name] = value
     return document
 

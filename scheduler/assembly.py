@@ -21,6 +21,7 @@ from ..config.endpoints import Endpoints
 from ..config.home import Home
 from ..config.keys import AuthorizedKey, KeyPair, load_authorized
 from ..config.load import Loaded
+from ..config.settings_node import TaskSettings
 from ..config.settings_policies import PolicyClass, PolicySettings
 from ..config.settings_scheduler import SchedulerSettings
 from ..protocol.errors import NotFound, Refused
@@ -79,6 +80,7 @@ def make_loop(parts: Parts, epoch: int) -> Loop:
         journal.history,
         value_bytes_max=settings.inline_bytes_max,
         random_bits=secrets.randbits,
+        spec_defaults=spec_defaults(parts.loaded.settings.tasks),
     )
     outputs = Outputs()
     commits = Commits()
@@ -196,6 +198,15 @@ def core_settings(
         queued_max=settings.queued_tasks_max,
         queued_per_owner_max=settings.user_tasks_max,
     )
+
+
+def spec_defaults(settings: TaskSettings) -> dict[str, int]:
+    """Return what holds for a task that does not say otherwise."""
+    return {
+        "grace_ms": round(settings.grace_s * 1000),
+        "backoff_first_ms": round(settings.backoff_s_min * 1000),
+        "backoff_longest_ms": round(settings.backoff_s_max * 1000),
+    }
 
 
 def _policy(row: PolicySettings) -> ClassPolicy:

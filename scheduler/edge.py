@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
@@ -15,7 +15,7 @@ from ..protocol.messages import BATCH_MAX, Retry, Submit, Submitted
 from .access import Principal
 from .events import NewSpec, NewTask, SubmitTasks
 from .records import SubmissionRow
-from .spec_check import SpecCheck
+from .spec_check import SpecCheck, check_spec
 from .task import TERMINAL, State
 from .watch import SESSION_BYTES
 
@@ -62,11 +62,12 @@ class Edge:
         *,
         value_bytes_max: int,
         random_bits: Callable[[int], int],
+        spec_defaults: Mapping[str, Any] | None = None,
     ) -> None:
         self._memory = memory
         self._value_bytes_max = value_bytes_max
         self._random_bits = random_bits
-        self._specs = SpecCheck()
+        self._specs = SpecCheck(spec_defaults)
         self._batches: OrderedDict[tuple[str, bytes], _Batch] = OrderedDict()
         self._turn_keys: set[tuple[str, object]] = set()
         self._turn_batches: dict[int, tuple[str, bytes]] = {}
@@ -282,7 +283,7 @@ class Edge:
         spec_ids = list(dict.fromkeys(brief.spec_id for brief in originals))
         bodies = self._memory.spec_bodies(spec_ids)
         specs = [
-            self._specs.check({**unpack_document(bodies[spec_id]), **changes}, "changes.")
+            check_spec({**unpack_document(bodies[spec_id]), **changes}, "changes.")
             for spec_id in spec_ids
         ]
         return specs, {spec_id: index for index, spec_id in enumerate(spec_ids)}

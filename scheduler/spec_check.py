@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -167,9 +168,13 @@ def _invalid(error: ValidationError, where: str) -> Invalid:
 
 
 class SpecCheck:
-    """Checks specs and remembers the latest that passed: `map` sends the same one again."""
+    """Checks specs and remembers the latest that passed: `map` sends the same one again.
 
-    def __init__(self) -> None:
+    `defaults` are fields that hold where a spec does not say otherwise.
+    """
+
+    def __init__(self, defaults: Mapping[str, Any] | None = None) -> None:
+        self._defaults = dict(defaults or {})
         self._known: dict[bytes, NewSpec] = {}
         self._bytes = 0
 
@@ -179,7 +184,7 @@ class SpecCheck:
         known = self._known.get(raw)
         if known is not None:
             return known
-        new = check_spec(document, where)
+        new = check_spec({**self._defaults, **document}, where)
         if len(self._known) >= SPECS_KNOWN_MAX or self._bytes + len(raw) > SPECS_KNOWN_BYTES:
             self._known.clear()
             self._bytes = 0

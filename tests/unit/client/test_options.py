@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from remuda.client.options import Retry, moves_on, to_spec
+from remuda.client.options import Retry, moves_on, said_of, to_spec
 from remuda.client.when_full import FOR_EVER_S, patience_of
 from remuda.protocol.errors import Invalid, NotFound, ValueTooLarge
 from remuda.protocol.spec import to_document
@@ -152,3 +152,12 @@ def test_when_full_says_how_long_to_wait(given: object, patience_s: float) -> No
 def test_an_unknown_failure_is_refused_with_the_nearest_known() -> None:
     with pytest.raises(Invalid, match="did you mean 'exit_code'"):
         to_spec("function", {"retry": Retry(on=["exit_cod"])})
+
+
+def test_what_a_cluster_may_have_a_default_for_travels_although_it_is_ours() -> None:
+    options = {"grace": "5s", "retry": Retry(2), "backoff": None}
+    document = to_document(to_spec("command", options, argv=["true"]), said_of(options))
+    assert (5_000, 1_000, 300_000) == tuple(
+        document[name] for name in ("grace_ms", "backoff_first_ms", "backoff_longest_ms")
+    )
+    assert "grace_ms" not in to_document(to_spec("command", {}, argv=["true"]), said_of({}))

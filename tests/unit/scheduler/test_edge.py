@@ -32,7 +32,7 @@ COMMAND: dict[str, Any] = {"kind": "command", "argv": ["true"]}
 class Desk:
     """The edge before a real core and a real journal."""
 
-    def __init__(self, folder: Path, **settings: int) -> None:
+    def __init__(self, folder: Path, *, defaults: Any = None, **settings: int) -> None:
         self.journal = Journal.open(folder)
         self.core = Core(
             self.journal.recover(),
@@ -43,7 +43,10 @@ class Desk:
             now=NOW,
         )
         self.edge = Edge(
-            self.journal.history, value_bytes_max=1_000, random_bits=random.Random(1).getrandbits
+            self.journal.history,
+            value_bytes_max=1_000,
+            random_bits=random.Random(1).getrandbits,
+            spec_defaults=defaults,
         )
         self.requests = 0
 
@@ -337,3 +340,12 @@ def test_every_refusal_is_an_error_of_ours(desk: Desk) -> None:
     for spec in ({}, {"kind": 1}, {"kind": "command", "argv": [b"x"]}, {"argv": None}):
         with pytest.raises(RemudaError):
             desk.judge(frame(specs=[spec]))
+
+
+def test_what_a_spec_does_not_say_is_as_the_cluster_has_it(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, defaults={"grace_ms": 1_000, "backoff_first_ms": 7})
+    said = {**COMMAND, "grace_ms": 5_000}
+    desk.submit(frame(2, specs=[COMMAND, said], spec_index=[0, 1]))
+    found = [task.spec.policy for task in desk.core.tasks.values()]
+    assert [(1_000, 7), (5_000, 7)] == [(each.grace_ms, each.backoff_first_ms) for each in found]
+    desk.journal.close()
