@@ -146,7 +146,7 @@ def test_a_frame_over_the_limit_gets_a_typed_answer(scheduler: RawScheduler) -> 
         (b"\xc1", "malformed"),
         (b"", "malformed"),
         (b"\x94" * 100_000, "malformed"),
-        (b"\x94\x02\x0c\x00\x90", "foreign_protocol"),
+        (b"\x94\x7f\x0c\x00\x90", "foreign_protocol"),
         (b"\x94\x01\xcd\x03\xe7\x00\x90", "unknown_message"),
         (b"\x94\x01\x0c\x00\x91\x01", "malformed"),
     ],
