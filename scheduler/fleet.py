@@ -68,8 +68,9 @@ class Node:
     `rev` numbers what is sent on its dispatch pipe. `held` are the tasks whose attempt lives
     there, `backlog` those of them that wait in its own queue, uncharged. A `suspect` node was
     silent for a while and gets no new work; a `lost` one was given up. `shunned` keeps requests
-    that it refused away from it until a monotonic time. `seen_ms` is when it was last heard in
-    the scheduler's earlier lives, or when it was lost.
+    that it refused away from it until a monotonic time. `former` are earlier starts of its agent,
+    whose words come too late. `seen_ms` is when it was last heard in the scheduler's earlier
+    lives, or when it was lost.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Node:
     boot_id: str = ""
     protocol: int = VERSION
     incarnation: bytes = b""
+    former: tuple[bytes, ...] = ()
     connected: bool = False
     suspect: bool = False
     lost: bool = False

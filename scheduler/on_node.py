@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..protocol import capabilities as wire_capabilities
 from ..protocol import ids
 from ..protocol.codec import common_version, pack_document
-from ..protocol.errors import ForeignProtocol
+from ..protocol.errors import Conflict, ForeignProtocol
 from ..protocol.messages import (
     Accept,
     Desired,
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .core import Core
 
 PROGRESS_TEXT_MAX = 200
+FORMER_MAX = 8
 
 
 def on_join(core: Core, event: JoinNode, now: Now, effects: Effects) -> None:
@@ -60,9 +61,15 @@ def on_join(core: Core, event: JoinNode, now: Now, effects: Effects) -> None:
     node = core.fleet.nodes.setdefault(
         event.node, Node(event.node, known, rev=first_revision(core.epoch))
     )
+    if register.incarnation in node.former:
+        text = "a later start of this agent has registered: this word of an earlier one is late"
+        effects.replies.append((event.request, Failure(Conflict.code, text)))
+        return
     node.take_capabilities(known)
+    is_known = node.connected and register.incarnation == node.incarnation
     if register.incarnation != node.incarnation:  # else an older heartbeat may still be under way
         node.heartbeat_seq = 0
+        node.former = (*node.former, node.incarnation)[-FORMER_MAX:]
     rebooted = bool(node.boot_id) and node.boot_id != register.boot_id
     node.boot_id, node.incarnation = register.boot_id, register.incarnation
     node.protocol = protocol
@@ -75,6 +82,10 @@ def on_join(core: Core, event: JoinNode, now: Now, effects: Effects) -> None:
         facts: dict[str, object] = {"node": node.name, "held": len(node.held) - len(kept)}
         effects.notes.append(Note("warning", "node was restarted", facts))
     for task in [task for task in node.held.values() if task.id not in kept]:
+        if is_known:
+            # Asked twice, or a late copy: what was offered meanwhile may be there by now. The
+            # heartbeat after this answer tells.
+            continue
         if rebooted:
             life.lose(core, task, now, effects, f"{node.name} was restarted", is_sure=True)
         else:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from .core import Core
 
 FAR_NS = 1 << 62
+FENCING_PROTOCOL = 2
+"""From this version on a node stops its fenced tasks itself."""
 FUSE_SILENT_MIN = 3
 FUSE_SHARE = 3
 """The fuse blows when more than one in so many nodes fell silent within one lease."""
@@ -146,6 +148,8 @@ def lose(
 def _replace_fenced(core: Core, now: Now, effects: Effects) -> None:
     """Move what a lost node has surely stopped itself by now."""
     for node in core.fleet.nodes.values():
+        if node.protocol < FENCING_PROTOCOL:  # it stops nothing itself: a person has to look
+            continue
         if not node.lost or now.mono_ns - node.heard_ns < core.settings.replace_after_ns:
             continue
         reason = f"{node.name}: silent for so long that it has stopped its fenced tasks"

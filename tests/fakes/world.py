@@ -44,6 +44,7 @@ class SimNode:
     def __init__(self, name: str, capabilities: wire.Capabilities) -> None:
         self.name = name
         self.capabilities = capabilities
+        self.protocol = codec.VERSION
         self.incarnation = name.encode().ljust(16, b"-")
         self.boot_id = "boot"
         self.rev = 0
@@ -101,7 +102,7 @@ class SimNode:
         tokens = [token for token, _ in self.held.values()]
         tasks, attempts, phases = self._columns()
         return m.Register(
-            self.name, self.incarnation, self.boot_id, 1, 2,
+            self.name, self.incarnation, self.boot_id, codec.VERSION_OLDEST, self.protocol,
             wire.to_document(self.capabilities), tasks, attempts, tokens, phases,
         )  # fmt: skip
 

@@ -75,14 +75,16 @@ class CacheRead(NamedTuple):
 class History:
     """All views of one run; what is empty was not looked at.
 
-    `frames` by (owner, submit key). `liars` are nodes whose word about their own work is worth
-    nothing. `fenced` are tasks that must never run twice at a time. `is_settled` says that the
-    faults stopped long enough ago for everything to have ended; `cards` holds the memory of each
-    card. `waits` are backoffs: (task, drawn ms, longest ms). `credits` are (held ahead, allowed).
+    `frames` by (owner, submit key); `budgets` are retries by class of failure. `liars` are nodes
+    whose word about their own work is worth nothing. `fenced` are tasks that must never run twice
+    at a time. `is_settled` says that the faults stopped long enough ago for everything to have
+    ended; `cards` holds the memory of each card. `waits` are backoffs: (task, drawn ms, longest
+    ms). `credits` are (held ahead, allowed).
     """
 
     acknowledged: set[bytes] = field(default_factory=set)
     ends: dict[bytes, list[str]] = field(default_factory=lambda: defaultdict(list))
+    budgets: dict[str, int] = field(default_factory=dict)
     frames: dict[tuple[str, bytes], Frame] = field(default_factory=dict)
     cancels: dict[bytes, Cancelled] = field(default_factory=dict)
     principals: dict[str, str] = field(default_factory=dict)

@@ -11,7 +11,7 @@ from remuda.scheduler.retry import OWN
 from remuda.scheduler.task import State
 
 from .history import History
-from .journal import Records
+from .journal import Records, Stored
 from .of_tasks import name_of
 
 SUBMITTERS = frozenset({"submit", "operator", "admin"})
@@ -48,18 +48,25 @@ def counts_conserve(history: History, records: Records) -> Iterator[str]:
         if members != len(records.tasks):
             yield f"I8 {members} tasks were submitted, {len(records.tasks)} are stored"
     for task, stored in records.tasks.items():
-        failed = sum(
-            attempt.outcome == "failed" and class_of(attempt.code) in OWN
-            for attempt in stored.attempts
-        )
-        if 0 <= stored.retries < failed - 1:
-            yield f"I8 {name_of(task)} failed {failed} times with {stored.retries} retries"
+        yield from (f"I8 {name_of(task)} {what}" for what in _overdrawn(history, stored))
     for task, drawn_ms, longest_ms in history.waits:
         if not 0 <= drawn_ms <= longest_ms:
             yield f"I8 {name_of(task)} waits {drawn_ms} ms, the bound is {longest_ms}"
     for ahead, allowed in history.credits:
         if not 0 <= ahead <= allowed:
             yield f"I8 {ahead} tasks were sent ahead, {allowed} are allowed"
+
+
+def _overdrawn(history: History, stored: Stored) -> Iterator[str]:
+    """Say which budget a task overdrew: its own retries, or those of a class of failures."""
+    kinds = [class_of(each.code) for each in stored.attempts if each.outcome == "failed"]
+    failed = sum(kind in OWN for kind in kinds)
+    if 0 <= stored.retries < failed - 1:
+        yield f"failed {failed} times with {stored.retries} retries"
+    for kind, count in Counter(kinds).items():
+        allowed = history.budgets.get(kind.value)
+        if kind not in OWN and allowed is not None and count > allowed + 1:
+            yield f"failed {count} times of {kind.value}, {allowed} retries are allowed"
 
 
 def cache_follows(history: History) -> Iterator[str]:

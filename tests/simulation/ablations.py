@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 from unittest import mock
 
-from remuda.node import outbox, session, slots
+from remuda.node import outbox, session, slots, stops
 from remuda.protocol import messages as m
-from remuda.scheduler import edge, on_node, on_results
+from remuda.scheduler import edge, life, on_node, on_results
 
-from . import crew, scheduler
+from . import crew, limits, scheduler
+from .draw import draw
+from .plan import Kind
+from .world import simulate
 
 # Replacements are plain functions, not mocks: a run calls them a thousand times.
 
@@ -104,21 +107,54 @@ def _reconciliation() -> Any:
     return mock.patch.dict(on_node._HANDLERS, {m.Heartbeat: _nothing})
 
 
-SAFEGUARDS: dict[str, Removal] = {
-    "the token of a result is checked": _tokens,
-    "a result counts for its own attempt alone": _attempt_numbers,
-    "nothing is said before it is durable": _commit_before_send,
-    "the node has a guard of its own": _slot_guard,
-    "a submission is known by its key": _submit_keys,
-    "a result is said until it is acknowledged": _resending,
-    "an agent adopts what the one before it left": _adoption,
-    "a node obeys no earlier scheduler": _node_epochs,
-    "heartbeats are compared with what should be held": _reconciliation,
+def _fence_on_the_node() -> Any:
+    """Let fenced tasks run on unheard."""
+    stack = ExitStack()
+    stack.enter_context(mock.patch.object(stops, "stop_fenced", _nothing))
+    stack.enter_context(mock.patch.object(limits, "watch_fence", _nothing))
+    return stack
+
+
+def _fence_on_the_scheduler() -> Any:
+    """Replace a fenced task as soon as its node is given up."""
+    lose = life.lose
+
+    def lose_at_once(*args: Any, is_sure: bool) -> bool:
+        return lose(*args, is_sure=True)
+
+    return mock.patch.object(life, "lose", lose_at_once)
+
+
+SILENCE = (Kind.PARTITION, Kind.ONE_WAY, Kind.AGENT_CRASH)
+SAFEGUARDS: dict[str, tuple[Removal, tuple[Kind, ...]]] = {
+    "the token of a result is checked": (_tokens, (Kind.BYZANTINE,)),
+    "a result counts for its own attempt alone": (_attempt_numbers, SILENCE),
+    "nothing is said before it is durable": (_commit_before_send, (Kind.CRASH_BEFORE_COMMIT,)),
+    "the node has a guard of its own": (_slot_guard, SILENCE),
+    "a submission is known by its key": (_submit_keys, (Kind.LOSS, Kind.CLIENT_STORM)),
+    "a result is said until it is acknowledged": (_resending, (Kind.LOSS,)),
+    "an agent adopts what the one before it left": (_adoption, (Kind.AGENT_CRASH,)),
+    "a node obeys no earlier scheduler": (_node_epochs, (Kind.CRASH_AT_REST, Kind.STALE_ORDER)),
+    "heartbeats are compared with what should be held": (_reconciliation, (Kind.LOSS,)),
+    "a node ends its fenced tasks when it hears nobody": (_fence_on_the_node, SILENCE),
+    "a fenced task is replaced only when its node has surely ended it": (
+        _fence_on_the_scheduler,
+        SILENCE,
+    ),
 }
+"""Each safeguard: how it is taken away, and which faults it is there for."""
 
 
 @contextmanager
 def without(safeguard: str) -> Iterator[None]:
     """Take one safeguard away for a while."""
-    with SAFEGUARDS[safeguard]():
+    removal, _ = SAFEGUARDS[safeguard]
+    with removal():
         yield
+
+
+def first_noticed(safeguard: str, seeds: Iterable[int]) -> int | None:
+    """Return the first seed whose run breaks a promise without the safeguard."""
+    _, kinds = SAFEGUARDS[safeguard]
+    with without(safeguard):
+        return next((seed for seed in seeds if simulate(draw(seed, kinds)).violations), None)

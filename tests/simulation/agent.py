@@ -39,7 +39,7 @@ class Inbox:
 class Agent:
     """One life of the agent of a host; a crash leaves the host and makes a new one later."""
 
-    def __init__(self, host: Host, network: Network, life: int) -> None:
+    def __init__(self, host: Host, network: Network, life: int, version: int) -> None:
         self.host = host
         self.agenda = host.agenda
         self.network = network
@@ -49,7 +49,7 @@ class Agent:
         slots = Slots(known.cpus_milli, known.memory_bytes, cards)
         incarnation = self.life.encode().ljust(INCARNATION_BYTES, b"-")
         self.core = Core(incarnation, slots, max(1, known.cpus_milli // MILLI))
-        self.membership = Membership(host, self.core)
+        self.membership = Membership(host, self.core, version)
         self.probe = Probe(host)
         self.alive = True
         self.crash_in = -1
@@ -133,15 +133,17 @@ class Agent:
             crew.hear(self, runner, word, what, now)
         for reading, asked, alive in inbox.readings:
             self.core.on_reading(reading, asked, alive, now)
-        for effect in self.core.turn(now):
+        effects = self.core.turn(now)
+        for effect in effects:
             if not self.boundary():
                 return
             crew.carry_out(self, effect, now)
         if not self.boundary():
             return
-        self.core.state.check()
-        holders = self.core.state.slots.holders
-        self.host.history.lends += self._lends.take(holders, self.agenda.now_ns)
+        if effects or inbox.words or inbox.readings:
+            self.core.state.check()
+            holders = self.core.state.slots.holders
+            self.host.history.lends += self._lends.take(holders, self.agenda.now_ns)
         self._speak(now)
         if self.alive:
             self.probe.look(self.core.state, now, self._on_reading)
@@ -212,4 +214,4 @@ class Agent:
         at_ns = max(self.host.clock.true_ns(first), self.agenda.now_ns + MS)
         if at_ns < self._wake_at or self._wake_at <= self.agenda.now_ns:
             self._wake_at = at_ns
-            self.agenda.at(at_ns, self.wake)
+            self.agenda.at(at_ns, lambda: self._wake_at == at_ns and self.wake())

@@ -12,11 +12,13 @@ ENDS = ("ok", "flaky", "fails")
 class Behaviour(NamedTuple):
     """It travels as the argument of the task, through journal and offer.
 
-    `flaky` fails on its first attempt, `fails` always; a `stubborn` one ends only by KILL.
+    `flaky` fails on its first attempt, `fails` always, with `code`; a `stubborn` one ends only by
+    KILL.
     """
 
     run_ms: int
     ends: str = "ok"
+    code: str = "exit_code"
     stubborn: bool = False
 
     def pack(self) -> bytes:
@@ -25,6 +27,10 @@ class Behaviour(NamedTuple):
 
     def succeeds(self, attempt: int) -> bool:
         return self.ends == "ok" or (self.ends == "flaky" and attempt > 1)
+
+    def __str__(self) -> str:
+        how = self.ends if self.ends == "ok" else f"{self.ends} ({self.code})"
+        return f"{self.run_ms} ms, {how}{', stubborn' if self.stubborn else ''}"
 
 
 def unpack(blob: bytes) -> Behaviour:

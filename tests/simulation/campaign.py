@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from .agenda import SECOND
-from .plan import Kind, draw
+from .draw import draw
+from .plan import Kind
 from .shrink import rules_of, shrink
 from .story import tell
-from .world import SHAPES, simulate
+from .world import simulate
 
 SEEDS_PER_TASK = 10
 HOUR_NS = 3_600 * SECOND
@@ -54,7 +55,7 @@ def run_seeds(seeds: range) -> Tally:
     """Run some seeds in this process."""
     tally = Tally()
     for seed in seeds:
-        outcome = simulate(draw(seed, len(SHAPES)))
+        outcome = simulate(draw(seed))
         tally.seeds += 1
         tally.events += outcome.events
         tally.struck += outcome.struck
@@ -87,7 +88,7 @@ def _parts(seeds: range, processes: int) -> Iterator[Tally]:
 
 def explain(seed: int) -> str:
     """Find the smallest plan of a failing seed and tell its story."""
-    plan = draw(seed, len(SHAPES))
+    plan = draw(seed)
     broken = rules_of(simulate(plan).violations)
     if not broken:
         return f"seed {seed} breaks nothing:\n{plan}"

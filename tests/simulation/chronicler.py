@@ -14,6 +14,8 @@ from ..invariants import History
 from .agenda import Agenda
 from .ledger import Ledger
 
+VOUCHED = frozenset({"node lost", "node forget"})
+
 
 @dataclass(slots=True)
 class Chronicler:
@@ -43,7 +45,16 @@ class Chronicler:
             if node.backlog:
                 allowed = core.settings.prefetch_per_node_max
                 history.credits.append((len(node.backlog), allowed))
+        for row in commit.audit:
+            if row.verb in VOUCHED:
+                self._vouch(row.subject.partition(":")[0])
         self._trace(commit)
+
+    def _vouch(self, node: str) -> None:
+        """A person said that nothing runs there any more: who is wrong breaks the fences."""
+        for run in self.history.runs:
+            if run.node == node and run.is_alive:
+                self.history.fenced.discard(run.task)
 
     def _trace(self, commit: Commit) -> None:
         trace, now_ns = self.agenda.trace, self.agenda.now_ns

@@ -29,7 +29,7 @@ from remuda.node.task import Attempt, Ending, Key, Plan, ending
 from remuda.protocol.messages import Outcome
 from remuda.protocol.spec import IfNodeLost, TaskSpec
 
-from . import fences
+from . import limits
 from .agenda import MS
 from .behaviour import unpack
 from .host import Runner, Work
@@ -75,14 +75,18 @@ def _order(agent: Agent, runner: Runner, attempts: list[Attempt], *, is_call: bo
         if not agent.boundary():
             return
         agent.seat_of[attempt.key] = runner
-        cards = tuple(tuple(part) for part in attempt.charge.cards)
         spec = attempt.plan.spec
         work = Work(
-            attempt.key, unpack(attempt.args), cards, is_call,  # type: ignore[arg-type]
-            grace_ns=spec.grace_ms * MS, fence_ns=agent.core.state.fence.until_for(spec),
-        )  # fmt: skip
+            attempt.key,
+            unpack(attempt.args),
+            attempt.charge.cards,
+            is_call,
+            grace_ns=spec.grace_ms * MS,
+            timeout_ns=spec.timeout_ms * MS,
+            fence_ns=agent.core.state.fence.until_for(spec),
+        )
         agent.host.begin(runner, work)
-        fences.guard(agent.host, runner, work)
+        limits.watch_fence(agent.host, runner, work)
 
 
 def _close_lane(agent: Agent, effect: CloseLane, _now: int) -> None:
@@ -113,14 +117,16 @@ def _forget(agent: Agent, effect: Forget, _now: int) -> None:
         runner.forget(effect.key)
 
 
-def _cards_changed(agent: Agent, effect: CardsChanged, _now: int) -> None:
-    """The locks of cards are not simulated: one agent to a host."""
+def _cards_changed(agent: Agent, effect: CardsChanged, now: int) -> None:
+    """Say that a card is held back, or no more; its locks are not simulated."""
+    if effect.is_news:
+        agent.membership.beat_soon(now)
 
 
 def _renew_fences(agent: Agent, effect: RenewFences, _now: int) -> None:
     found = map(agent.seat_of.get, agent.core.state.fence.attempts)
     for runner in dict.fromkeys(runner for runner in found if runner is not None):
-        fences.renew(runner, effect.until_boot_ns)
+        limits.renew_fences(runner, effect.until_boot_ns)
 
 
 def _fused(agent: Agent, effect: Fused, _now: int) -> None:
@@ -128,7 +134,8 @@ def _fused(agent: Agent, effect: Fused, _now: int) -> None:
 
 
 def _seat(agent: Agent) -> Runner:
-    runner = agent.host.free_runner()
+    # One that has ended its worker is free for us once we have heard of it.
+    runner = agent.host.free_runner(agent.lane_of)
     attach(agent, runner)
     return runner
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from remuda.protocol import codec
+
 from .agenda import MS, SECOND
 from .doom import Doom, Point
 from .network import Weather
@@ -67,6 +69,7 @@ class Harm:
         world.network.weather.clear()
         world.scheduler.dooms.clear()
         world.scheduler.slow_turns.clear()
+        world.scheduler.disk.reserve.is_disk_full = False
         for agent in world.agents.values():
             agent.crash_in = -1
 
@@ -105,6 +108,27 @@ def _crash_at_rest(world: World, fault: Fault) -> bool:
 
 def _slow_disk(world: World, fault: Fault) -> bool:
     world.scheduler.slow_turns += [fault.span_ms * MS] * fault.amount
+    return True
+
+
+def _full_disk(world: World, fault: Fault) -> bool:
+    reserve = world.scheduler.disk.reserve
+    reserve.is_disk_full = True
+
+    def freed() -> None:
+        reserve.is_disk_full = False
+
+    world.agenda.after(fault.span_ms * MS, freed)
+    return True
+
+
+def _old_agent(world: World, fault: Fault) -> bool:
+    world.speaks[fault.target] = codec.VERSION_OLDEST
+    agent = world.agents.get(fault.target)
+    if agent is not None and agent.alive:
+        agent.crash()
+    world.start_agent(fault.target)
+    world.speaks[fault.target] = codec.VERSION
     return True
 
 
@@ -217,6 +241,7 @@ def _say_again(world: World, name: str) -> None:
 
 _STRIKE: dict[Kind, Callable[[World, Fault], bool]] = {
     Kind.CRASH_AT_REST: _crash_at_rest,
+    Kind.FULL_DISK: _full_disk,
     Kind.SLOW_DISK: _slow_disk,
     Kind.SCHEDULER_SKEW: _scheduler_skew,
     Kind.WALL_JUMP: _wall_jump,
@@ -225,6 +250,7 @@ _STRIKE: dict[Kind, Callable[[World, Fault], bool]] = {
     Kind.AGENT_FREEZE: _agent_freeze,
     Kind.NODE_SKEW: _node_skew,
     Kind.HOST_REBOOT: _host_reboot,
+    Kind.OLD_AGENT: _old_agent,
     Kind.RUNNER_KILL: _runner_kill,
     Kind.BYZANTINE: _byzantine,
     Kind.STALE_WORD: _stale_word,

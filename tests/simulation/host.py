@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 
 from remuda.node.grants import Grant, WorkerGrant
-from remuda.node.task import FENCED, Ending, Key
+from remuda.node.task import Ending, Key
 from remuda.protocol.capabilities import Capabilities
 from remuda.protocol.codec import pack_document
 from remuda.protocol.messages import Outcome
@@ -15,6 +15,7 @@ from remuda.protocol.messages import Outcome
 from ..invariants import History, Run
 from .agenda import MS, Agenda, Clock
 from .behaviour import Behaviour
+from .limits import OUTCOMES, watch_timeout
 from .nvml import Nvml
 
 START_NS = (1 * MS, 20 * MS)
@@ -35,6 +36,7 @@ class Work:
     cards: tuple[tuple[str, int, int], ...]
     is_call: bool
     grace_ns: int = 0
+    timeout_ns: int = 0
     fence_ns: int = 0
     how: str = "cancelled"
     run: Run | None = None
@@ -99,10 +101,10 @@ class Host:
 
     # --- runners ----------------------------------------------------------------------------
 
-    def free_runner(self) -> Runner:
-        """Return an idle runner, or start one."""
+    def free_runner(self, taken: Container[int]) -> Runner:
+        """Return an idle runner that is not one of those taken, or start one."""
         for runner in self.runners:
-            if runner.is_free and runner.tell is not None:
+            if runner.is_free and runner.tell is not None and runner.number not in taken:
                 return runner
         self._numbers += 1
         self.runners.append(Runner(self._numbers))
@@ -150,6 +152,7 @@ class Host:
         self.agenda.trace.note(now_ns, f"{self.name} runs attempt {attempt}", (task,))
         run_ns = work.behaviour.run_ms * MS
         self._after(runner, (run_ns, run_ns + MS), lambda: self._finish(runner, work))
+        watch_timeout(self, runner, work)
         if run_ns > STARTED_NS:
             span = (STARTED_NS, STARTED_NS + MS)
             self._after(
@@ -162,7 +165,7 @@ class Host:
         if work.behaviour.succeeds(work.key[1]):
             self.answer(runner, work, Outcome.SUCCEEDED, "")
         else:
-            self.answer(runner, work, Outcome.FAILED, "exit_code")
+            self.answer(runner, work, Outcome.FAILED, work.behaviour.code)
 
     def answer(self, runner: Runner, work: Work, outcome: Outcome, code: str) -> None:
         """End one work: its process is gone, its result is on disk, the agent is told."""
@@ -207,7 +210,7 @@ class Host:
         if work.is_call:
             self.end_worker(runner, culprit=work)
         else:
-            self.answer(runner, work, _outcome(work), work.how)
+            self.answer(runner, work, OUTCOMES[work.how], work.how)
 
     def end_worker(self, runner: Runner, culprit: Work | None = None) -> None:
         """End a worker with its tree: what had begun fails, what waits comes back."""
@@ -217,7 +220,7 @@ class Host:
             if work.run is None:
                 self.answer(runner, work, Outcome.RETURNED, "worker_ended")
             elif work is culprit:
-                self.answer(runner, work, _outcome(work), work.how)
+                self.answer(runner, work, OUTCOMES[work.how], work.how)
             else:
                 self.answer(runner, work, Outcome.FAILED, "worker_died")
         runner.say("worker_ended", was_loaded)
@@ -257,8 +260,3 @@ class Host:
                 act()
 
         self.agenda.after(delay_ns, do)
-
-
-def _outcome(work: Work) -> Outcome:
-    """Say how a killed work counts: what was fenced goes back uncharged."""
-    return Outcome.RETURNED if work.how == FENCED else Outcome.KILLED

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 from typing import Any
 
+from remuda.node import releases
 from remuda.node.core import Core
 from remuda.node.session import Session, Standing
 from remuda.protocol import capabilities as wire
@@ -21,11 +23,15 @@ RECONNECT_NS = (SECOND // 2, 5 * SECOND)
 
 
 class Membership:
-    """`asked` numbers the requests on control: only the answer to the last one counts."""
+    """`asked` numbers the requests on control: only the answer to the last one counts.
 
-    def __init__(self, host: Host, core: Core) -> None:
+    `version` is the newest that this agent speaks.
+    """
+
+    def __init__(self, host: Host, core: Core, version: int) -> None:
         self.session = Session(Random(host.agenda.chance.getrandbits(63)), *RECONNECT_NS)
         self.asked = 0
+        self._version = version
         self._host = host
         self._core = core
         self._seq = 0
@@ -48,6 +54,19 @@ class Membership:
         self._said = 0
         return True
 
+    def beat_soon(self, now: int) -> None:
+        """Say at the next turn what has changed about this node."""
+        self._said = 0
+        self._beats.insert(0, now)
+
+    def _statement(self) -> dict[str, Any]:
+        """Say what the host has, and which of its cards are not to be had now."""
+        known = self._host.capabilities
+        if held := releases.withheld(self._core.state):
+            gpus = [replace(gpu, withheld=held.get(gpu.uuid, "")) for gpu in known.gpus]
+            known = replace(known, gpus=gpus)
+        return wire.to_document(known)
+
     def register(self, now: int) -> bytes:
         """Ask to be let in, in the oldest version."""
         held = self._core.held()
@@ -56,7 +75,7 @@ class Membership:
         self._core.state.fence.on_knock()
         register = Register(
             self._host.name, self._core.state.incarnation, f"boot-{self._host.boot}",
-            codec.VERSION_OLDEST, codec.VERSION, wire.to_document(self._host.capabilities),
+            codec.VERSION_OLDEST, self._version, self._statement(),
             held.tasks, held.attempts, held.tokens, held.phases,
         )  # fmt: skip
         return codec.encode(register, self.session.epoch, codec.VERSION_OLDEST)
@@ -77,7 +96,7 @@ class Membership:
         document: dict[str, Any] = {}
         if self._said < SAY_NEW_TIMES or self._since >= FULL_EVERY:
             self._said, self._since = self._said + 1, 0
-            document = wire.to_document(self._host.capabilities)
+            document = self._statement()
         state = self._core.state
         return Heartbeat(
             state.incarnation, self._seq, state.rev, held.tasks, held.attempts, held.phases, {}, 0,

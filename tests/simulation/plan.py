@@ -4,20 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from random import Random
 
-from .behaviour import ENDS, Behaviour
+from .behaviour import Behaviour
 
-NODES = ("alpha", "beta", "gamma")
-CLIENTS = ("ana", "bob")
-FAULTS_AT_MS = (500, 40_000)
-REQUESTS_AT_MS = (0, 35_000)
-FAULTS = (3, 8)
-REQUESTS = (6, 12)
-RUN_MS_MAX = 20_000
-TASKS_MAX = 5
 QUICK = Behaviour(100)
-RETRIES_MAX = 2
 
 
 class Kind(Enum):
@@ -35,6 +25,7 @@ class Kind(Enum):
     CRASH_BETWEEN_SENDS = "the scheduler dies between two sends"
     COMMIT_ROLLED_BACK = "a commit fails"
     COMMIT_DURABLE = "a commit fails and is durable all the same"
+    FULL_DISK = "the scheduler's disk is full for a while"
     SLOW_DISK = "commits take seconds"
     SCHEDULER_SKEW = "the scheduler's clock runs fast or slow"
     WALL_JUMP = "the scheduler's wall clock jumps"
@@ -42,6 +33,7 @@ class Kind(Enum):
     AGENT_CRASH_MID_TURN = "an agent dies between two effects"
     AGENT_FREEZE = "an agent is stopped for a while"
     NODE_SKEW = "a node's clock runs fast or slow"
+    OLD_AGENT = "an agent of the version before takes over"
     HOST_REBOOT = "a host reboots"
     RUNNER_KILL = "a runner is killed"
     BYZANTINE = "a node lies about work that is not its own"
@@ -78,7 +70,12 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One request of a client: `verb` is submit, batch, once, cancel or intrude."""
+    """One request of a client: `verb` is submit, batch, once, cancel, intrude, drain, undrain,
+    lost or forget; `more` are fields of the task's specification.
+
+    For a cancel `shape` and `count` say which tasks; for a verb on a node `node` says which one,
+    and `count` after how many seconds a drain moves what is left.
+    """
 
     at_ms: int
     client: str
@@ -86,16 +83,17 @@ class Ask:
     shape: int = 0
     count: int = 1
     behaviour: Behaviour = QUICK
-    retries: int = 0
-    priority: int = 50
+    node: str = ""
+    more: tuple[tuple[str, object], ...] = ()
 
     def __str__(self) -> str:
-        words = f"{self.at_ms / 1000:8.3f} s  {self.client}: {self.verb}"
+        words = f"{self.at_ms / 1000:8.3f} s  {self.client}: {self.verb} {self.node}"
+        if self.node:
+            return words
         if self.verb == "cancel":
-            return f"{words} {self.count} from {self.shape}"
-        run_ms, ends, stubborn = self.behaviour
-        words += f" {self.count} of shape {self.shape}, {run_ms} ms, {ends}"
-        return words + (", stubborn" if stubborn else "")
+            return f"{words}{self.count} from {self.shape}"
+        words += f"{self.count} of shape {self.shape}, {self.behaviour}"
+        return words + "".join(f", {name} {value}" for name, value in self.more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,63 +107,3 @@ class Plan:
     def __str__(self) -> str:
         lines = sorted([*self.asks, *self.faults], key=lambda each: each.at_ms)
         return "\n".join(map(str, lines))
-
-
-def draw(seed: int, shapes: int) -> Plan:
-    """Draw the plan of a seed."""
-    chance = Random(seed)
-    asks = [_draw_ask(chance, shapes) for _ in range(chance.randint(*REQUESTS))]
-    kinds = list(Kind)
-    faults = [_draw_fault(chance, chance.choice(kinds)) for _ in range(chance.randint(*FAULTS))]
-    asks.sort(key=lambda ask: ask.at_ms)
-    faults.sort(key=lambda fault: fault.at_ms)
-    return Plan(seed, tuple(asks), tuple(faults))
-
-
-def _draw_ask(chance: Random, shapes: int) -> Ask:
-    verb = chance.choice(("submit", "submit", "submit", "batch", "once", "cancel", "intrude"))
-    at_ms = chance.randint(*REQUESTS_AT_MS)
-    client = chance.choice(CLIENTS)
-    if verb == "cancel":
-        return Ask(max(at_ms, 2_000), client, verb, chance.randrange(16), chance.randint(1, 3))
-    if verb == "intrude":
-        return Ask(at_ms, "eve", verb)
-    run_ms = chance.choice((5, 30, 300, 1_500, 5_000, RUN_MS_MAX, RUN_MS_MAX))
-    behaviour = Behaviour(
-        chance.randint(run_ms // 2, run_ms),
-        chance.choice(("ok", "ok", *ENDS)),
-        chance.random() < 0.2,
-    )
-    return Ask(
-        at_ms, client, verb, chance.randrange(shapes), chance.randint(1, TASKS_MAX), behaviour,
-        chance.randint(0, RETRIES_MAX), chance.choice((10, 50, 50, 90)),
-    )  # fmt: skip
-
-
-def _draw_fault(chance: Random, kind: Kind) -> Fault:
-    at_ms = chance.randint(*FAULTS_AT_MS)
-    node = chance.choice(NODES)
-    span_ms = chance.choice((300, 2_000, 8_000, 25_000))
-    anybody = chance.choice(("", *NODES, *NODES, *CLIENTS))
-    percent = chance.choice((10, 30, 60))
-    if kind in (Kind.PARTITION, Kind.ONE_WAY):
-        return Fault(at_ms, kind, anybody, span_ms, chance.randrange(2))
-    if kind in NETWORK:
-        return Fault(at_ms, kind, anybody, span_ms, percent)
-    if kind in (Kind.SCHEDULER_SKEW, Kind.NODE_SKEW):
-        target = node if kind is Kind.NODE_SKEW else "scheduler"
-        return Fault(at_ms, kind, target, 0, chance.choice((-50_000, -2_000, 2_000, 50_000)))
-    if kind is Kind.WALL_JUMP:
-        return Fault(at_ms, kind, "scheduler", 0, chance.choice((-86_400, -60, 60, 86_400)))
-    if kind in (Kind.AGENT_CRASH, Kind.AGENT_CRASH_MID_TURN, Kind.AGENT_FREEZE, Kind.HOST_REBOOT):
-        return Fault(at_ms, kind, node, chance.choice((200, 3_000, 12_000)), chance.randrange(4))
-    if kind in (Kind.RUNNER_KILL, Kind.NODE_STORM, Kind.STALE_WORD, Kind.STALE_ORDER):
-        return Fault(at_ms, kind, node, 0, chance.randint(1, 6))
-    if kind is Kind.CLIENT_STORM:
-        return Fault(at_ms, kind, chance.choice(CLIENTS), 0, chance.randint(2, 6))
-    if kind is Kind.BYZANTINE:
-        return Fault(at_ms, kind, "mallory", 0, chance.randrange(1 << 16))
-    if kind is Kind.SLOW_DISK:
-        return Fault(at_ms, kind, "scheduler", chance.choice((700, 2_500, 7_000)), 3)
-    down_ms = chance.choice((100, 1_000, 4_000, 9_000))
-    return Fault(at_ms, kind, "scheduler", down_ms, chance.randrange(6))

@@ -16,6 +16,7 @@ from remuda.scheduler.events import Event, NodeSays, Now
 from remuda.scheduler.feed import EventFeed
 from remuda.scheduler.offers import Payloads
 from remuda.scheduler.queries import answer
+from remuda.scheduler.room import Restraint
 from remuda.scheduler.verbs import Verbs
 from remuda.scheduler.view import View
 from remuda.scheduler.watch import Watches
@@ -76,6 +77,8 @@ class Process:
             journal.history, value_bytes_max=VALUE_BYTES_MAX, random_bits=agenda.chance.getrandbits
         )
         self.verbs = Verbs(self.view, self.edge, unused, unused, unused)
+        self.restraint = Restraint(self.core, journal.room)
+        self.restraint.heed()
         self.later: list[Frame] = []
         self._reply = reply
         self._handles: dict[int, Asker] = {}

@@ -105,7 +105,8 @@ class Scheduler:
         self._inbox += process.later
         process.later.clear()
         effects = process.core.step(events, now)
-        self.chronicler.judge(process.core)
+        if effects.commit or effects.changes:
+            self.chronicler.judge(process.core)
         took_ns = self.slow_turns.pop(0) if self.slow_turns and effects.commit else 0
         self._commit(process, effects)
         if took_ns:
@@ -177,6 +178,7 @@ class Scheduler:
             self._meet(Point.BETWEEN_SENDS)
             process.answer(each.handle, each.message)
         self._say_beacon(process)
+        process.restraint.heed()
 
     def _to_node(self, process: Process, node: str, message: m.Message) -> None:
         self._meet(Point.BETWEEN_SENDS)
@@ -189,6 +191,7 @@ class Scheduler:
         if self.agenda.now_ns < self._beacon_ns:
             return
         self._beacon_ns = self.agenda.now_ns + BEACON_NS
+        process.journal.room.look()
         beacon = codec.encode(
             m.Beacon("simulated", 0, ADMISSION_WINDOW_MS), process.epoch, codec.VERSION_OLDEST
         )
@@ -211,4 +214,4 @@ class Scheduler:
         at_ns = max(due_ns, self.agenda.now_ns + TURN_NS)
         if at_ns < self._alarm_ns or self._alarm_ns <= self.agenda.now_ns:
             self._alarm_ns = at_ns
-            self.agenda.at(at_ns, self._wake)
+            self.agenda.at(at_ns, lambda: self._alarm_ns == at_ns and self._wake())

@@ -13,6 +13,8 @@ from remuda.scheduler.journal import Journal, migrate
 from remuda.scheduler.records import Commit
 from remuda.scheduler.room import Room
 
+RESERVE_BYTES, FLOOR_BYTES, ROOM_BYTES = 1 << 20, 2 << 20, 1 << 30
+
 
 class DiskFault(Enum):
     """How a commit fails: in both cases the scheduler is told that it did."""
@@ -30,10 +32,35 @@ def _empty_journal() -> bytes:
     return connection.serialize("main")
 
 
+class Reserve(Ballast):
+    """The ballast of a simulated disk: as long as it is there, a full disk takes no commit."""
+
+    def __init__(self) -> None:
+        super().__init__(Path("no such directory"), RESERVE_BYTES)
+        self.is_disk_full = False
+        self._is_there = True
+
+    @property
+    def is_there(self) -> bool:
+        return self._is_there
+
+    def make(self) -> bool:
+        self._is_there = self._is_there or not self.is_disk_full
+        return self._is_there
+
+    def release(self) -> bool:
+        was_there, self._is_there = self._is_there, False
+        return was_there
+
+    def free_bytes(self) -> int:
+        return 0 if self.is_disk_full else ROOM_BYTES
+
+
 class FaultyJournal(Journal):
-    """The journal, with a disk that can be told to fail at the next commit."""
+    """The journal, with a disk that is full, or fails at the next commit."""
 
     fault: DiskFault | None = None
+    reserve: Reserve
 
     def commit(self, commit: Commit) -> None:
         fault, self.fault = self.fault, None
@@ -46,6 +73,11 @@ class FaultyJournal(Journal):
         if fault is DiskFault.DURABLE:
             raise apsw.IOError("the commit reported an error and is durable all the same")
 
+    def _write(self, commit: Commit) -> None:
+        super()._write(commit)
+        if self.reserve.is_disk_full and self.reserve.is_there:
+            raise apsw.FullError("the simulated disk is full")
+
 
 class Disk:
     """What is left of the scheduler when its process is gone."""
@@ -53,10 +85,14 @@ class Disk:
     def __init__(self) -> None:
         self.connection = apsw.Connection(":memory:")
         self.connection.deserialize("main", _empty_journal())
+        self.reserve = Reserve()
 
     def open(self) -> FaultyJournal:
         """Open the journal as a new process would; what was not committed is gone."""
         if self.connection.in_transaction:
             self.connection.execute("ROLLBACK")
-        room = Room(Ballast(Path("no such directory"), 0), floor_bytes=0)
-        return FaultyJournal(self.connection, self.connection, -1, room)
+        room = Room(self.reserve, FLOOR_BYTES)
+        room.make_way()
+        journal = FaultyJournal(self.connection, self.connection, -1, room)
+        journal.reserve = self.reserve
+        return journal

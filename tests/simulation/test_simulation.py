@@ -9,20 +9,21 @@ from pathlib import Path
 import pytest
 
 from .__main__ import weaknesses
-from .ablations import SAFEGUARDS, without
+from .ablations import SAFEGUARDS, first_noticed, without
 from .campaign import Tally, explain, run_campaign, run_seeds
-from .plan import Kind, draw
+from .draw import draw
+from .plan import Kind
 from .shrink import rules_of, shrink
-from .world import SHAPES, simulate
+from .world import simulate
 
 ROOT = Path(__file__).resolve().parents[2]
 REPLAYED = range(7_000, 7_025)
-SEEDS_MAX = 250
+SEEDS_MAX = 300
 """A missing safeguard is found within so many seeds."""
 DIGESTS = (
-    "from tests.simulation.plan import draw\n"
-    "from tests.simulation.world import SHAPES, simulate\n"
-    f"for seed in {REPLAYED!r}: print(simulate(draw(seed, len(SHAPES))).digest)"
+    "from tests.simulation.draw import draw\n"
+    "from tests.simulation.world import simulate\n"
+    f"for seed in {REPLAYED!r}: print(simulate(draw(seed)).digest)"
 )
 
 
@@ -37,28 +38,26 @@ def digests(hash_seed: str) -> list[str]:
 
 
 def test_a_seed_gives_the_same_trace_in_every_process() -> None:
-    here = [simulate(draw(seed, len(SHAPES))).digest for seed in REPLAYED]
+    here = [simulate(draw(seed)).digest for seed in REPLAYED]
     assert len(here) == len(set(here))
     assert here == digests("1")
     assert here == digests("2")
 
 
 def test_keeping_the_trace_changes_nothing() -> None:
-    plan = draw(REPLAYED[0], len(SHAPES))
+    plan = draw(REPLAYED[0])
     assert simulate(plan).digest == simulate(plan, keep_trace=True).digest
 
 
 @pytest.mark.parametrize("safeguard", list(SAFEGUARDS))
 def test_a_missing_safeguard_is_found(safeguard: str) -> None:
-    with without(safeguard):
-        found = next((seed for seed in range(SEEDS_MAX) if run_seeds(range(seed, seed + 1)).failed), None)  # fmt: skip  # noqa: E501
-    assert found is not None
+    assert first_noticed(safeguard, range(SEEDS_MAX)) is not None
 
 
 def test_a_failure_is_shrunk_and_told_as_a_story() -> None:
     with without("an agent adopts what the one before it left"):
         seed = next(iter(run_seeds(range(20)).failed))
-        plan = draw(seed, len(SHAPES))
+        plan = draw(seed)
         broken = rules_of(simulate(plan).violations)
         smallest = shrink(plan, lambda each: bool(broken & rules_of(simulate(each).violations)))
         story = explain(seed)

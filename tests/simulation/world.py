@@ -7,71 +7,25 @@ from collections import Counter
 from dataclasses import dataclass, field
 from random import Random
 
-from remuda.protocol import capabilities as wire
+from remuda.protocol import codec
 from remuda.scheduler.access import Principal, Role
-from remuda.scheduler.core import CoreSettings
 
-from ..fakes.world import GIB, gpu
 from ..invariants import History, read_records, violations
+from . import asking
 from .agenda import MS, SECOND, Agenda, Clock, Trace
 from .agent import Agent
 from .byzantine import NAME as MALLORY
 from .byzantine import Mallory
 from .chronicler import Chronicler
-from .client import Client
-from .harm import Harm
+from .client import Client, Operator
+from .exchange import Exchange
+from .harm import REACH_NS, Harm
 from .host import Host
 from .network import Network
-from .plan import CLIENTS, NODES, Ask, Kind, Plan
+from .plan import Kind, Plan
+from .scenery import BUDGETS, NODES, OPERATOR, ROLES, SETTINGS, STALL_S, WORK_S_MAX
 from .scheduler import Scheduler
 
-CAPABILITIES = {
-    "alpha": wire.Capabilities(2_000, 8 * GIB, labels={"zone": "a"}),
-    "beta": wire.Capabilities(2_000, 8 * GIB, [gpu(1, 8), gpu(2, 8)], labels={"zone": "a"}),
-    "gamma": wire.Capabilities(4_000, 64 * GIB, [gpu(3, 24), gpu(4, 80, "NVIDIA H100")]),
-}
-FUNCTION: dict[str, object] = {"kind": "function", "target": "m:tiny", "argv": []}
-SHAPES: tuple[dict[str, object], ...] = (
-    {"cpus_milli": 1_000},
-    {"cpus_milli": 500, **FUNCTION},
-    {"cpus_milli": 1_000, **FUNCTION, "target": "m:other"},
-    {"cpus_milli": 2_000, "memory_bytes": 6 * GIB},
-    {"vram_bytes": 6 * GIB},
-    {"vram_bytes": 40 * GIB, "cpus_milli": 500},
-    {"gpus": 1},
-    {"gpus": 1, **FUNCTION},
-    {"gpus": 2, "cpus_milli": 500},
-    {"gpu_milli": 400, "cpus_milli": 0},
-    {"labels": {"zone": "a"}},
-    {"nodes": ["alpha", "gamma"]},
-)
-SUSPECT_AFTER_S = 4
-LOST_AFTER_S = 13
-RECONCILE_S = 15
-FENCE_MS, REPLACE_AFTER_S = 6_000, 16
-LEASE_S = 10
-BACKOFF_S_MAX = 2
-GRACE_MS = 2_000
-SETTINGS = CoreSettings(
-    suspect_after_ns=SUSPECT_AFTER_S * SECOND,
-    lost_after_ns=LOST_AFTER_S * SECOND,
-    reconcile_ns=RECONCILE_S * SECOND,
-    fence_ms=FENCE_MS,
-    replace_after_ns=REPLACE_AFTER_S * SECOND,
-    lease_ms=LEASE_S * 1_000,
-    queued_max=60,
-    queued_per_owner_max=40,
-    grants_per_turn_max=4,
-)
-STALL_S = REPLACE_AFTER_S + 2 * LEASE_S + BACKOFF_S_MAX
-"""I7: after the last fault nothing is open for so long without that something runs."""
-WORK_S_MAX = 3_600
-ROLES = {
-    **dict.fromkeys(NODES, Role.NODE),
-    MALLORY: Role.NODE,
-    **dict.fromkeys(CLIENTS, Role.SUBMIT),
-    "eve": Role.VIEWER,
-}
 MONO_NS_MAX = 10_000 * SECOND
 WALL_NS = 1_700_000_000 * SECOND
 
@@ -102,7 +56,9 @@ class World:
     hosts: dict[str, Host] = field(default_factory=dict)
     agents: dict[str, Agent] = field(default_factory=dict)
     lives: Counter[str] = field(default_factory=Counter)
+    speaks: dict[str, int] = field(default_factory=dict)
     clients: dict[str, Client] = field(default_factory=dict)
+    operator: Operator = field(init=False)
     mallory: Mallory = field(init=False)
     struck: Counter[Kind] = field(default_factory=Counter)
     calm_ns: int = 0
@@ -112,6 +68,7 @@ class World:
         self.agenda = Agenda(chance, self.trace)
         self.network = Network(self.agenda)
         principals = {name: Principal(name, role) for name, role in ROLES.items()}
+        self.history.budgets = dict(BUDGETS)
         self.history.principals = {name: role.value for name, role in ROLES.items()}
         longest_ms = max(row.backoff_longest_ms or 0 for row in SETTINGS.policies.values())
         chronicler = Chronicler(self.agenda, self.history, longest_ms)
@@ -120,15 +77,17 @@ class World:
         )
         stations = self.network.stations
         stations["scheduler"] = self.scheduler
-        for name, known in CAPABILITIES.items():
+        for name, known in NODES.items():
             self.hosts[name] = Host(name, self.agenda, self.history, self._clock(), known)
             stations[name] = Door(self, name)
             for card in known.gpus:
                 self.history.cards[card.uuid] = card.memory_bytes
-        for name in (*CLIENTS, "eve"):
-            client = Client(name, self.agenda, self.network, self.history)
-            self.clients[name] = client
-            stations[name] = client.exchange
+        for name in [name for name, role in ROLES.items() if role is not Role.NODE]:
+            exchange = stations[name] = Exchange(name, self.agenda, self.network)
+            if name == OPERATOR:
+                self.operator = Operator(exchange)
+            else:
+                self.clients[name] = Client(exchange, self.history)
         stations[MALLORY] = self.mallory = Mallory(self.network)
 
     def _clock(self) -> Clock:
@@ -139,7 +98,8 @@ class World:
         agent = self.agents.get(name)
         if agent is None or not agent.alive:
             self.lives[name] += 1
-            self.agents[name] = Agent(self.hosts[name], self.network, self.lives[name])
+            version = self.speaks.get(name, codec.VERSION)
+            self.agents[name] = Agent(self.hosts[name], self.network, self.lives[name], version)
 
     # --- the run ----------------------------------------------------------------------------
 
@@ -152,7 +112,7 @@ class World:
             delay_ns = self.agenda.chance.randrange(SECOND)
             self.agenda.after(delay_ns, lambda name=name: self.start_agent(name))
         for ask in self.plan.asks:
-            self.agenda.at(ask.at_ms * MS, lambda ask=ask: self._ask(ask))
+            self.agenda.at(ask.at_ms * MS, lambda ask=ask: asking.carry_out(self, ask))
         for fault in self.plan.faults:
             self.agenda.at(fault.at_ms * MS, lambda fault=fault: harm.strike(fault))
         ends_ms = [ask.at_ms for ask in self.plan.asks]
@@ -160,6 +120,8 @@ class World:
         self.calm_ns = max(ends_ms, default=0) * MS
         self.agenda.run(self.calm_ns, lambda: False)
         harm.stop()
+        for name in NODES:  # once the last copies of earlier requests have arrived
+            self.agenda.after(REACH_NS, lambda name=name: asking.operate(self, "undrain", name))
         self.trace.note(self.agenda.now_ns, "the faults stop")
         ends_ns = self.calm_ns + WORK_S_MAX * SECOND
         self.agenda.run(ends_ns, lambda: self.is_at_rest or self.is_stalled)
@@ -172,7 +134,7 @@ class World:
         return (
             process is not None
             and not process.core.tasks
-            and all(client.is_content for client in self.clients.values())
+            and all(client.watcher.is_content for client in self.clients.values())
             and all(agent.alive and not agent.core.state.attempts for agent in self.agents.values())
         )
 
@@ -185,26 +147,6 @@ class World:
                 return False
             last_ns = max(last_ns, run.end_ns)
         return self.agenda.now_ns - last_ns > STALL_S * SECOND
-
-    def _ask(self, ask: Ask) -> None:
-        client = self.clients[ask.client]
-        if ask.verb == "cancel":
-            if client.tasks:
-                first = ask.shape % len(client.tasks)
-                client.cancel(client.tasks[first : first + ask.count])
-            return
-        spec = {
-            "kind": "command", "argv": ["x"], **SHAPES[ask.shape], "retries": ask.retries,
-            "priority": ask.priority, "grace_ms": GRACE_MS, "backoff_first_ms": 500,
-            "backoff_longest_ms": BACKOFF_S_MAX * 1_000,
-        }  # fmt: skip
-        args = [ask.behaviour.pack()] * ask.count
-        more: dict[str, object] = {"allow_infeasible": True}
-        if ask.verb == "batch":
-            more["batch_key"] = self.agenda.chance.randbytes(16)
-        elif ask.verb == "once":
-            more["once"] = [f"nightly-{ask.shape}-{at}" for at in range(ask.count)]
-        client.submit([spec], args, **more)
 
     def judged(self) -> list[str]:
         """Return every promise that was broken."""

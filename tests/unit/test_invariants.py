@@ -236,6 +236,13 @@ def fail_too_often(seen: History, kept: Records) -> None:
     seen.ends[TASK] = ["failed"]
 
 
+def fail_too_often_of_one_class(seen: History, kept: Records) -> None:
+    attempts = tuple(Attempt(number, 1, "failed", code="network") for number in (1, 2, 3))
+    kept.tasks[TASK] = Stored(State.FAILED, attempts, True, "ana", 1, retries=0)
+    seen.ends[TASK] = ["failed"]
+    seen.budgets["network"] = 1
+
+
 def run_ahead_of_the_database(seen: History, _: Records) -> None:
     seen.cache_reads.append(CacheRead(8, 7))
 
@@ -297,6 +304,7 @@ def run_a_fenced_task_twice(seen: History, _: Records) -> None:
         ("I8", wait_beyond_the_bound),
         ("I8", send_too_much_ahead),
         ("I8", fail_too_often),
+        ("I8", fail_too_often_of_one_class),
         ("I9", run_ahead_of_the_database),
         ("I9", lag_behind_for_ever),
         ("I10", alter_the_audit),

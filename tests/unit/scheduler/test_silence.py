@@ -144,6 +144,7 @@ def test_an_agent_that_restarts_without_a_task_returns_it_uncharged(world: World
     node = world.node("n1")
     (task,) = world.submit(if_node_lost="fail")
     node.held.clear()
+    node.incarnation = b"again".ljust(16, b"-")
     world.join(node)
     assert ["returned", ""] == world.attempts(task)
 

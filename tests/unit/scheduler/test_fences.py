@@ -1,0 +1,48 @@
+"""When does a fenced task of a silent node run elsewhere?"""
+
+from __future__ import annotations
+
+from remuda.protocol import codec
+from remuda.scheduler.events import NodeDeclaredLost
+
+from ...fakes.world import SimNode, World
+
+
+def silent(world: World, *, protocol: int) -> tuple[SimNode, int]:
+    """Let a node fall silent, next to another, that runs a fenced task."""
+    node = world.node("n1")
+    node.protocol = protocol
+    world.join(node)
+    (task,) = world.submit(if_node_lost="fence")
+    world.start(node, task)
+    world.node("n2")
+    return node, task
+
+
+def pass_time(world: World, seconds: int) -> None:
+    for _ in range(0, seconds, 5):
+        world.later(5.0)
+        world.heartbeat(world.nodes["n2"])
+
+
+def test_it_moves_once_its_node_has_surely_stopped_it(world: World) -> None:
+    _, task = silent(world, protocol=codec.VERSION)
+    pass_time(world, 85)
+    assert [""] == world.attempts(task)
+    pass_time(world, 10)
+    assert ["lost", ""] == world.attempts(task)
+
+
+def test_it_stays_with_a_node_of_the_version_before_which_stops_nothing_itself(
+    world: World,
+) -> None:
+    _, task = silent(world, protocol=codec.VERSION_OLDEST)
+    pass_time(world, 300)
+    assert [""] == world.attempts(task)
+
+
+def test_it_leaves_such_a_node_when_a_person_has_looked(world: World) -> None:
+    _, task = silent(world, protocol=codec.VERSION_OLDEST)
+    pass_time(world, 300)
+    world.step(NodeDeclaredLost(1, "olga", "n1"))
+    assert ["lost", ""] == world.attempts(task)
