@@ -13,7 +13,7 @@ from ..protocol.resources import MILLI, format_bytes
 from . import node_changes, screen, views
 from .commands import Session, command
 from .screen import Column
-from .writing import age, ahead, bar, counted, one_line, rfc3339
+from .writing import age, ahead, bar, counted, one_line, rfc3339, span
 
 __all__ = ["node_changes"]  # they register their commands when they are loaded
 
@@ -93,7 +93,13 @@ def node_show(
 
 def node(row: Row) -> dict[str, Any]:
     """Return the row of a node for programs."""
-    return {**views.plain(row), "state": state_of(row)}
+    drain = row.get("drain") or {}
+    told = {
+        "reason": drain.get("reason", ""),
+        "since_at": rfc3339(drain.get("since_ms")),
+        "due_at": rfc3339(drain.get("due_ms")),
+    }
+    return {**views.plain(row), "state": state_of(row), "drain": told if drain else None}
 
 
 def state_of(row: Row) -> str:
@@ -116,7 +122,8 @@ def note_of(row: Row) -> str:
     due_ms, left = drain.get("due_ms") or 0, tasks_left(row)
     parts = [one_line(str(drain.get("reason") or ""))]
     if due_ms and left:
-        parts.append(f"tasks move on {ahead(due_ms, time.time() * 1000)}")
+        left_s = max(due_ms / 1000 - time.time(), 0)
+        parts.append(f"tasks move on in {span(left_s)}")
     return "; ".join(part for part in parts if part)
 
 
@@ -176,6 +183,8 @@ def _page(row: Row) -> None:
 
     line = Text(f"node {row['name']} ", "bold")
     screen.trimmed(line.append_text(screen.state(state_of(row))))
+    if state_of(row) in MEANINGS:
+        screen.line(MEANINGS[state_of(row)])
     labels = " ".join(f"{key}={value}" for key, value in (row.get("labels") or {}).items())
     screen.facts(
         [
@@ -187,7 +196,6 @@ def _page(row: Row) -> None:
             ("labels", labels),
             ("tasks", _tasks(row)),
             *_drain(row.get("drain") or {}),
-            ("means", MEANINGS.get(state_of(row), "")),
             *(("note", str(note)) for note in row.get("notes") or []),
         ]
     )

@@ -26,7 +26,10 @@ STATE_STYLES = {
     "failed": "bold red",
     "cancelled": "magenta",
     "ready": "green",
+    "draining": "magenta",
+    "drained": "magenta",
     "suspect": "yellow",
+    "unheard": "yellow",
     "lost": "bold red",
 }
 

@@ -16,6 +16,7 @@ from .writing import counted, span
 
 OK, WARNING, CRITICAL = 0, 1, 2
 NODES_SHOWN_MAX = 20
+NAMED_MAX = 5
 Document = Mapping[str, Any]
 
 
@@ -56,6 +57,7 @@ def status(
 def problems(body: Document, rows: list[dict[str, Any]]) -> tuple[int, list[str]]:
     """Grade a cluster and say what is wrong with it."""
     found = [str(each) for each in body.get("problems", [])]
+    found += _of_the_scheduler(body)
     bad = [row for row in rows if nodes.state_of(row) != "ready"]
     found += [f"node {row['name']} {_trouble(row)}" for row in bad]
     found += [
@@ -69,6 +71,23 @@ def problems(body: Document, rows: list[dict[str, Any]]) -> tuple[int, list[str]
         found.insert(0, "no node is ready" + (f", {waiting:,} queued" if waiting else ""))
         return CRITICAL, found
     return (WARNING if found else OK), found
+
+
+def _of_the_scheduler(body: Document) -> list[str]:
+    """Say what keeps the scheduler itself from working as it does on good days."""
+    found = [f"the scheduler gives no work out: {reason}" for reason in body.get("holds") or []]
+    if fuse := list(body.get("fuse") or []):
+        shown = ", ".join(fuse[:NAMED_MAX]) + (", ..." if len(fuse) > NAMED_MAX else "")
+        found.append(
+            f"{counted(len(fuse), 'node')} fell silent at once ({shown}): nobody is given up "
+            "before they are heard; `remuda node lost NAME` moves the tasks of one that is off"
+        )
+    if left_ms := body.get("reconciling_ms") or 0:
+        found.append(
+            f"the scheduler waits {span(left_ms / 1000)} more for nodes that it knows: "
+            "until then none is given up"
+        )
+    return found
 
 
 def _trouble(row: Document) -> str:

@@ -8,15 +8,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..protocol import spec as specs
-from ..protocol.resources import describe_request
+from ..protocol.resources import describe_request, format_bytes
 from . import screen
+from .task_life import life_facts
 from .views import last_start_ms
-from .writing import age, counted, one_line, rfc3339, row_id, span
+from .writing import age, ahead, counted, one_line, rfc3339, row_id, span
 
 Document = Mapping[str, Any]
 TAIL_LINES = 12
 RESULT_CHARS_MAX = 400
 NODES_SHOWN_MAX = 20
+STACK_CODES = ("timeout", "start_timeout", "silence", "deadline")
 ATTEMPT_COLUMNS = (
     screen.Column("TRY", right=True),
     screen.Column("NODE"),
@@ -44,7 +46,9 @@ def show_task(body: Document, reason: str = "", value: object = None) -> None:
     _tail("stderr", details, "err")
     _tail("stdout", details, "out")
     if details.get("traceback"):
-        _block("traceback", str(details["traceback"]))
+        was_stopped = details.get("code") in STACK_CODES
+        title = "stack, as it stood when it was stopped" if was_stopped else "traceback"
+        _block(title, str(details["traceback"]))
 
 
 def show_explanation(body: Document) -> None:
@@ -66,11 +70,23 @@ def _explain_facts(body: Document) -> None:
     screen.facts(
         [
             ("waits for", str(body.get("waits_for") or "").replace("_", " ")),
-            ("asks for", str(body.get("request") or "")),
+            ("asks for", _asks_for(body)),
             ("ahead of it", counted(position, "queued task") if position > 0 else ""),
             ("next try", _moment(body.get("next_try_ms"), with_age=False)),
+            ("deadline", _to_come(body.get("deadline_ms"))),
+            ("expires", _to_come(body.get("expiry_ms"))),
         ]
     )
+
+
+def _asks_for(body: Document) -> str:
+    asked = str(body.get("request") or "")
+    submitted = body.get("submitted")
+    return f"{asked} (submitted with {submitted}, which was too little)" if submitted else asked
+
+
+def _to_come(wall_ms: int | None) -> str:
+    return ahead(wall_ms, time.time() * 1000) if wall_ms else ""
 
 
 def _headline(body: Document) -> Any:
@@ -93,12 +109,14 @@ def _facts(body: Document, details: Document) -> list[tuple[str, str]]:
         ("id", row_id(body)),
         ("runs", command if command != body.get("name") else ""),
         ("asks for", describe_request(spec.request)),
+        ("raised to", _raised(body.get("raised") or {})),
         ("owner", str(body.get("owner", ""))),
         ("node", str(body.get("node") or "")),
         ("priority", str(body.get("priority", "")) if body.get("priority") != 50 else ""),
         ("tags", " ".join(f"{k}={v}" for k, v in (body.get("tags") or {}).items())),
         ("retry of", row_id(body, "retry_of")),
         ("once", str(body.get("once") or "")),
+        *life_facts(spec, body),
         ("created", _moment(body.get("created_ms"))),
         ("started", _moment(last_start_ms(body))),
         ("ended", _moment(body.get("ended_ms"))),
@@ -108,6 +126,12 @@ def _facts(body: Document, details: Document) -> list[tuple[str, str]]:
         ("message", _message(details)),
         ("leftovers", _leftovers(details)),
     ]
+
+
+def _raised(raised: Document) -> str:
+    """Say what a task asks for since it ran out of it."""
+    found = {"memory": raised.get("memory_bytes"), "vram": raised.get("vram_bytes")}
+    return " ".join(f"{name}={format_bytes(size)}" for name, size in found.items() if size)
 
 
 def _message(details: Document) -> str:

@@ -20,6 +20,8 @@ _TIMES = {
     "revoked_ms": "revoked_at",
     "seen_ms": "seen_at",
     "next_try_ms": "next_try_at",
+    "deadline_ms": "deadline_at",
+    "expiry_ms": "expiry_at",
 }
 
 
@@ -57,6 +59,8 @@ def task_in_full(document: Row) -> dict[str, Any]:
         "started_at": rfc3339(started_ms),
         "once": document.get("once") or None,
         "request": plain(document.get("spec") or {}),
+        "raised": plain(document.get("raised") or {}),
+        "budgets": plain(document.get("budgets") or []),
         "attempts": [plain(each) for each in document.get("attempts", [])],
         "exit_code": details.get("exit_code"),
         "signal": details.get("signal"),

@@ -9,7 +9,7 @@ from . import life, limits
 from .buckets import Bucket
 from .events import Now
 from .fleet import Node
-from .placement import Candidates, Choice, may_ever
+from .placement import Candidates, Choice, avoided, may_ever
 from .records import AttemptGranted, Effects, Granted, Offering
 from .task import Attempt, Fact, State, Task
 from .tokens import make_token
@@ -69,10 +69,9 @@ class _Places:
         self._core = core
         self._request = bucket.key.request
         nodes = list(core.fleet.nodes.values())
-        avoid = bucket.key.avoid
-        others = [node for node in nodes if node.name not in avoid]
-        if avoid and any(not may_ever(node, self._request) and node.connected for node in others):
-            nodes = others
+        if bucket.key.avoid:
+            passed_over = avoided(core.fleet, self._request, bucket.key.avoid)
+            nodes = [node for node in nodes if node.name not in passed_over]
         self._nodes = nodes
         self._free = Candidates(nodes, self._request)
         self._ahead: list[tuple[float, str, Node]] | None = None

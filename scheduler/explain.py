@@ -4,26 +4,45 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..protocol.failures import FailureClass, class_of
 from ..protocol.resources import describe_request
 from .events import Now
-from .placement import may_ever, refusals_now
-from .task import State, Task
+from .explain_held import WORDS_FOR_HELD
+from .fleet import Node
+from .placement import avoided, may_ever, refusals_now
+from .retry import budget, is_own, used
+from .spans import span
+from .task import NOT_RAISED, State, Task
 
 if TYPE_CHECKING:
     from .core import Core
 
 NODES_MAX = 200
 QUEUE_SCAN_MAX = 50_000
+NODES_IN_REASON = 2
+BUDGET_WORDS = {
+    FailureClass.TASK: "its own errors",
+    FailureClass.TIMEOUT: "timeouts",
+    FailureClass.MEMORY: "running out of memory",
+    FailureClass.GPU_MEMORY: "running out of GPU memory",
+    FailureClass.DISK: "full disks",
+    FailureClass.NETWORK: "network errors",
+    FailureClass.MODEL: "models that do not load",
+    FailureClass.NODE_LOST: "lost nodes",
+    FailureClass.CODE_MISSING: "missing code",
+}
 
 
-def explain(core: Core, task_id: int, now: Now) -> dict[str, Any]:
+def explain(core: Core, task_id: int, now: Now, failed_of: str = "") -> dict[str, Any]:
     """Return state, reason, what is waited for and what each node says; empty when unknown.
 
     `position` counts the queued tasks ahead by priority and age, -1 where that is not counted.
+    `failed_of` is the code of the newest try that failed: the journal knows it, the core does not.
     """
     task = core.tasks.get(task_id)
     if task is None:
         return {}
+    policy = task.spec.policy
     answer: dict[str, Any] = {
         "state": task.state.word,
         "request": describe_request(task.spec.request),
@@ -31,23 +50,39 @@ def explain(core: Core, task_id: int, now: Now) -> dict[str, Any]:
         "node": task.live.node if task.live else "",
         "nodes": [],
         "position": -1,
+        "deadline_ms": policy.deadline_ms,
     }
-    answer.update(_EXPLAIN[task.state](core, task, now))
-    return answer
+    if policy.expires_ms and not task.has_begun and task.live is None:
+        answer["expiry_ms"] = task.created_ms + policy.expires_ms
+    if task.spec.raised != NOT_RAISED:
+        answer["raised"] = True
+    if task.state is State.WAITING:
+        return answer | _waiting(core, task, now, failed_of)
+    if task.state is State.QUEUED:
+        return answer | _queued(core, task)
+    return answer | WORDS_FOR_HELD[task.state](core, task, now)
 
 
-def _waiting(_core: Core, task: Task, now: Now) -> dict[str, Any]:
+def _waiting(core: Core, task: Task, now: Now, failed_of: str) -> dict[str, Any]:
     left_ms = max(task.due_ns - now.mono_ns, 0) // 1_000_000
-    tries_left = task.spec.policy.retries - task.charged + 1
+    failed = f"try {task.attempt} failed" + (f" ({failed_of})" if failed_of else "")
     return {
-        "reason": f"try {task.attempt} failed; the next one starts in {left_ms / 1000:.1f} s "
-        f"({tries_left} left)",
+        "reason": f"{failed}; the next one starts in {span(left_ms / 1000)}"
+        + (f", {_budget_text(core, task, failed_of)}" if failed_of else ""),
         "waits_for": "backoff",
         "next_try_ms": now.wall_ms + left_ms,
     }
 
 
-def _queued(core: Core, task: Task, _now: Now) -> dict[str, Any]:
+def _budget_text(core: Core, task: Task, code: str) -> str:
+    """Say which of how many retries comes next, and what they are for."""
+    policies, kind = core.settings.policies, class_of(code)
+    count, most = used(policies, task, kind), budget(policies, task.spec.policy, kind)
+    what = BUDGET_WORDS[FailureClass.TASK if is_own(policies, kind) else kind]
+    return f"retry {count} of {most} after {what}"
+
+
+def _queued(core: Core, task: Task) -> dict[str, Any]:
     if core.holds:
         why = "; ".join(core.holds)
         return {
@@ -60,26 +95,48 @@ def _queued(core: Core, task: Task, _now: Now) -> dict[str, Any]:
             "reason": "no node has registered yet: start one with `remuda-node`",
             "waits_for": "no_node_yet",
         }
-    request = task.spec.request
-    refusals = dict(refusals_now(core.fleet, request))
-    nodes = [
-        {"node": name, "fits": not why, "reason": why}
-        for name, why in sorted(refusals.items())[:NODES_MAX]
-    ]
-    able = [name for name, node in core.fleet.nodes.items() if not may_ever(node, request)]
-    if not able:
-        reason, waits_for = "no known node could ever run it", "a_fitting_node"
-    elif all(refusals.values()):
-        shown = "; ".join(f"{name} {refusals[name]}" for name in sorted(able)[:2])
-        reason, waits_for = f"no node has room now: {shown}", "resources"
-    else:
-        reason, waits_for = "it is about to be placed", "its turn"
+    refusals = _refusals(core, task)
+    reason, waits_for = _why_queued(core, task, refusals)
     return {
         "reason": reason,
         "waits_for": waits_for,
-        "nodes": nodes,
+        "nodes": [
+            {"node": name, "fits": not why, "reason": why}
+            for name, why in sorted(refusals.items())[:NODES_MAX]
+        ],
         "position": _position(core, task),
     }
+
+
+def _refusals(core: Core, task: Task) -> dict[str, str]:
+    """Return what each node says now; one that failed the task is passed over for others."""
+    request = task.spec.request
+    passed_over = avoided(core.fleet, request, task.avoid)
+    refusals = dict(refusals_now(core.fleet, request))
+    for name in passed_over:
+        if not refusals.get(name, "unknown"):
+            refusals[name] = "failed it before, and another node may take it"
+    return refusals
+
+
+def _why_queued(core: Core, task: Task, refusals: dict[str, str]) -> tuple[str, str]:
+    able = [node for node in core.fleet.nodes.values() if not may_ever(node, task.spec.request)]
+    if not able:
+        return "no known node could ever run it", "a_fitting_node"
+    if not all(refusals.values()):
+        return "it is about to be placed", "its turn"
+    working = [node for node in able if node.takes_work]
+    shown = _in_short(working or able, refusals)
+    if working:
+        return f"no node has room now: {shown}", "resources"
+    return f"no node that could run it takes work: {shown}", "a_working_node"
+
+
+def _in_short(nodes: list[Node], refusals: dict[str, str]) -> str:
+    names = sorted(node.name for node in nodes)
+    more = len(names) - NODES_IN_REASON
+    texts = [f"{name} {refusals[name]}" for name in names[:NODES_IN_REASON]]
+    return "; ".join([*texts, f"and {more} more"] if more > 0 else texts)
 
 
 def _position(core: Core, task: Task) -> int:
@@ -91,54 +148,3 @@ def _position(core: Core, task: Task) -> int:
         for other in core.tasks.values()
         if other.state is State.QUEUED
     )
-
-
-def _assigned(core: Core, task: Task, now: Now) -> dict[str, Any]:
-    assert task.live is not None
-    where = task.live.node
-    if away := _away(core, where, now):
-        return {"reason": f"it was given to {where}, {away}", "waits_for": "the node"}
-    if task.live.prefetched:
-        return {"reason": f"it waits for a free slot on {where}", "waits_for": "a slot"}
-    if task.live.accepted:
-        return {"reason": f"{where} has taken it and is starting it", "waits_for": "its start"}
-    return {"reason": f"it was offered to {where}", "waits_for": "the node's answer"}
-
-
-def _away(core: Core, name: str, now: Now) -> str:
-    """Say that a node is not heard, and when its tasks move; nothing when it is well."""
-    node = core.fleet.nodes[name]
-    if node.connected and not node.suspect and not node.lost:
-        return ""
-    silent_s = (now.mono_ns - node.heard_ns) // 1_000_000_000
-    left_s = core.settings.lost_after_ns // 1_000_000_000 - silent_s
-    return f"which was not heard for {silent_s} s; in {max(left_s, 0)} s it runs elsewhere"
-
-
-def _running(core: Core, task: Task, now: Now) -> dict[str, Any]:
-    assert task.live is not None
-    if away := _away(core, task.live.node, now):
-        return {"reason": f"it ran on {task.live.node}, {away}", "waits_for": "the node"}
-    reason = f"it runs on {task.live.node}, try {task.attempt}"
-    if task.live.progress_milli >= 0:
-        reason += f", {task.live.progress_milli / 10:g}% {task.live.progress_text}".rstrip()
-    return {"reason": reason, "waits_for": ""}
-
-
-def _stopping(core: Core, task: Task, _now: Now) -> dict[str, Any]:
-    assert task.live is not None
-    node = core.fleet.nodes[task.live.node]
-    away = "" if node.connected and not node.lost else f"; {node.name} cannot be reached"
-    return {
-        "reason": f"cancel was asked; waiting for proof that it is gone from {node.name}{away}",
-        "waits_for": "the end of its processes",
-    }
-
-
-_EXPLAIN = {
-    State.WAITING: _waiting,
-    State.QUEUED: _queued,
-    State.ASSIGNED: _assigned,
-    State.RUNNING: _running,
-    State.STOPPING: _stopping,
-}

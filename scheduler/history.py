@@ -136,9 +136,9 @@ class History:
         if row is None:
             return None
         blob = ids.to_bytes(task_id)
-        ((args, once),) = self._db.execute(
+        ((args, once, memory_bytes, vram_bytes),) = self._db.execute(
             "SELECT t.args, coalesce((SELECT key FROM once_keys WHERE task = t.id"
-            " AND owner = t.owner), '') FROM tasks t WHERE t.id = ?",
+            " AND owner = t.owner), ''), t.memory_bytes, t.vram_bytes FROM tasks t WHERE t.id = ?",
             (blob,),
         )
         attempts = self._db.execute(
@@ -154,12 +154,21 @@ class History:
             "body": self.spec_bodies([row["spec_id"]])[row["spec_id"]],
             "args": args,
             "once": once,
+            "raised": {"memory_bytes": memory_bytes, "vram_bytes": vram_bytes},
             "attempts": [
                 {**dict(zip(names, attempt, strict=True)), "gpus": attempt[2].split()}
                 for attempt in attempts
             ],
             "result": {} if result is None else result._asdict(),
         }
+
+    def last_code(self, task_id: int) -> str:
+        """Return the code of the newest attempt; empty when that did not fail."""
+        row = self._db.execute(
+            "SELECT code FROM attempts WHERE task = ? ORDER BY number DESC LIMIT 1",
+            (ids.to_bytes(task_id),),
+        ).fetchone()
+        return "" if row is None else str(row[0])
 
     def task_ids(self, first_number: int, members: int) -> list[int]:
         """Return the ids of a run of numbers, in order."""

@@ -210,19 +210,25 @@ def lose(core: Core, task: Task, now: Now, effects: Effects, reason: str, *, is_
     """
     attempt = task.live
     assert attempt is not None
+    if not is_sure and (task.stop is StopReason.CANCELLED or waits_for_fence(task)):
+        return False
     if task.state is State.STOPPING and task.stop is not StopReason.DRAIN:
-        if task.stop is StopReason.CANCELLED and not is_sure:
-            return False
         gone(core, task, now, effects, outcome="lost", message=reason)
         return True
-    if task.spec.policy.if_node_lost == "fence" and not is_sure:
-        return False
     began = attempt.accepted and not attempt.prefetched
     settle_failure(
         core, task, now, effects,
         code="node_lost", message=reason, outcome="lost", began=began,
     )  # fmt: skip
     return True
+
+
+def waits_for_fence(task: Task) -> bool:
+    """Tell whether another try may follow, which begins only once the last one surely stopped."""
+    return task.spec.policy.if_node_lost == "fence" and task.stop not in (
+        StopReason.CANCELLED,
+        StopReason.DEADLINE,
+    )
 
 
 def record_position(task: Task, effects: Effects, *, due_ms: int = 0) -> None:

@@ -10,6 +10,7 @@ from . import silence
 from .events import DrainNode, NodeDeclaredLost, NodeForgotten, Now, UndrainNode
 from .fleet import Drain, Node
 from .records import AuditRow, Effects, Note
+from .spans import span
 from .stopping import stop
 from .task import State, StopReason
 
@@ -30,7 +31,7 @@ def on_drain(core: Core, event: DrainNode, now: Now, effects: Effects) -> None:
     core.upkeep_soon(now)
     _note(effects, now, event.principal, "node drain", node, event.reason)
     left = len(node.held)
-    at_most = f", for at most {event.deadline_ms / 1000:g} s more" if due_ms and left else ""
+    at_most = f", for at most {span(event.deadline_ms / 1000)} more" if due_ms and left else ""
     said = f"{node.name} gets no new work; {_tasks(left)} left there{at_most}"
     effects.replies.append((event.request, Done(said)))
 

@@ -313,6 +313,12 @@ def could_run(fleet: Fleet, request: Request, avoid: Sequence[str] = ()) -> bool
     )
 
 
+def avoided(fleet: Fleet, request: Request, names: Sequence[str]) -> Sequence[str]:
+    """Return which of the nodes that failed a task are passed over: all, if another may take it."""
+    others = (node for node in fleet.nodes.values() if node.name not in names)
+    return names if any(node.connected and not may_ever(node, request) for node in others) else ()
+
+
 def explain_refusals(refusals: dict[str, Refusal], most: int = 3) -> str:
     """Write refusals in one line, the first few nodes by name."""
     shown = [f"{name} {reason}" for name, reason in sorted(refusals.items())[:most]]

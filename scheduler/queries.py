@@ -10,67 +10,22 @@ from typing import Any
 from ..config.keys import fingerprint
 from ..protocol import ids
 from ..protocol import messages as m
-from ..protocol.codec import unpack_document
-from ..protocol.errors import MalformedFrame, NotFound
+from ..protocol.errors import NotFound
 from .access import Principal
 from .events import Now
-from .explain import explain
 from .listing import list_tasks, task_row
 from .node_rows import node_row
 from .resolve import resolve
+from .silence import reconcile_left_ns
 from .states import states
-from .task import Task
+from .task_document import show_explain, show_task
 from .view import View, may_see, read_id
 from .watch import WORDS
 
 STATUS_NODES_MAX = 200
 FAILURES_SHOWN = 10
 BATCH_SCAN_MAX = 200_000
-_PRIVATE_SPEC = ("env", "stdin", "source")
 _PRIVATE_KEYS = ("tasks.env",)
-
-
-def show_task(view: View, message: m.ShowTask, principal: Principal, _now: Now) -> m.Document:
-    task_id, _ = view.task(message.task, principal)
-    known = view.history.show_task(task_id)
-    if known is None:
-        raise NotFound(f"task {ids.format_id(task_id)} was pruned", field="task")
-    spec = unpack_document(known["body"])
-    result = known["result"]
-    body = task_row(view, known, spec)
-    body["attempts"] = known["attempts"]
-    body["once"] = known["once"]
-    if principal.sees_payloads:
-        body["value"] = result.get("value", b"")
-        body["detail"] = _details(result.get("details", b""))
-        body["args"] = known["args"]
-    else:
-        spec = {key: value for key, value in spec.items() if key not in _PRIVATE_SPEC}
-    body["spec"] = spec
-    return m.Document(body)
-
-
-def _details(blob: bytes) -> dict[str, Any]:
-    """Read what a node wrote about an end; it passed no check when it was stored."""
-    try:
-        return unpack_document(blob) if blob else {}
-    except MalformedFrame as error:
-        return {"message": f"the node's details cannot be read: {error}"}
-
-
-def show_explain(view: View, message: m.Explain, principal: Principal, now: Now) -> m.Document:
-    task_id, found = view.task(message.task, principal)
-    body = {"id": ids.to_bytes(task_id), "number": found.number}
-    if isinstance(found, Task):
-        return m.Document(body | explain(view.core, task_id, now))
-    where = f" on {found.node}" if found.node else ""
-    tried = f"{where}, try {found.attempt}" if found.attempt else " before it was given to a node"
-    reason = f"it ended{tried}" + (f": {found.code}" if found.code else "")
-    return m.Document(
-        body
-        | {"state": WORDS[found.state], "reason": reason, "node": found.node, "waits_for": ""}
-        | {"attempt": found.attempt, "nodes": [], "position": -1}
-    )
 
 
 def show_batch(view: View, message: m.ShowBatch, principal: Principal, _now: Now) -> m.Document:
@@ -132,6 +87,9 @@ def show_status(view: View, _message: m.Status, principal: Principal, now: Now) 
             "nodes_total": len(nodes),
             "you": {"name": principal.name, "role": principal.role.value},
             "problems": list(view.problems.values()),
+            "holds": list(view.core.holds),
+            "fuse": list(view.core.fuse_names),
+            "reconciling_ms": reconcile_left_ns(view.core, now) // 1_000_000,
             "counters": dict(view.counters),
             "redis": dict(view.redis),
         }

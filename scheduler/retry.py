@@ -71,17 +71,33 @@ def judge(policies: Policies, task: Task, code: str, *, charge: bool = True) -> 
     kind = class_of(code)
     row = policies.get(kind, ClassPolicy())
     policy = task.spec.policy
-    if row.retries is None:
+    if is_own(policies, kind):
         task.charged += charge
-        tries, most = task.charged, policy.retries
-    else:
-        if charge:
-            task.spent = Counter() if task.spent is None else task.spent
-            task.spent[kind] += 1
-        tries, most = task.spent[kind] if task.spent else 0, row.retries
+    elif charge:
+        task.spent = Counter() if task.spent is None else task.spent
+        task.spent[kind] += 1
+    tries, most = used(policies, task, kind), budget(policies, policy, kind)
     if code in FINAL or _is_forbidden(policy, code, kind):
         return Verdict(kind, again=False)
     return Verdict(kind, tries <= most, tries, row)
+
+
+def is_own(policies: Policies, kind: FailureClass) -> bool:
+    """Tell whether failures of a class are charged to the retries that the task asked for."""
+    return policies.get(kind, ClassPolicy()).retries is None
+
+
+def used(policies: Policies, task: Task, kind: FailureClass) -> int:
+    """Return how many failures were charged to the budget of a class."""
+    if is_own(policies, kind):
+        return task.charged
+    return task.spent[kind] if task.spent else 0
+
+
+def budget(policies: Policies, policy: Policy, kind: FailureClass) -> int:
+    """Return how many retries a class has: its own, or those that the task asked for."""
+    retries = policies.get(kind, ClassPolicy()).retries
+    return policy.retries if retries is None else retries
 
 
 def _is_forbidden(policy: Policy, code: str, kind: FailureClass) -> bool:

@@ -14,7 +14,6 @@ from . import life
 from .events import Now
 from .fleet import Node
 from .records import Effects, Note
-from .task import State
 
 if TYPE_CHECKING:
     from .core import Core
@@ -74,12 +73,17 @@ def is_reconciling(core: Core, now: Now) -> bool:
     """Tell whether known nodes still have time to come back, after the start or a blown fuse."""
     if now.mono_ns >= core.reconcile_until_ns:
         return False
-    missing = any(
-        not node.lost and (node.suspect or not node.connected) for node in core.fleet.nodes.values()
-    )
-    if not missing:
+    if not reconcile_left_ns(core, now):
         core.reconcile_until_ns = now.mono_ns
-    return missing
+        return False
+    return True
+
+
+def reconcile_left_ns(core: Core, now: Now) -> int:
+    """Return how much longer missing nodes may come back before any is lost; 0: none is missing."""
+    nodes = (node for node in core.fleet.nodes.values() if not node.lost)
+    is_missing = any(node.suspect or not node.connected for node in nodes)
+    return max(core.reconcile_until_ns - now.mono_ns, 0) if is_missing else 0
 
 
 def _judge_fuse(core: Core, silent: list[Node], now: Now, effects: Effects) -> None:
@@ -154,7 +158,7 @@ def _replace_fenced(core: Core, now: Now, effects: Effects) -> None:
             continue
         reason = f"{node.name}: silent for so long that it has stopped its fenced tasks"
         for task in list(node.held.values()):
-            if task.spec.policy.if_node_lost == "fence" and task.state is not State.STOPPING:
+            if life.waits_for_fence(task):
                 life.lose(core, task, now, effects, reason, is_sure=True)
 
 

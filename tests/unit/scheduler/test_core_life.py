@@ -213,7 +213,10 @@ def test_who_asks_hears_that_the_node_of_a_task_is_away(world: World) -> None:
     world.start(node, task)
     world.later(20)
     said = explain(world.core, task, world.now)["reason"]
-    assert "it ran on n1, which was not heard for 20 s; in 40 s it runs elsewhere" == said
+    assert (
+        "it ran on n1, which was not heard for 20 s; in 40 s it runs elsewhere; "
+        "at once with `remuda node lost n1` if that is off"
+    ) == said
 
 
 def test_a_late_result_of_a_lost_node_is_recorded_but_not_accepted(world: World) -> None:

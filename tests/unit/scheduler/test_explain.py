@@ -89,8 +89,7 @@ def test_a_wait_says_when_the_next_try_starts(world: World) -> None:
     world.end(node, task, m.Outcome.FAILED)
     answer = why(world, task)
     left_ms = (world.core.tasks[task].due_ns - world.mono_ns) // 1_000_000
-    expected = f"try 1 failed; the next one starts in {left_ms / 1000:.1f} s (2 left)"
-    assert expected == answer["reason"]
+    assert f"try 1 failed; the next one starts in {left_ms / 1000:.1f} s" == answer["reason"]
     assert world.now.wall_ms + left_ms == answer["next_try_ms"]
 
 
@@ -126,8 +125,11 @@ def test_a_task_that_is_being_stopped_says_whose_proof_is_missing(world: World) 
     world.cancel(task)
     reason = "cancel was asked; waiting for proof that it is gone from n1"
     assert reason == why(world, task)["reason"]
-    world.later(60)
-    assert f"{reason}; n1 cannot be reached" == why(world, task)["reason"]
+    world.later(20)
+    assert (
+        f"{reason}, which was not heard for 20 s: the proof comes when it is back, or with "
+        "`remuda node lost n1` if that is off"
+    ) == why(world, task)["reason"]
 
 
 def test_a_task_whose_turn_has_not_come_is_about_to_be_placed(tmp_path) -> None:
