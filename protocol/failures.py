@@ -37,6 +37,7 @@ FINAL = frozenset(
     {
         "result_not_encodable",
         "value_too_large",
+        "args_not_decodable",
         "deadline",
         "expired",
         "poison",
