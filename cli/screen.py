@@ -105,7 +105,7 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> None:
 
 
 def _widths(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> list[int]:
-    """Give each column what it needs; a wide one gives up what the terminal has not."""
+    """Give each column what it needs; wide ones give up what is not there, the longest first."""
     from rich.cells import cell_len
 
     widths = [
@@ -113,9 +113,11 @@ def _widths(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> list[in
         for at, column in enumerate(columns)
     ]
     excess = sum(widths) + GAP * (len(widths) - 1) - columns_shown()
-    for at, column in enumerate(columns):
-        if column.wide and excess > 0:
-            widths[at] = max(WIDE_CELLS_MIN, widths[at] - excess)
+    wide = [at for at, column in enumerate(columns) if column.wide]
+    for at in sorted(wide, key=widths.__getitem__, reverse=True):
+        spare = min(max(excess, 0), max(widths[at] - WIDE_CELLS_MIN, 0))
+        widths[at] -= spare
+        excess -= spare
     return widths
 
 

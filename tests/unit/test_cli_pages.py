@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from remuda.cli import status, task_page
+from remuda.cli import screen, status, task_page
 from remuda.cli.task_life import life_facts
 from remuda.protocol import ids
 from remuda.protocol.spec import TaskSpec
@@ -105,3 +105,10 @@ def test_an_explanation_shows_what_was_submitted_and_what_time_is_left(capsys) -
 def test_what_keeps_the_scheduler_from_its_work_is_a_problem(body, text) -> None:
     rows = [{"name": "a", "state": "ready"}]
     assert (status.WARNING, [text]) == status.problems(body, rows)
+
+
+def test_wide_columns_give_up_what_a_terminal_has_not_the_longest_first(monkeypatch) -> None:
+    monkeypatch.setattr(screen, "columns_shown", lambda: 60)
+    columns = (screen.Column("A"), screen.Column("B", wide=True), screen.Column("C", wide=True))
+    assert [8, 4, 44] == screen._widths(columns, [["x" * 8, "y" * 4, "z" * 90]])
+    assert [8, 36, 12] == screen._widths(columns, [["x" * 8, "y" * 80, "z" * 12]])
