@@ -10,6 +10,10 @@ from typing import Any
 
 import pytest
 
+from remuda.client import control
+from remuda.client.client import Client
+from remuda.protocol.ids import parse_id, to_bytes
+
 from ..fakes.raw import SMALL
 from .command_line import DEADLINE_S, CommandLine, stop, wait_until
 
@@ -20,51 +24,61 @@ OTHER = {"node-1": "node-2", "node-2": "node-1"}
 QUICK = {"HEARTBEAT": "500ms", "SUSPECT_AFTER": "1500ms", "LEASE": "30s"}
 
 
+class Desk(CommandLine):
+    """Where an operator types, with a client that looks more quickly than commands do."""
+
+    client: Client
+
+    def node(self, name: str) -> dict[str, Any]:
+        return control.list_nodes(self.client.link, name)[0]
+
+    def task(self, task: str) -> dict[str, Any]:
+        return control.show_task(self.client.link, to_bytes(parse_id(task)))
+
+    def wait_task(self, task: str, wanted: str) -> dict[str, Any]:
+        wait_until(lambda: self.task(task)["state"] == wanted, f"{task} never was {wanted}")
+        return self.task(task)
+
+    def wait_node(self, name: str, wanted: str) -> None:
+        wait_until(lambda: self.node(name)["state"] == wanted, f"{name} never was {wanted}")
+
+
 @pytest.fixture(scope="module")
-def remuda(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
+def remuda(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     """Run two nodes that are soon suspect, but not lost before a minute has passed."""
-    made = CommandLine(tmp_path_factory.mktemp("nodes"))
+    made = Desk(tmp_path_factory.mktemp("nodes"))
     made.env |= SMALL | {f"REMUDA_SCHEDULER__{key}": text for key, text in QUICK.items()}
     process, _ = made.up("--nodes", "2")
-    yield made
+    with Client(made.home.root) as made.client:
+        yield made
     assert 0 == stop(process)
     assert [] == made.leftovers()
 
 
-def state(remuda: CommandLine, node: str) -> str:
-    return str(remuda.json("node", "show", node)["state"])
-
-
-def wait_node(remuda: CommandLine, node: str, wanted: str) -> None:
-    wait_until(lambda: state(remuda, node) == wanted, f"{node} never was {wanted}")
-
-
-def running(remuda: CommandLine, *options: str, script: str = "sleep 300") -> tuple[str, str]:
+def running(remuda: Desk, *options: str) -> tuple[str, str]:
     """Submit a command and wait until it runs; return its id and its node."""
-    task = remuda.submit(*HALF, *options, "--", "sh", "-c", script)
-    return task, str(remuda.wait_state(task, "running")["node"])
+    task = remuda.submit(*HALF, *options, "--", "sleep", "300")
+    return task, str(remuda.wait_task(task, "running")["node"])
 
 
-def attempts(remuda: CommandLine, task: str) -> list[tuple[str, str]]:
-    return [
-        (each["node"], each["outcome"]) for each in remuda.json("task", "show", task)["attempts"]
-    ]
+def attempts(remuda: Desk, task: str) -> list[tuple[str, str]]:
+    return [(each["node"], each["outcome"]) for each in remuda.task(task)["attempts"]]
 
 
 @contextmanager
-def off(remuda: CommandLine, node: str) -> Iterator[None]:
+def off(remuda: Desk, node: str) -> Iterator[None]:
     """Freeze an agent as a dead host would be, until it is suspect; then let it go on."""
     pid = remuda.pid(node)
     os.kill(pid, signal.SIGSTOP)
     try:
-        wait_node(remuda, node, "suspect")
+        remuda.wait_node(node, "suspect")
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
 
 
 def test_a_drained_node_is_left_alone_over_a_restart_and_its_work_moves_at_the_deadline(
-    remuda: CommandLine,
+    remuda: Desk,
 ) -> None:
     task, node = running(remuda, "--retries", "1")
     done = remuda("node", "drain", node, "--reason", "new disk")
@@ -77,28 +91,28 @@ def test_a_drained_node_is_left_alone_over_a_restart_and_its_work_moves_at_the_d
     old = remuda.pid("scheduler")
     remuda.kill("scheduler")
     wait_until(lambda: remuda.pid("scheduler") not in (0, old), "it did not start again")
-    wait_node(remuda, node, "draining")
+    remuda.wait_node(node, "draining")
     shown = remuda.json("node", "show", node)
     assert ("new disk", None) == (shown["drain"]["reason"], shown["drain"]["due_at"])
-    assert "running" == remuda.json("task", "show", task)["state"]
+    assert "running" == remuda.task(task)["state"]
     assert f"node {node} is draining (1 task left): new disk" in remuda("status").stdout
     assert 1 == remuda("status", "--check").returncode
 
     done = remuda("node", "drain", node, "--deadline", "100ms", "--wait")
     assert (0, f"local: {node} is drained") == (done.returncode, done.stdout.splitlines()[-1])
-    moved = remuda.wait_state(task, "running")
+    moved = remuda.wait_task(task, "running")
     assert OTHER[node] == moved["node"]
     assert [node, OTHER[node]] == [where for where, _ in attempts(remuda, task)]
     assert [{"budget": "own", "failures": 0, "retries": 1}] == moved["budgets"]
 
     assert f"local: {node} gets work again\n" == remuda("node", "undrain", node).stdout
-    assert "ready" == state(remuda, node)
+    assert "ready" == remuda.node(node)["state"]
     assert f"local: {node} was not drained\n" == remuda("node", "undrain", node).stdout
     remuda("cancel", "--active", "--yes")
 
 
 def test_the_wait_for_a_drain_shows_what_is_left_and_ctrl_c_only_stops_looking(
-    remuda: CommandLine,
+    remuda: Desk,
 ) -> None:
     task, node = running(remuda)
     process = remuda.start("node", "drain", node, "--wait")
@@ -107,7 +121,7 @@ def test_the_wait_for_a_drain_shows_what_is_left_and_ctrl_c_only_stops_looking(
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=DEADLINE_S)
     assert (130, "stopped looking; the drain goes on\n") == (process.returncode, said)
-    assert "draining" == state(remuda, node)
+    assert "draining" == remuda.node(node)["state"]
 
     ours, theirs = pty.openpty()
     process = remuda.start("node", "drain", node, "--wait", stdout=theirs, stderr=theirs)
@@ -123,7 +137,7 @@ def test_the_wait_for_a_drain_shows_what_is_left_and_ctrl_c_only_stops_looking(
 
 
 def test_the_work_of_a_node_that_is_off_moves_at_once_when_somebody_says_so(
-    remuda: CommandLine,
+    remuda: Desk,
 ) -> None:
     task, node = running(remuda)
     fenced, _ = running(remuda, "--node", node, "--if-node-lost", "fence")
@@ -133,43 +147,43 @@ def test_the_work_of_a_node_that_is_off_moves_at_once_when_somebody_says_so(
         refused = remuda("node", "lost", node)
         assert (4, "") == (refused.returncode, refused.stdout)
         assert "holds 2 tasks, which would run twice if it is on: add --yes" in refused.stderr
-        assert "suspect" == state(remuda, node)
+        assert "suspect" == remuda.node(node)["state"]
 
         done = remuda("node", "lost", node, "--yes")
         assert (0, f"local: {node} is lost; 2 tasks moved\n") == (done.returncode, done.stdout)
-        assert OTHER[node] == remuda.wait_state(task, "running")["node"]
+        assert OTHER[node] == remuda.wait_task(task, "running")["node"]
         assert [(node, "lost"), (OTHER[node], "")] == attempts(remuda, task)
-        assert ("queued", "lost") == (remuda.json("task", "show", fenced)["state"],
-                                      state(remuda, node))  # fmt: skip
+        assert ("queued", "lost") == (remuda.task(fenced)["state"],
+                                      remuda.node(node)["state"])  # fmt: skip
         assert f"{node} is lost" in remuda("why", fenced).stdout
-    wait_node(remuda, node, "ready")
-    assert node == remuda.wait_state(fenced, "running")["node"]
+    remuda.wait_node(node, "ready")
+    assert node == remuda.wait_task(fenced, "running")["node"]
     assert [(node, "lost"), (OTHER[node], "")] == attempts(remuda, task)
     remuda("cancel", task, fenced, stopped)
 
 
 def test_a_cancelled_task_of_a_node_that_is_off_waits_for_the_word_of_a_person(
-    remuda: CommandLine,
+    remuda: Desk,
 ) -> None:
     task, node = running(remuda)
     with off(remuda, node):
         remuda("cancel", task)
         assert "waiting for proof that it is gone" in remuda("why", task).stdout
-        assert "stopping" == remuda.json("task", "show", task)["state"]
+        assert "stopping" == remuda.task(task)["state"]
         assert 0 == remuda("node", "lost", node, "-y").returncode
-        remuda.wait_state(task, "cancelled")
-    wait_node(remuda, node, "ready")
+        remuda.wait_task(task, "cancelled")
+    remuda.wait_node(node, "ready")
 
 
-def test_a_forgotten_node_is_off_the_list_until_it_comes_back(remuda: CommandLine) -> None:
+def test_a_forgotten_node_is_off_the_list_until_it_comes_back(remuda: Desk) -> None:
     remuda("node", "drain", "node-2", "--reason", "old")
     with off(remuda, "node-2"):
         assert 0 == remuda("node", "forget", "node-2").returncode
-        assert ["node-1"] == [row["name"] for row in remuda.json("node", "list")]
+        assert ["node-1"] == [row["name"] for row in remuda.client.nodes()]
         assert 3 == remuda("node", "show", "node-2").returncode
-    wait_until(lambda: len(remuda.json("node", "list")) == 2, "node-2 did not come back")
-    assert ("ready", None) == (state(remuda, "node-2"),
-                               remuda.json("node", "show", "node-2")["drain"])  # fmt: skip
+    wait_until(lambda: len(remuda.client.nodes()) == 2, "node-2 did not come back")
+    assert ("ready", {}) == (remuda.node("node-2")["state"],
+                               remuda.node("node-2")["drain"])  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -185,7 +199,7 @@ def test_a_forgotten_node_is_off_the_list_until_it_comes_back(remuda: CommandLin
     ],
 )
 def test_what_cannot_be_done_to_a_node_is_one_line_with_its_exit_code(
-    remuda: CommandLine, words: tuple[str, ...], code: int, said: str
+    remuda: Desk, words: tuple[str, ...], code: int, said: str
 ) -> None:
     done: subprocess.CompletedProcess[Any] = remuda("node", *words)
     assert (code, "", 1) == (done.returncode, done.stdout, done.stderr.count("\n"))
