@@ -14,6 +14,7 @@ HEADINGS = {
 }
 VERBS = (
     *("list", "show", "get", "logs", "wait", "cancel", "retry", "explain"),
+    *("stack", "signal", "exec"),
     *("drain", "undrain", "lost", "forget"),
 )
 

@@ -39,7 +39,7 @@ GROUPS = {
     "key": "Say who may do what.",
 }
 SUMMARY = "Schedule work onto a fleet of GPU hosts."
-CODE_IS_THE_COMMANDS = ("run", "call")  # there every failure of ours is 125
+CODE_IS_THE_COMMANDS = (["run"], ["call"], ["task", "exec"])  # there every failure of ours is 125
 TRACEBACK_VARIABLE = "REMUDA_TRACEBACK"
 FAILED, USAGE, OURS, BROKEN_PIPE = 1, 2, 125, 141
 
@@ -166,9 +166,10 @@ def _meant(said: str) -> str:
 def _owns_no_code(arguments: Sequence[str]) -> bool:
     """Tell whether the exit code belongs to the command that was to run."""
     words = [word for word in arguments if not word.startswith("-")]
-    name = words[0] if words else ""
     own = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    return name in CODE_IS_THE_COMMANDS or (name == "submit" and "--wait" in own)
+    if words[:1] == ["submit"]:
+        return "--wait" in own
+    return any(words[: len(known)] == known for known in CODE_IS_THE_COMMANDS)
 
 
 def _complain(text: str) -> None:

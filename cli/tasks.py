@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from . import screen, task_changes, task_output, task_prune, views
+from . import screen, task_changes, task_output, task_prune, task_reach, views
 from .commands import Session, command
 from .refs import TERMINAL, Filters, listing, select_one
 from .screen import Column
@@ -15,7 +15,7 @@ from .task_page import show_explanation, show_task
 from .writing import age, one_line, row_id, span
 
 # They register their commands when they are loaded.
-__all__ = ["task_changes", "task_output", "task_prune"]
+__all__ = ["task_changes", "task_output", "task_prune", "task_reach"]
 
 LIMIT_DEFAULT = 100
 LIMIT_MAX = 1_000

@@ -8,10 +8,11 @@ from typing import Any, overload
 
 from .batch import Batch
 from .bridge import Ends, Threads
+from .reach import AsyncReachable
 from .task import Task
 
 
-class AsyncTask:
+class AsyncTask(AsyncReachable):
     """A task to await: `await task` gives its value or raises as `Task.result` does.
 
     To stop waiting (`asyncio.wait_for`, a cancelled asyncio task) leaves the task running;

@@ -11,6 +11,7 @@ from ..protocol import ids
 from ..protocol.errors import NotAllowed, NotFound, RemudaError
 from . import control, output
 from .outcome import Standing, TaskCancelled, error_of, value_of
+from .reach import Reachable
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -23,7 +24,7 @@ _FINISHED = concurrent.futures._base.FINISHED
 _DONE = frozenset({_CANCELLED, _FINISHED})
 
 
-class Task(Future[Any]):
+class Task(Reachable, Future[Any]):
     """A task on the cluster, as a `concurrent.futures.Future` that the watching session resolves.
 
     All tasks of a client share one condition, so that a thousand ends cost one lock and one

@@ -44,6 +44,7 @@ from .leaving import Leaving
 from .loop import Loop
 from .membership import Membership
 from .probe import Probe, read_once
+from .reach import Reach
 from .report import Report
 from .session import Session
 from .slots import Card, Slots
@@ -176,6 +177,7 @@ def build(
         membership,
         Fetching(stage, wire),
         asks,
+        Reach(asks, wire),
         wire,
         probe,
         int(node.probe_every_s * NS_PER_S),

@@ -82,8 +82,8 @@ class Asks:
 
     def on_time(self, now: int) -> None:
         """Answer for runners that did not."""
-        text = "its runner did not answer in time: ask again"
-        self._give_up("timeout", text, lambda waiting: waiting.until_ns <= now)
+        text = "its runner did not answer in time: it may or may not have happened"
+        self._give_up("no_answer", text, lambda waiting: waiting.until_ns <= now)
 
     def deadline(self) -> int | None:
         """Say when the next answer is overdue."""

@@ -11,7 +11,7 @@ import zmq
 from ..config.logs import get_logger
 from ..protocol import codec
 from ..protocol.errors import RemudaError
-from ..protocol.messages import Fetch, Offer
+from ..protocol.messages import Ask, Fetch, Offer
 from . import releases
 from .adoption import Adoption
 from .asking import Asks
@@ -20,6 +20,7 @@ from .gpu import Reading
 from .leaving import Leaving, watch_signals
 from .membership import Membership
 from .probe import Probe
+from .reach import Reach
 from .runner.tree import is_zombie
 from .stage import Stage
 from .wire import Wire
@@ -39,6 +40,7 @@ class Loop:
     membership: Membership
     fetching: Fetching
     asks: Asks
+    reach: Reach
     wire: Wire
     probe: Probe
     probe_every_ns: int
@@ -102,6 +104,8 @@ class Loop:
             counters.add("old_epoch")
         elif isinstance(message, Fetch):
             self.fetching.on_fetch(message)
+        elif isinstance(message, Ask):
+            self.reach.on_ask(message, now)
         elif isinstance(message, Offer) and not self.membership.session.may_take_work():
             counters.add("offer_before_welcome")
         else:
@@ -123,6 +127,7 @@ class Loop:
                     core.state.counters.add("unsent")
             self._send_results(now)
         self.fetching.answer(session)
+        self.reach.answer(session)
         membership.beat_if_due(now)
 
     def _send_results(self, now: int) -> None:
@@ -156,7 +161,7 @@ class Loop:
             if has_words or state.outbox.has_unsent:
                 due.append(self._send_at)
             due.append(self.stage.core.speech_deadline() or due[0])
-        if self.fetching.waiting:
+        if self.fetching.waiting or (self.reach.unsent and self.membership.is_inside):
             due.append(now + SEND_AGAIN_NS)
         core_at, crew_at = self.stage.core.deadline(), self.stage.crew.deadline()
         for deadline in (core_at, crew_at, self.asks.deadline(), self.leaving.deadline):

@@ -118,3 +118,20 @@ class Beacon(Message):
     cluster: str
     config_rev: int
     admission_window_ms: int
+
+
+@dataclass(slots=True)
+class Ask(Message):
+    """Reach into an attempt (see `AskTask`); the answer is one Answered on the uplink.
+
+    A `request` that was done already is not done again, only answered.
+    """
+
+    TYPE = 103
+    SINCE = 2
+    incarnation: bytes
+    request: int
+    task: bytes
+    attempt: int
+    verb: str
+    body: dict  # type: ignore[type-arg]

@@ -17,6 +17,8 @@ VALUE_BYTES_MAX = 64 * 1024
 SOURCE_BYTES_MAX = 64 * 1024
 OUTPUT_KEPT_BYTES = 64 * 1024
 OUTPUT_CHUNK_BYTES = 256 * 1024
+ASK_BYTES_MAX = 64 * 1024
+"""Of the body of an AskTask."""
 TAKEN_BACK = "taken_back"
 """The reason in a Kill by which a node hands back an attempt only if it has not started."""
 

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 from .downlink import (
+    Ask,
     Beacon,
     Desired,
     Fetch,
@@ -20,6 +21,7 @@ from .downlink import (
     ResultAck,
 )
 from .message import (
+    ASK_BYTES_MAX,
     BATCH_MAX,
     MAP_FRAME_TASKS,
     OUTPUT_CHUNK_BYTES,
@@ -43,9 +45,11 @@ from .replies import (
     Page,
     Resolved,
     Submitted,
+    TaskAnswer,
 )
 from .requests import (
     AllowKey,
+    AskTask,
     Cancel,
     DeclareLost,
     Drain,
@@ -71,6 +75,7 @@ from .requests import (
 )
 from .uplink import (
     Accept,
+    Answered,
     Heartbeat,
     Progress,
     Register,
@@ -82,6 +87,7 @@ from .uplink import (
 MESSAGES: dict[int, type[Message]] = {kind.TYPE: kind for kind in Message.__subclasses__()}
 
 __all__ = [
+    "ASK_BYTES_MAX",
     "BATCH_MAX",
     "MAP_FRAME_TASKS",
     "MESSAGES",
@@ -93,6 +99,9 @@ __all__ = [
     "VALUE_BYTES_MAX",
     "Accept",
     "AllowKey",
+    "Answered",
+    "Ask",
+    "AskTask",
     "Beacon",
     "Cancel",
     "Cancelled",
@@ -139,6 +148,7 @@ __all__ = [
     "Status",
     "Submit",
     "Submitted",
+    "TaskAnswer",
     "Undrain",
     "Watch",
 ]

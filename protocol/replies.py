@@ -143,3 +143,22 @@ class EventRows(Message):
     seq: int
     gap: bool
     rows: list[dict]  # type: ignore[type-arg]
+
+
+@dataclass(slots=True)
+class TaskAnswer(Message):
+    """What came of reaching into the attempt of a task that runs on `node`.
+
+    `code` is "" when it was done; `timeout` and `ended` (an `exec` that was killed) come with what
+    there is; any other says why not: not_running, not_allowed, not_python, no_stack, not_started,
+    busy, no_answer. `body` is {stack: str}, empty, or {returncode, out, err, out_bytes, err_bytes},
+    where the sizes count what was printed and the texts are its beginning.
+    """
+
+    TYPE = 74
+    SINCE = 2
+    code: str
+    message: str
+    node: str
+    attempt: int
+    body: dict  # type: ignore[type-arg]

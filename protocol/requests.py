@@ -245,3 +245,19 @@ class Prune(Message):
     before_ms: int = 0
     cursor: str = ""
     dry_run: bool = False
+
+
+@dataclass(slots=True)
+class AskTask(Message):
+    """Reach into a task that runs: `verb` is `stack`, `signal` or `exec`.
+
+    `body` is empty, {signal: its name without SIG}, or {argv: [str], timeout_ms}. `key` is 16
+    random bytes: what is asked again with the same key is not done again.
+    """
+
+    TYPE = 24
+    SINCE = 2
+    key: bytes
+    task: bytes
+    verb: str
+    body: dict  # type: ignore[type-arg]

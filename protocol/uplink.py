@@ -105,3 +105,15 @@ class Results(Message):
     values: list[bytes]
     details: list[bytes]
     run_us: list[int]
+
+
+@dataclass(slots=True)
+class Answered(Message):
+    """What came of an Ask; `code`, `message` and `body` are those of `TaskAnswer`."""
+
+    TYPE = 39
+    SINCE = 2
+    request: int
+    code: str
+    message: str
+    body: dict  # type: ignore[type-arg]

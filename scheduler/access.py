@@ -51,6 +51,7 @@ ALLOWED: dict[type[m.Message], frozenset[Role]] = {
     m.Retry: _SUBMITTERS,
     m.Logs: _SUBMITTERS,
     m.Prune: _SUBMITTERS,
+    m.AskTask: _SUBMITTERS,
     m.Watch: _READERS,
     m.Events: _READERS,
     m.States: _READERS,
@@ -77,10 +78,11 @@ ALLOWED: dict[type[m.Message], frozenset[Role]] = {
     m.Progress: _NODES,
     m.Results: _NODES,
     m.Output: _NODES,
+    m.Answered: _NODES,
 }
 
 # Node messages that are not requests travel on channels of their own.
-UPLINK = frozenset({m.Accept, m.Reject, m.Started, m.Progress, m.Results, m.Output})
+UPLINK = frozenset({m.Accept, m.Reject, m.Started, m.Progress, m.Results, m.Output, m.Answered})
 HEARTBEAT = frozenset({m.Heartbeat})
 CONTROL = frozenset(ALLOWED) - UPLINK - HEARTBEAT
 

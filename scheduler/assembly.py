@@ -37,6 +37,7 @@ from .loop import Log, Loop, read_clock
 from .mirror import Mirror
 from .mirror_pipe import MirrorPipe
 from .outputs import Outputs
+from .reach import Reach
 from .retry import ClassPolicy, Placement
 from .self_test import check_strangers_are_refused
 from .sockets import Door
@@ -82,7 +83,7 @@ def make_loop(parts: Parts, epoch: int) -> Loop:
         random_bits=secrets.randbits,
         spec_defaults=spec_defaults(parts.loaded.settings.tasks),
     )
-    outputs = Outputs()
+    outputs, reach = Outputs(), Reach()
     commits = Commits()
     checks: dict[str, Callable[[int], str]] = {
         "disk": journal.room.problem,
@@ -90,7 +91,7 @@ def make_loop(parts: Parts, epoch: int) -> Loop:
         "commits": commits.problem,
     }
     health = Health(parts.log, checks, view.problems)
-    verbs = Verbs(view, edge, parts.keys, wire, outputs)
+    verbs = Verbs(view, edge, parts.keys, wire, outputs, reach)
     loop = Loop(
         core=core,
         journal=journal,
@@ -98,6 +99,7 @@ def make_loop(parts: Parts, epoch: int) -> Loop:
         view=view,
         intake=Intake(view, edge, verbs, wire, parts.on_trouble),
         outputs=outputs,
+        reach=reach,
         health=health,
         commits=commits,
         mirror=_make_mirror(parts, view),

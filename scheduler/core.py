@@ -28,6 +28,7 @@ from .events import (
     RecoveredAttempt,
     RecoveredTask,
     SubmitTasks,
+    TaskAsked,
     UndrainNode,
 )
 from .fleet import Drain, Fleet, Node, first_revision
@@ -188,6 +189,7 @@ _HANDLERS: dict[type[Event], Callable[[Core, Any, Now, Effects], None]] = {
     UndrainNode: on_operator.on_undrain,
     NodeDeclaredLost: on_operator.on_declared_lost,
     NodeForgotten: on_operator.on_forgotten,
+    TaskAsked: on_client.on_asked,
 }
 
 

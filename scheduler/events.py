@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ..protocol.messages import Message, Register
+from ..protocol.messages import Ask, Message, Register
 from ..protocol.resources import Request
 from .records import NodeRow
 from .task import Policy
@@ -137,6 +137,16 @@ class NodeForgotten:
     node: str
 
 
+@dataclass(slots=True)
+class TaskAsked:
+    """Somebody reaches into a task; `did` is what the audit says of it ("": nothing changes)."""
+
+    principal: str
+    node: str
+    message: Ask
+    did: str
+
+
 Event = (
     SubmitTasks
     | CancelTasks
@@ -147,6 +157,7 @@ Event = (
     | UndrainNode
     | NodeDeclaredLost
     | NodeForgotten
+    | TaskAsked
 )
 
 

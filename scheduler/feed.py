@@ -10,12 +10,12 @@ import heapq
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from ..protocol.messages import EventRows, Events
 from .events import Now
 from .feed_rows import Row, Wanted, document
 from .happenings import Happening
+from .questions import Told
 from .watch import FAR_NS, wait_until
 
 FLEET = "fleet"
@@ -49,11 +49,6 @@ class Ring:
             found.append(row)
         found.reverse()
         return found
-
-
-class Told(NamedTuple):
-    handle: int
-    message: EventRows
 
 
 @dataclass(slots=True)

@@ -19,9 +19,8 @@ from .access import Principal, check_control
 from .edge import Edge, Later
 from .events import Event, Now
 from .fair_queue import FairQueue
-from .feed import Told as Read
-from .outputs import Told
 from .queries import answer
+from .questions import Told
 from .verbs import Verbs
 from .view import View
 from .watch import Answer
@@ -98,7 +97,7 @@ class Intake:
         if asker is not None:
             self._send(asker, message)
 
-    def reply_all(self, answers: Iterable[Answer | Told | Read]) -> None:
+    def reply_all(self, answers: Iterable[Answer | Told]) -> None:
         """Answer requests whose wait is over."""
         for each in answers:
             self.reply(each.handle, each.message)

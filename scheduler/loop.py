@@ -13,7 +13,7 @@ import apsw
 from ..config.log_once import LogOnce
 from ..protocol.codec import VERSION_OLDEST, decode, encode
 from ..protocol.errors import Conflict, ForeignProtocol, MalformedFrame, UnknownMessage
-from ..protocol.messages import Beacon, Failure, Message, Output, Registered
+from ..protocol.messages import Answered, Beacon, Failure, Message, Output, Registered
 from .access import HEARTBEAT, UPLINK, Role
 from .core import Core
 from .events import Event, NodeSays, Now
@@ -24,6 +24,7 @@ from .journal import Journal
 from .mirror import Mirror
 from .offers import Payloads
 from .outputs import Outputs
+from .reach import Reach
 from .records import Effects, Offering
 from .room import Restraint
 from .view import View
@@ -68,6 +69,7 @@ class Loop:
         view: View,
         intake: Intake,
         outputs: Outputs,
+        reach: Reach,
         health: Health,
         commits: Commits,
         mirror: Mirror | None,
@@ -80,6 +82,7 @@ class Loop:
         self._view = view
         self._intake = intake
         self._outputs = outputs
+        self._reach = reach
         self._health = health
         self._commits = commits
         self._restraint = Restraint(core, journal.room)
@@ -207,7 +210,10 @@ class Loop:
             self._on_trouble("misplaced", f"{name}: {type(message).__name__}")
         elif isinstance(message, Output):
             if told := self._outputs.told(name, message):
-                self._intake.reply(told.handle, told.message)
+                self._intake.reply_all([told])
+        elif isinstance(message, Answered):
+            if told := self._reach.told(name, message):
+                self._intake.reply_all([told])
         else:
             events.append(NodeSays(name, message))
 
@@ -295,6 +301,7 @@ class Loop:
             self._wire.send_beacon(self._beacon)
             self._beacon_due_ns = mono_ns + BEACON_NS
             self._intake.reply_all(self._outputs.expire(mono_ns))
+            self._intake.reply_all(self._reach.expire(mono_ns))
             self._intake.reply_all(self._view.watches.expire(mono_ns))
         elif mono_ns >= self._view.watches.next_deadline_ns:
             self._intake.reply_all(self._view.watches.expire(mono_ns))

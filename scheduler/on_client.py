@@ -8,9 +8,9 @@ from ..protocol import ids
 from ..protocol.messages import Cancelled, Failure, Message, Submitted
 from ..protocol.resources import describe_request
 from . import life, limits, stopping
-from .events import CancelTasks, NewSpec, Now, SubmitTasks
+from .events import CancelTasks, NewSpec, Now, SubmitTasks, TaskAsked
 from .placement import explain_refusals
-from .records import AuditRow, Effects, SpecRow, SubmissionRow, TaskRow
+from .records import AuditRow, Effects, SpecRow, SubmissionRow, TaskRow, ToNode
 from .task import ON_NODE, Fact, Policy, Spec, State, StopReason, Task, shared
 
 if TYPE_CHECKING:
@@ -147,6 +147,16 @@ def on_cancel(core: Core, event: CancelTasks, now: Now, effects: Effects) -> Non
     tasks = [ids.to_bytes(task_id) for task_id in event.ids]
     reply: Message = Cancelled(tasks, verdicts)
     effects.replies.append((event.request, reply))
+
+
+def on_asked(core: Core, event: TaskAsked, now: Now, effects: Effects) -> None:
+    """Pass on what reaches into a task, after what was sent to its node before."""
+    if event.node not in core.fleet.nodes:
+        return  # forgotten in this very turn: whoever asked hears that no answer came
+    if event.did:
+        verb = f"task {event.message.verb}"
+        effects.commit.audit.append(AuditRow(now.wall_ms, event.principal, verb, event.did))
+    effects.to_nodes.append(ToNode(event.node, event.message))
 
 
 def _cancel(core: Core, event: CancelTasks, task_id: int, now: Now, effects: Effects) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ..protocol import ids
 from ..protocol.codec import unpack_document
-from ..protocol.errors import Invalid, MalformedFrame, NotFound, QueueFull
+from ..protocol.errors import Invalid, MalformedFrame, NotFound
 from ..protocol.messages import OUTPUT_CHUNK_BYTES, Fetch, Logs, Output
 from .access import Principal
 from .events import Now
+from .questions import Question, Questions, Told
 from .task import State, Task
 from .view import View
 
@@ -26,27 +27,11 @@ class ToFetch(NamedTuple):
     message: Fetch
 
 
-class Told(NamedTuple):
-    """The answer to a client's question, by the shell's handle of it."""
-
-    handle: int
-    message: Output
-
-
-@dataclass(slots=True)
-class _Pending:
-    handle: int
-    node: str
-    asked: Fetch
-    deadline_ns: int
-    fallback: Output
-
-
 class Outputs:
     """Questions for output that are on their way to nodes, at most `FETCHES_MAX`."""
 
     def __init__(self) -> None:
-        self._pending: dict[int, _Pending] = {}
+        self._questions: Questions[Fetch] = Questions("for output", FETCHES_MAX)
         self._last = 0
 
     def ask(
@@ -96,42 +81,36 @@ class Outputs:
     def _fetch(
         self, asked: Logs, node: str, incarnation: bytes, handle: int, now: Now, fallback: Output
     ) -> ToFetch:
-        if len(self._pending) >= FETCHES_MAX:
-            raise QueueFull("too many questions for output are under way", retry_after_s=1.0)
         self._last += 1
         fetch = Fetch(
             incarnation, self._last, asked.task, asked.attempt, asked.stream, asked.offset,
             asked.bytes_max,
         )  # fmt: skip
-        self._pending[self._last] = _Pending(
-            handle, node, fetch, now.mono_ns + FETCH_WAIT_NS, fallback
-        )
+        deadline_ns = now.mono_ns + FETCH_WAIT_NS
+        self._questions.add(self._last, Question(handle, node, fetch, deadline_ns, fallback))
         return ToFetch(node, fetch)
 
     def told(self, node: str, output: Output) -> Told | None:
         """Match what a node sent with who asked; None when nobody of that node was asked."""
-        pending = self._pending.get(output.request)
-        if pending is None or pending.node != node:
+        question = self._questions.find(output.request, node)
+        if question is None:
             return None
-        asked = pending.asked
+        asked, fallback = question.asked, question.fallback
+        assert isinstance(fallback, Output)
         same = (output.task, output.attempt, output.stream) == (
             asked.task, asked.attempt, asked.stream,
         )  # fmt: skip
         if not same:
             return None
-        del self._pending[output.request]
-        if output.error and not pending.fallback.error:
-            return Told(pending.handle, pending.fallback)
+        self._questions.drop(output.request)
+        if output.error and not fallback.error:
+            return Told(question.handle, fallback)
         more = output.offset + len(output.data) < output.total
-        return Told(pending.handle, replace(output, request=0, ended=output.ended and not more))
+        return Told(question.handle, replace(output, request=0, ended=output.ended and not more))
 
     def expire(self, now_ns: int) -> list[Told]:
         """Answer what no node answered in time."""
-        over = [key for key, each in self._pending.items() if each.deadline_ns <= now_ns]
-        return [
-            Told(pending.handle, pending.fallback)
-            for pending in (self._pending.pop(key) for key in over)
-        ]
+        return self._questions.expire(now_ns)
 
 
 def _piece(

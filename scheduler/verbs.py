@@ -17,6 +17,7 @@ from .feed_rows import read_wanted
 from .node_verbs import node_event
 from .outputs import Outputs, ToFetch
 from .prune_verb import prune
+from .reach import Reach
 from .view import View, may_see, owner_of, read_id
 from .watch import SESSION_BYTES, Waiting, wait_until
 from .wire import Wire
@@ -38,12 +39,21 @@ class Outcome(NamedTuple):
 class Verbs:
     """One method for each request that changes something, waits, or asks a node."""
 
-    def __init__(self, view: View, edge: Edge, keys: Keys, wire: Wire, outputs: Outputs) -> None:
+    def __init__(
+        self,
+        view: View,
+        edge: Edge,
+        keys: Keys,
+        wire: Wire,
+        outputs: Outputs,
+        reach: Reach,
+    ) -> None:
         self._view = view
         self._edge = edge
         self._keys = keys
         self._wire = wire
         self._outputs = outputs
+        self._reach = reach
         self._verbs: dict[
             type[m.Message], Callable[[Any, Principal, int, Now], Outcome | Later]
         ] = {
@@ -56,13 +66,14 @@ class Verbs:
             m.Prune: lambda message, principal, handle, now: Outcome(
                 [(handle, prune(view, message, principal, now))]
             ),
+            m.AskTask: self._ask_task,
             m.AllowKey: self._allow_key,
             m.RevokeKey: self._revoke_key,
             m.Register: self._register,
-            m.Drain: self._node_verb,
-            m.Undrain: self._node_verb,
-            m.DeclareLost: self._node_verb,
-            m.ForgetNode: self._node_verb,
+            m.Drain: _node_verb,
+            m.Undrain: _node_verb,
+            m.DeclareLost: _node_verb,
+            m.ForgetNode: _node_verb,
         }
 
     def serves(self, kind: type[m.Message]) -> bool:
@@ -158,6 +169,10 @@ class Verbs:
         self._wire.pipes.send(asked.node, frame, now.mono_ns)
         return Outcome()
 
+    def _ask_task(self, message: m.AskTask, principal: Principal, handle: int, now: Now) -> Outcome:
+        asked = self._reach.ask(self._view, message, principal, handle, now)
+        return Outcome(events=[] if asked is None else [asked])
+
     def _allow_key(
         self, message: m.AllowKey, principal: Principal, handle: int, now: Now
     ) -> Outcome:
@@ -177,15 +192,6 @@ class Verbs:
         self._wire.close_pipes([message.name], used_only=False)
         return Outcome([(handle, done)], [NodeRevoked(message.name)])
 
-    def _node_verb(
-        self,
-        message: m.Drain | m.Undrain | m.DeclareLost | m.ForgetNode,
-        principal: Principal,
-        handle: int,
-        _now: Now,
-    ) -> Outcome:
-        return Outcome(events=[node_event(message, handle, principal.name)])
-
     def _register(
         self, message: m.Register, principal: Principal, handle: int, _now: Now
     ) -> Outcome:
@@ -194,6 +200,15 @@ class Verbs:
         if len(message.boot_id) > BOOT_ID_CHARS_MAX:
             raise Invalid("boot_id: at most 128 characters", field="boot_id")
         return Outcome(events=[JoinNode(handle, principal.name, message)])
+
+
+def _node_verb(
+    message: m.Drain | m.Undrain | m.DeclareLost | m.ForgetNode,
+    principal: Principal,
+    handle: int,
+    _now: Now,
+) -> Outcome:
+    return Outcome(events=[node_event(message, handle, principal.name)])
 
 
 def _judged(handle: int, verdict: SubmitTasks | m.Submitted | Later) -> Outcome | Later:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .client.options import Retry as Retry
     from .client.outcome import CompletedTask as CompletedTask
     from .client.outcome import TaskCancelled as TaskCancelled
+    from .client.reach import ExecResult as ExecResult
     from .client.task import Task as Task
     from .protocol.errors import Conflict as Conflict
     from .protocol.errors import Infeasible as Infeasible
@@ -62,6 +63,7 @@ _HOMES = {
     "ClientClosed": ".client.courier",
     "CompletedTask": ".client.outcome",
     "Event": ".client.feed",
+    "ExecResult": ".client.reach",
     "LocalCluster": ".client.local",
     "Record": ".worker.values",
     "Retry": ".client.options",

@@ -114,6 +114,20 @@ class CommandLine:
         return [*daemons, *(each.name for each in orphans(self.home))]
 
 
+def admit(owner: CommandLine, name: str, role: str) -> CommandLine:
+    """Make a key, admit it, and return the command line of whoever holds it."""
+    folder = owner.folder / name
+    folder.mkdir()
+    key = folder / "new.key"
+    assert 0 == owner("key", "new", name, "--role", role, "--out", str(key)).returncode
+    assert 0 == owner("key", "allow", name, str(key), "--role", role).returncode
+    person = CommandLine(folder)
+    person.home.create()
+    key.rename(person.home.keys_dir / "client.key")
+    person.home.endpoints_file.write_bytes(owner.home.endpoints_file.read_bytes())
+    return person
+
+
 def wait_until(condition: Callable[[], bool], otherwise: str) -> None:
     """Wait for a condition; fail with a message after the deadline."""
     deadline = time.monotonic() + DEADLINE_S

@@ -9,7 +9,7 @@ from remuda.client.client import Client
 from remuda.client.outcome import TaskFailed
 from remuda.protocol.errors import RemudaError
 
-from .command_line import CommandLine, stop, wait_until
+from .command_line import CommandLine, admit, stop, wait_until
 from .harness import Cluster
 
 pytestmark = pytest.mark.cluster
@@ -27,20 +27,6 @@ def owner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
     stop(process)
     made("down")
     assert [] == made.leftovers()
-
-
-def admit(owner: CommandLine, name: str, role: str) -> CommandLine:
-    """Make a key, admit it, and return the command line of whoever holds it."""
-    folder = owner.folder / name
-    folder.mkdir()
-    key = folder / "new.key"
-    assert 0 == owner("key", "new", name, "--role", role, "--out", str(key)).returncode
-    assert 0 == owner("key", "allow", name, str(key), "--role", role).returncode
-    person = CommandLine(folder)
-    person.home.create()
-    key.rename(person.home.keys_dir / "client.key")
-    person.home.endpoints_file.write_bytes(owner.home.endpoints_file.read_bytes())
-    return person
 
 
 @pytest.fixture(scope="module")

@@ -76,7 +76,7 @@ class Process:
         self.edge = Edge(
             journal.history, value_bytes_max=VALUE_BYTES_MAX, random_bits=agenda.chance.getrandbits
         )
-        self.verbs = Verbs(self.view, self.edge, unused, unused, unused)
+        self.verbs = Verbs(self.view, self.edge, unused, unused, unused, unused)
         self.restraint = Restraint(self.core, journal.room)
         self.restraint.heed()
         self.later: list[Frame] = []

@@ -101,7 +101,7 @@ def test_a_runner_that_does_not_answer_is_answered_for(scene):
     assert [] == heard
     assert ANSWER_WAIT_NS + 2_000_000_000 == asks.deadline()
     asks.on_time(asks.deadline())
-    assert (["timeout"], None) == ([answer.code for answer in heard], asks.deadline())
+    assert (["no_answer"], None) == ([answer.code for answer in heard], asks.deadline())
 
 
 def test_a_runner_that_is_gone_is_answered_for(scene):

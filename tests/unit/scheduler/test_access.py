@@ -18,6 +18,7 @@ from remuda.scheduler.access import (
 # Written by hand, not derived: a change of the table must be made in both places.
 VERDICTS = {
     "Submit": "soa", "Cancel": "soa", "Retry": "soa", "Logs": "soa",
+    "AskTask": "soa",
     "Watch": "vsoa", "States": "vsoa", "Resolve": "vsoa", "ListTasks": "vsoa",
     "ShowTask": "vsoa", "Explain": "vsoa", "ListNodes": "vsoa", "Status": "vsoa",
     "ShowConfig": "vsoa", "ShowBatch": "vsoa",
@@ -25,16 +26,16 @@ VERDICTS = {
     "Events": "vsoa", "Prune": "soa", "EventRows": "",
     "ListKeys": "oa", "AllowKey": "a", "RevokeKey": "a",
     "Register": "n", "Heartbeat": "n", "Accept": "n", "Reject": "n", "Started": "n",
-    "Progress": "n", "Results": "n", "Output": "n",
+    "Progress": "n", "Results": "n", "Output": "n", "Answered": "n",
     "Failure": "", "Submitted": "", "Cancelled": "", "Changes": "", "Resolved": "", "Page": "",
     "Document": "", "Done": "", "Registered": "", "Offer": "", "Kill": "", "Desired": "",
-    "ResultAck": "", "Fetch": "", "Beacon": "",
+    "ResultAck": "", "Fetch": "", "Beacon": "", "Ask": "", "TaskAnswer": "",
 }  # fmt: skip
 ON_CONTROL = {
     "Submit", "Cancel", "Retry", "Logs", "Watch", "States", "Resolve", "ListTasks", "ShowTask",
     "Explain", "ListNodes", "Status", "ShowConfig", "ShowBatch", "ListKeys", "AllowKey",
     "RevokeKey", "Register", "Drain", "Undrain", "DeclareLost", "ForgetNode",
-    "Events", "Prune",
+    "Events", "Prune", "AskTask",
 }  # fmt: skip
 KINDS = sorted(m.MESSAGES.values(), key=lambda kind: kind.__name__)
 
