@@ -61,6 +61,7 @@ class Changes(Message):
 
     TYPE = 67
     COLUMNS = ("tasks", "states", "codes", "attempts", "nodes", "values", "details")
+    ADDED = {"rev": 2}  # noqa: RUF012 - read, never changed
     epoch: int
     seq: int
     gap: bool
