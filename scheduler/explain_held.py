@@ -27,8 +27,6 @@ _STOPS = {
     StopReason.DEADLINE: ("its deadline has passed", "; then it fails"),
     StopReason.START_TIMEOUT: ("it did not start in time", "; that counts as a failed try"),
 }
-
-
 _FUSE = "many nodes fell silent at once, so nobody is given up before they are heard"
 
 
