@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from .command_line import COMMAND, DEADLINE_S, CommandLine, stop
+from .command_line import COMMAND, DEADLINE_S, CommandLine, stop, wait_until
 
 pytestmark = pytest.mark.cluster
 
@@ -136,3 +136,40 @@ def test_a_result_that_is_too_large_is_told_once_and_not_shown(remuda: CommandLi
     done = remuda("call", "operator:mul", "--arg", "xxxx", "--arg", ":=70000")
     assert ("", 1) == (done.stdout, done.stderr.count("280005 bytes"))
     assert "xxxx" not in done.stderr
+
+
+def test_why_and_show_say_what_each_failure_was_charged_to(remuda: CommandLine) -> None:
+    task = remuda.submit("--retries", "2", "--backoff", "1h..1h", "--", "sh", "-c", "exit 3")
+    remuda.wait_state(task, "waiting")
+    told = remuda.json("why", task)
+    assert told["reason"].startswith("try 1 failed (exit_code); the next one starts in ")
+    assert told["reason"].endswith(", retry 1 of 2 after its own errors")
+    assert [("own", 1, 2)] == budgets(remuda, task)
+    remuda("cancel", task)
+    again = remuda.submit("--retries", "1", "--backoff", "1ms", "--", "sh", "-c", "exit 3")
+    remuda.wait_state(again, "failed")
+    assert [("own", 2, 1)] == budgets(remuda, again)
+
+
+def budgets(remuda: CommandLine, task: str) -> list[tuple[str, int, int]]:
+    rows = remuda.json("task", "show", task)["budgets"]
+    return [(row["budget"], row["failures"], row["retries"]) for row in rows]
+
+
+def test_a_task_that_ran_out_of_memory_shows_what_it_asks_for_since(remuda: CommandLine) -> None:
+    script = "test -e tried || { touch tried; echo Cannot allocate memory >&2; exit 1; }; sleep 300"
+    options = ("--memory", "100MiB", "--cwd", str(remuda.folder))
+    task = remuda.submit(*options, "--", "sh", "-c", script)
+    wait_until(lambda: remuda.json("task", "show", task)["attempt"] == 2, "it was not tried again")
+    told = remuda.json("why", task)
+    assert ("cpus=1 memory=1GiB", "cpus=1 memory=100MiB") == (told["request"], told["submitted"])
+    assert [("memory", 1, 2)] == budgets(remuda, task)
+    page = remuda("task", "show", task).stdout
+    assert "memory=1GiB" in page
+    assert "2 after memory (1 failure so far)" in page
+    remuda("cancel", task)
+
+
+def test_the_state_of_the_cluster_names_what_holds_the_scheduler_up(remuda: CommandLine) -> None:
+    body = remuda.json("status")
+    assert ([], [], 0) == (body["holds"], body["fuse"], body["reconciling_ms"])
