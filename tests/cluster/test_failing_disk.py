@@ -62,6 +62,7 @@ def test_a_result_of_unknown_outcome_is_not_acknowledged_and_counts_once(
     assert wait_end(scheduler) == IO_FAILURE_EXIT
     assert node.dispatch is not None
     assert not node.dispatch.poll(0), "a result was acknowledged that may not be there"
+    node.hang_up()
     wish(scheduler.home.root)
     scheduler.start()
     assert "succeeded" == state_of(scheduler.client("alice"), task)
@@ -115,4 +116,4 @@ def test_commits_longer_than_lost_after_cost_no_node_its_task_and_are_told(
         wish(scheduler.home.root)
         (problem,) = wait_for(lambda: alice.ask(m.Status()).body["problems"], "a problem")
     assert problem.startswith("slow commits: one took ")
-    assert ("assigned", 1) == (state_of(alice, task), alice.ask(m.Explain(task)).body["attempt"])
+    assert ("running", 1) == (state_of(alice, task), alice.ask(m.Explain(task)).body["attempt"])

@@ -209,6 +209,12 @@ class RawNode:
         self.dispatch = self._scheduler.socket(zmq.PULL, pair, answer.dispatch_port)
         return answer
 
+    def hang_up(self) -> None:
+        """Leave the scheduler, as the agent before this one has when another registers."""
+        for socket in (self.uplink, self.heartbeat, self.dispatch, self.control.socket):
+            if socket is not None:
+                socket.close(linger=0)
+
     def _holding(self) -> tuple[list[bytes], list[int], list[bytes], list[int]]:
         held = self.held
         if held is None:
