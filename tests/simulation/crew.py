@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from remuda.node import endings
@@ -25,6 +26,7 @@ from remuda.node.fencing import is_fenced
 from remuda.node.grants import Grant, WorkerGrant
 from remuda.node.hearing import LOST
 from remuda.node.lanes import LaneState
+from remuda.node.slots import Charge
 from remuda.node.task import Attempt, Ending, Key, Plan, ending
 from remuda.protocol.messages import Outcome
 from remuda.protocol.spec import IfNodeLost, TaskSpec
@@ -248,7 +250,7 @@ def _take_over(agent: Agent, runner: Runner, now: int) -> None:
         agent.lane_seats[lane.id] = runner
         agent.lane_of[runner.number] = lane.id
     for key in [*runner.works, *runner.answers]:
-        grant = runner.grants[key]
+        grant = _left_of(runner, key)
         in_lane = lane is not None and grant.kind != "command"
         agent.core.adopt(_attempt(grant), lane.id if lane is not None and in_lane else 0)
         agent.seat_of[key] = runner
@@ -258,11 +260,17 @@ def _take_over(agent: Agent, runner: Runner, now: int) -> None:
         agent.hear(runner, "answer", answer)
 
 
+def _left_of(runner: Runner, key: Key) -> Grant:
+    """Return what was granted; what has ended has left its cards."""
+    grant = runner.grants[key]
+    return replace(grant, charge=Charge()) if key in runner.answers else grant
+
+
 def _settle(agent: Agent, runner: Runner, now: int) -> None:
     lost = agent.host.bury(runner)
     for key in [*runner.answers, *lost]:
         if agent.core.find(key) is None:
-            agent.core.adopt(_attempt(runner.grants[key]))
+            agent.core.adopt(_attempt(_left_of(runner, key)))
             agent.seat_of[key] = runner
     for answer in list(runner.answers.values()):
         _on_answer(agent, runner, answer, now)

@@ -134,6 +134,7 @@ class World:
         return (
             process is not None
             and not process.core.tasks
+            and all(frame.answered for frame in self.history.frames.values())
             and all(client.watcher.is_content for client in self.clients.values())
             and all(agent.alive and not agent.core.state.attempts for agent in self.agents.values())
         )

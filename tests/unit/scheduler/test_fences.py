@@ -46,3 +46,14 @@ def test_it_leaves_such_a_node_when_a_person_has_looked(world: World) -> None:
     pass_time(world, 300)
     world.step(NodeDeclaredLost(1, "olga", "n1"))
     assert ["lost", ""] == world.attempts(task)
+
+
+def test_one_that_did_not_start_in_time_waits_for_the_fence_as_well(world: World) -> None:
+    world.node("n1")
+    (task,) = world.submit(if_node_lost="fence", start_timeout_ms=30_000, retries=1)
+    world.node("n2")
+    pass_time(world, 85)
+    assert "stopping" == world.state(task)
+    assert [""] == world.attempts(task)
+    pass_time(world, 10)
+    assert "failed" == world.attempts(task)[0]
