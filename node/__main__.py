@@ -49,6 +49,7 @@ from .report import Report
 from .session import Session
 from .slots import Card, Slots
 from .stage import Stage
+from .strain import Strain
 from .wire import Address, Wire
 
 NS_PER_S = 1_000_000_000
@@ -108,7 +109,12 @@ def serve(home: Home, settings: Settings, name: str) -> int:
     lock = _only_agent(node_dir)
     make_private_directory(node_dir / "work")
     facts = _facts(settings, (node_dir,))
-    capabilities.write_capabilities(node_dir / "capabilities.json", facts)
+    try:
+        capabilities.write_capabilities(node_dir / "capabilities.json", facts)
+    except (
+        OSError
+    ) as error:  # nobody here reads it: a full disk must not keep a node from its tasks
+        get_logger().warning("capabilities not written", error=error.strerror)
     loop = build(home, settings, name, identity, node_dir, facts)
     log = get_logger()
     loop.adoption.run()
@@ -152,7 +158,7 @@ def build(
     make_private_directory(runners_dir)
     crew = Crew(
         runners_dir,
-        runtime.install(node_dir / "runtime"),
+        _runtime(node_dir),
         idle_s=node.runner_idle_s,
         runners_max=node.runners_max,
         unkillable_after_s=node.unkillable_after_s,
@@ -168,7 +174,7 @@ def build(
         chance, int(node.reconnect_s_min * NS_PER_S), int(node.reconnect_s_max * NS_PER_S)
     )
     membership = Membership(
-        name, stage, wire, session, report, probe, lambda: locate(home, identity)
+        name, stage, wire, session, report, probe, lambda: locate(home, identity), Strain(node_dir)
     )
     return Loop(
         poller,
@@ -183,6 +189,13 @@ def build(
         int(node.probe_every_s * NS_PER_S),
         Leaving(stage),
     )
+
+
+def _runtime(node_dir: Path) -> Path:
+    try:
+        return runtime.install(node_dir / "runtime")
+    except OSError as error:
+        raise Conflict(f"cannot write to {node_dir}: {error.strerror}: make room there") from error
 
 
 def locate(home: Home, identity: Identity) -> Address:

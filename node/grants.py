@@ -7,6 +7,7 @@ node. One file per runner holds both: msgpack records, appended before the order
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -68,12 +69,12 @@ class GrantsFile:
         self._packer = msgpack.Packer()
 
     def add_attempts(self, attempts: Iterable[Attempt]) -> None:
-        """Write down attempts that are about to be handed over."""
+        """Write down attempts that are about to be handed over; raises OSError."""
         pack = self._packer.pack
         self._write(b"".join([pack(_attempt_row(attempt)) for attempt in attempts]))
 
     def add_worker(self, grant: WorkerGrant) -> None:
-        """Write down a worker that is about to be started."""
+        """Write down a worker that is about to be started; raises OSError."""
         row = (_WORKER, grant.worker, grant.pool, grant.resident, grant.gpus)
         self._write(self._packer.pack(row))
 
@@ -83,8 +84,10 @@ class GrantsFile:
             return
         os.ftruncate(self._descriptor, 0)
         self.size_bytes = 0
-        if worker is not None:
-            self.add_worker(worker)
+        # Without its worker written down, the agent after this one ends it instead of adopting it.
+        with contextlib.suppress(OSError):
+            if worker is not None:
+                self.add_worker(worker)
 
     def close(self) -> None:
         if self._descriptor >= 0:
@@ -92,7 +95,12 @@ class GrantsFile:
             self._descriptor = -1
 
     def _write(self, data: bytes) -> None:
-        self.size_bytes += os.write(self._descriptor, data)
+        """Write all of it or nothing: what follows a torn record cannot be read."""
+        written = os.write(self._descriptor, data)
+        if written < len(data):
+            os.ftruncate(self._descriptor, self.size_bytes)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.size_bytes += written
 
 
 def _attempt_row(attempt: Attempt) -> tuple[Any, ...]:

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import secrets
+import shutil
 import socket
 import sys
 from array import array
@@ -56,28 +57,39 @@ def spawn(
 
     The lock is taken here and inherited, so that no scan ever sees a newborn runner as dead.
     `lock_fds` (name -> descriptor) are inherited too and kept until the first occupant is gone.
+    Raises OSError, and leaves nothing then, where descriptors, processes or room run short.
     """
     reap()
     held = dict(lock_fds or {})
     directory = runners_dir.absolute() / secrets.token_hex(8)
-    directory.mkdir(parents=True, mode=0o700)
-    (directory / "a").mkdir(mode=0o700)
-    lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    log = os.open(directory / "runner.log", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    # Lifted above every target number, so that no dup2 overwrites a source.
-    wanted = {0: null, 1: log, 2: log, _LOCK_FD: lock}
-    wanted |= {_FIRST_HELD_FD + at: fd for at, fd in enumerate(held.values())}
-    lifted = {to: fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 200) for to, fd in wanted.items()}
     argv = [sys.executable, "-I", "-S", str(runtime.absolute() / "start" / "runner.py")]
     argv += [str(directory), f"--idle-s={idle_s}"]
     argv += [f"--lock={name}={_FIRST_HELD_FD + at}" for at, name in enumerate(held)]
+    fds: list[int] = []
     try:
+        directory.mkdir(parents=True, mode=0o700)
+        (directory / "a").mkdir(mode=0o700)
+        for path, flags in (
+            (directory / "lock", os.O_RDWR | os.O_CREAT),
+            (directory / "runner.log", os.O_WRONLY | os.O_CREAT),
+            (os.devnull, os.O_RDWR),
+        ):
+            fds.append(os.open(path, flags | os.O_CLOEXEC, 0o600))
+        lock, log, null = fds
+        wanted = {0: null, 1: log, 2: log, _LOCK_FD: lock}
+        wanted |= {_FIRST_HELD_FD + at: fd for at, fd in enumerate(held.values())}
+        actions = []
+        for to, fd in wanted.items():
+            # Lifted above every target number, so that no dup2 overwrites a source.
+            fds.append(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 200))
+            actions.append((os.POSIX_SPAWN_DUP2, fds[-1], to))
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        actions = [(os.POSIX_SPAWN_DUP2, fd, to) for to, fd in lifted.items()]
         _children.add(os.posix_spawn(sys.executable, argv, _environment(), file_actions=actions))
+    except OSError:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
     finally:
-        for fd in (lock, log, null, *lifted.values()):
+        for fd in fds:
             os.close(fd)
     return directory
 
@@ -108,8 +120,10 @@ def is_alive(directory: Path) -> bool:
     """Say whether some process holds the runner's lock."""
     try:
         fd = os.open(directory / "lock", os.O_RDWR | os.O_CLOEXEC)
-    except OSError:  # it was never made, or the runner removed it on its way out
+    except FileNotFoundError:  # it was never made, or the runner removed it on its way out
         return False
+    except OSError:  # nobody can tell now: who is taken for dead is killed
+        return True
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -137,9 +151,15 @@ class Link:
         """Connect to the runner in `directory`; raise LinkNotReady or LinkGone."""
         try:
             folder = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError as error:
+        except FileNotFoundError as error:
             raise LinkGone(f"{directory} is gone") from error
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        except OSError as error:
+            raise LinkNotReady(f"{directory} cannot be opened now") from error
+        try:
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        except OSError as error:
+            os.close(folder)
+            raise LinkNotReady(f"no connection to {directory} can be made now") from error
         sock.settimeout(0.0)
         try:
             # sun_path holds 107 bytes; through /proc any directory fits.

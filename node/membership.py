@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from ..config.log_once import LogOnce
 from ..config.logs import get_logger
 from ..protocol import codec
-from ..protocol.errors import RemudaError
+from ..protocol.errors import Conflict, RemudaError
 from ..protocol.messages import Beacon, Failure, Heartbeat, Register, Registered
 from .core import Core
 from .probe import Probe
 from .report import Report, probe_age_ms
 from .session import Session, Standing
 from .stage import Stage
+from .strain import Strain
 from .wire import Address, Wire
 
 HEARTBEAT_NS = 2_000_000_000
@@ -33,6 +34,7 @@ class Membership:
     report: Report
     probe: Probe
     locate: Callable[[], Address]
+    strain: Strain
     logs: LogOnce = field(default_factory=LogOnce)
     address: Address | None = None
     heartbeat_ns: int = HEARTBEAT_NS
@@ -69,9 +71,7 @@ class Membership:
             boot_id=self.report.facts.boot_id,
             protocol_min=codec.VERSION_OLDEST,
             protocol_max=codec.VERSION,
-            capabilities=self.report.statement(
-                self.core, self.stage.notes, self.stage.unkillable.values()
-            ),
+            capabilities=self.report.statement(self.core, self.stage.notes, self._alarms()),
             tasks=held.tasks,
             attempts=held.attempts,
             tokens=held.tokens,
@@ -80,7 +80,12 @@ class Membership:
         # Nobody knows yet what the other side speaks: every scheduler reads the oldest version.
         frame = codec.encode(register, self.session.epoch, codec.VERSION_OLDEST)
         self.core.state.fence.on_knock()
-        self.wire.knock(self.address, frame)
+        try:
+            self.wire.knock(self.address, frame)
+        except Conflict as error:
+            self._complain("cannot knock at the scheduler", str(error))
+            self.session.on_failure(now)
+            return
         self.session.on_sent(now)
 
     def on_control(self, now: int) -> None:
@@ -109,7 +114,13 @@ class Membership:
             self.core.state.counters.add("old_epoch")
             self.session.on_failure(now)
             return
-        self.wire.join(address, message)
+        try:
+            self.wire.join(address, message)
+        except Conflict as error:
+            self._complain("cannot join the scheduler", str(error))
+            self.wire.hang_up_work()
+            self.session.on_failure(now)
+            return
         self.core.on_registered(message)
         self.heartbeat_ns = max(100, message.heartbeat_ms) * 1_000_000
         self._beats = sorted(now + early for early in EARLY_NS)
@@ -149,6 +160,9 @@ class Membership:
         self.wire.hang_up_all()
         self.session.on_refused(now)
 
+    def _alarms(self) -> list[str]:
+        return [*self.stage.unkillable.values(), *self.strain.problems]
+
     def beat_if_due(self, now: int) -> None:
         """Say what we hold, and how we are."""
         if not self.is_inside or not self._beats or now < self._beats[0]:
@@ -170,9 +184,7 @@ class Membership:
             gpu_free=self.report.gpu_free(),
             probe_age_ms=probe_age_ms(self.probe, now),
             loop_lag_ms=self.loop_lag_ns // 1_000_000,
-            capabilities=self.report.capabilities_due(
-                self.core, self.stage.notes, self.stage.unkillable.values()
-            ),
+            capabilities=self.report.capabilities_due(self.core, self.stage.notes, self._alarms()),
         )
         self.loop_lag_ns = 0
         self.wire.send("heartbeat", self.session.frame(heartbeat))

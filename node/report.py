@@ -53,12 +53,15 @@ class Report:
         """Return the node's capabilities as they are now."""
         found = capabilities(self.facts, self._handlers(core), self.labels, self.version)
         held = releases.withheld(core.state)
-        extra = [*alarms, *(notes[uuid] for uuid in sorted(notes))]
+        raised = list(alarms)
+        extra = [*raised, *(notes[uuid] for uuid in sorted(notes))]
         extra += [f"GPU {uuid} is held back: {held[uuid]}" for uuid in sorted(held)]
         why = {**held, **notes}  # cards that another agent holds are not to be had either
         gpus = [replace(gpu, withheld=why.get(gpu.uuid, "")) for gpu in found.gpus]
         notes_all = [*found.notes, *extra[:NOTES_MAX]]
-        return wire.to_document(replace(found, gpus=gpus, notes=notes_all))
+        return wire.to_document(
+            replace(found, gpus=gpus, notes=notes_all, alarms=raised[:NOTES_MAX])
+        )
 
     def capabilities_due(
         self, core: Core, notes: Mapping[str, str], alarms: Iterable[str] = ()

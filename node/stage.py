@@ -45,6 +45,10 @@ class NotPlaced(Exception):  # noqa: N818 - an outcome
     """No runner can take the work now; the text says why."""
 
 
+class NoMeans(NotPlaced):
+    """The host has no room, descriptor or process left for it: waiting for a runner is in vain."""
+
+
 @dataclass(slots=True)
 class Stage:
     """Carry out effects.
@@ -85,7 +89,7 @@ class Stage:
             assert isinstance(order, Run)
             until_boot_ns = self.state.fence.until_for(attempt.plan.spec)
             order = order._replace(fence_boot_ns=until_boot_ns)
-            seat = self._occupy(attempt.gpus)
+            seat = self._occupy(attempt.gpus, lambda seat: seat.grants.add_attempts([attempt]))
         except (NotPlaced, PinningError) as refusal:
             endings.on_refused(self.state, attempt, str(refusal))
             return
@@ -95,7 +99,6 @@ class Stage:
             return
         seat.command = attempt.key
         self.seat_of[attempt.key] = seat
-        seat.grants.add_attempts([attempt])
         self.crew.tell(seat, Order(order, (attempt.key,)))
 
     def open_lane(self, effect: OpenLane, now: int) -> None:
@@ -105,19 +108,25 @@ class Stage:
         try:
             host = executor.host(lane.resident, attempt, lane.gpus)
             host = host._replace(worker=worker_name(lane, host))
-            seat = self._occupy(lane.gpus)
+            worker = WorkerGrant(host.worker, lane.pool, lane.resident, lane.gpus)
+            seat = self._occupy(lane.gpus, lambda seat: seat.grants.add_worker(worker))
         except (NotPlaced, PinningError) as refusal:
-            self._lane_refused(lane, attempt, str(refusal), now)
+            self._lane_refused(lane, attempt, refusal, now)
             return
         seat.lane = lane.id
-        seat.worker = WorkerGrant(host.worker, lane.pool, lane.resident, lane.gpus)
+        seat.worker = worker
         self.lane_seats[lane.id] = seat
-        seat.grants.add_worker(seat.worker)
         self.crew.tell(seat, Order(host))
 
-    def _lane_refused(self, lane: Lane, attempt: Attempt | None, reason: str, now: int) -> None:
-        if lane.single and attempt is not None:
-            endings.on_refused(self.state, attempt, reason)
+    def _lane_refused(
+        self, lane: Lane, attempt: Attempt | None, refusal: Exception, now: int
+    ) -> None:
+        reason = str(refusal)
+        refused = [attempt] if lane.single and attempt is not None else []
+        if isinstance(refusal, NoMeans) and len(self.state.lanes.of_pool(lane.pool)) == 1:
+            refused += self.state.backlog.of_pool(lane.pool)
+        for each in refused:
+            endings.on_refused(self.state, each, reason)
         end = LaneEnd(lane.id, "model_unavailable" if lane.resident else "rejected", reason)
         endings.on_lane_ended(self.state, end, now)
 
@@ -127,7 +136,12 @@ class Stage:
         seat = self.lane_seats.get(lane.id)
         if seat is None:  # refused a moment ago: its attempts were answered
             return
-        seat.grants.add_attempts(attempts)
+        try:
+            seat.grants.add_attempts(attempts)
+        except OSError as error:
+            for attempt in attempts:
+                endings.on_refused(self.state, attempt, _unwritten(error))
+            return
         order = self.executors[attempts[0].plan.spec.kind].order
         for at in range(0, len(attempts), CALLS_PER_BATCH_MAX):
             part = attempts[at : at + CALLS_PER_BATCH_MAX]
@@ -177,15 +191,22 @@ class Stage:
         else:
             self.archive.let_go(key, seat.directory)
 
-    def _occupy(self, gpus: tuple[str, ...]) -> Seat:
-        """Return a free runner that keeps the cards locked for as long as its occupant lives."""
+    def _occupy(self, gpus: tuple[str, ...], write_down: Callable[[Seat], None]) -> Seat:
+        """Return a free runner that keeps the cards locked for as long as its occupant lives.
+
+        What it will be handed is written down before: the next agent must know what it has.
+        """
         fds = self._lock(gpus)
         try:
             seat = self.crew.free_seat()
         except OSError as error:
-            raise NotPlaced(f"no runner can be started: {error}") from error
+            raise NoMeans(f"no runner can be started: {error.strerror}") from error
         if seat is None:
             raise NotPlaced("as many runners as [node] runners_max allows are busy")
+        try:
+            write_down(seat)
+        except OSError as error:
+            raise NoMeans(_unwritten(error)) from error
         seat.cards = gpus
         if gpus:
             self.crew.tell(seat, Order(HoldLocks(list(gpus)), fds=fds))
@@ -226,6 +247,10 @@ class Stage:
             self.has_news = True
             held = releases.withheld(self.state)
             get_logger().warning("cards held back", gpus=sorted(held), why=list(held.values()))
+
+
+def _unwritten(error: OSError) -> str:
+    return f"the node cannot write to its state directory: {error.strerror}"
 
 
 def worker_name(lane: Lane, host: Host) -> str:

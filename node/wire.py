@@ -12,6 +12,7 @@ from zmq.utils.monitor import parse_monitor_message
 from ..config.endpoints import tcp_url
 from ..config.keys import KeyPair
 from ..protocol.codec import FRAME_BYTES_MAX
+from ..protocol.errors import Conflict
 from ..protocol.messages import Registered
 
 OVERSIZE_MARGIN_BYTES = 256 * 1024
@@ -94,7 +95,10 @@ class Wire:
         return None
 
     def join(self, address: Address, welcome: Registered) -> None:
-        """Open the channels that a welcome names, anew each time: nothing stale comes through."""
+        """Open the channels that a welcome names, anew each time: nothing stale comes through.
+
+        Raises Conflict, as `knock` does, when the process has no descriptor left.
+        """
         channels = (
             ("dispatch", zmq.PULL, welcome.dispatch_port, True),
             ("uplink", zmq.PUSH, welcome.uplink_port, True),
@@ -177,7 +181,7 @@ class Wire:
         self, name: str, kind: int, address: Address, endpoint: str, *, watch: bool
     ) -> Socket:
         self.hang_up(name)
-        socket: Socket = self._context.socket(kind)
+        socket = self._socket(kind)
         for option, value in (
             (zmq.LINGER, 0),
             (zmq.CURVE_PUBLICKEY, self._key.public.encode()),
@@ -198,10 +202,24 @@ class Wire:
             socket.setsockopt(zmq.IMMEDIATE, 1)
         if kind == zmq.SUB:
             socket.setsockopt(zmq.SUBSCRIBE, b"")
+        self._open[name] = socket
         if watch:
-            monitor = socket.get_monitor_socket(_WATCHED)
+            try:
+                monitor = socket.get_monitor_socket(_WATCHED)
+            except zmq.ZMQError as error:
+                self.hang_up(name)
+                raise _no_more(error) from error
             self._monitors[name] = monitor
             self._poller.register(monitor, zmq.POLLIN)
         socket.connect(endpoint)
-        self._open[name] = socket
         return socket
+
+    def _socket(self, kind: int) -> Socket:
+        try:
+            return self._context.socket(kind)
+        except zmq.ZMQError as error:
+            raise _no_more(error) from error
+
+
+def _no_more(error: zmq.ZMQError) -> Conflict:
+    return Conflict(f"no more sockets ({error}): raise the limit of open files")

@@ -60,6 +60,7 @@ class Capabilities:
     version: str = ""
     notes: list[str] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
+    alarms: list[str] = field(default_factory=list)
 
 
 def to_document(capabilities: Capabilities) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from ..protocol import messages as m
 from ..protocol.errors import NotFound
 from .access import Principal
 from .events import Now
+from .fleet import Node
 from .listing import list_tasks, task_row
 from .node_rows import node_row
 from .resolve import resolve
@@ -23,6 +24,8 @@ from .view import View, may_see, read_id
 from .watch import WORDS
 
 STATUS_NODES_MAX = 200
+ALARMS_MAX = 100
+ALARM_CHARS_MAX = 300
 FAILURES_SHOWN = 10
 BATCH_SCAN_MAX = 200_000
 _PRIVATE_KEYS = ("tasks.env",)
@@ -86,7 +89,7 @@ def show_status(view: View, _message: m.Status, principal: Principal, now: Now) 
             "nodes": [node_row(node, now, suspect_s) for node in nodes[:STATUS_NODES_MAX]],
             "nodes_total": len(nodes),
             "you": {"name": principal.name, "role": principal.role.value},
-            "problems": list(view.problems.values()),
+            "problems": [*view.problems.values(), *_alarms(nodes)],
             "holds": list(view.core.holds),
             "fuse": list(view.core.fuse_names),
             "reconciling_ms": reconcile_left_ns(view.core, now) // 1_000_000,
@@ -94,6 +97,17 @@ def show_status(view: View, _message: m.Status, principal: Principal, now: Now) 
             "redis": dict(view.redis),
         }
     )
+
+
+def _alarms(nodes: list[Node]) -> list[str]:
+    """Return what nodes that are heard complain of."""
+    found = [
+        f"node {node.name}: {alarm[:ALARM_CHARS_MAX]}"
+        for node in nodes
+        if node.connected and not node.lost
+        for alarm in node.capabilities.alarms
+    ]
+    return found[:ALARMS_MAX]
 
 
 def show_config(view: View, message: m.ShowConfig, principal: Principal, _now: Now) -> m.Document:

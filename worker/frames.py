@@ -180,9 +180,10 @@ class Finished(NamedTuple):
     """Runner -> agent: a command ended and its tree is proven gone (kept until Ack).
 
     `how` is exit, timeout, silence, fenced, cancelled, stopped, executable_not_found,
-    not_executable, cwd_missing, stdin_missing, spawn_failed or lost.
+    not_executable, cwd_missing, stdin_missing, spawn_failed, disk_full or lost.
     `returncode` is the main process's own code (-N for signal N), None when it never ran or is
-    unknown. `out_inline` and `err_inline` hold the whole stream when it fits in 4 KiB.
+    unknown. `out_inline` and `err_inline` hold a stream that fits in 4 KiB, and the end
+    of one that the disk did not take.
     `memory_evidence`: whose count of out-of-memory kills grew, "cgroup", "host" or "".
     """
 

@@ -111,6 +111,8 @@ def _judge(answer: Finished) -> tuple[Result, str, str, int | None]:
         return Result.FAILED, "exit_code", f"exit code {code}", code
     if answer.how in _NOT_STARTED:
         return Result.FAILED, "exit_code", answer.message, _NOT_STARTED[answer.how]
+    if answer.how == "disk_full":
+        return Result.FAILED, "disk_full", answer.message, None
     if answer.how == "timeout":
         said = f"it ran into its timeout after {answer.run_ns / 1e9:.3g} s"
         return Result.FAILED, "timeout", answer.message or said, None
@@ -144,6 +146,8 @@ def _printed(answer: Finished, directory: Path, edge_bytes: int) -> dict[str, ob
             found |= {stream: inline, f"{stream}_tail": b"", f"{stream}_bytes": total}
         elif total:
             found |= printed(directory, answer.task, answer.attempt, stream, edge_bytes)
+            if inline and found[f"{stream}_bytes"] != total:  # the disk took no more of it
+                found |= {f"{stream}_tail": inline, f"{stream}_bytes": total}
     return found
 
 

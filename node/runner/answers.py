@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections import deque
 from pathlib import Path
 
 from ...worker import batches, frames
 from ...worker.frames import Finished
+from .note import note
 from .spool import Spool
 
 KNOWN_MAX = 4096
@@ -42,7 +42,7 @@ class Answers:
             new.write_bytes(body)
             new.replace(folder / "result.json")
         except OSError as error:  # a full disk: lost only if this runner is killed as well
-            print(f"result: {error}; it stays in memory", file=sys.stderr)  # noqa: T201 - runner.log
+            note(f"result: {error}; it stays in memory")
         self.finished[frames.join_key(message.task, message.attempt)] = message
 
     def results(self, body: bytes, keys: list[bytes]) -> int:

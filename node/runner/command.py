@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import time
@@ -17,6 +18,8 @@ from .ending import Ending
 from .poller import Poller
 from .spawn import SpawnError, spawn
 from .streams import Pipe, Stream
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Command:
@@ -145,7 +148,8 @@ class Command:
             write_intent(self._folder, self.order.task, self.order.attempt)
         except OSError as error:
             message = f"cannot make {self._folder} on this node: {error.strerror}"
-            raise SpawnError("spawn_failed", message) from error
+            how = "disk_full" if error.errno in NO_ROOM else "spawn_failed"
+            raise SpawnError(how, message) from error
 
     def _spawn(self) -> int:
         order = self.order
@@ -202,6 +206,6 @@ def _open_stdin(order: Run, cwd: Path) -> int:
 
 
 def _inline(stream: Stream) -> bytes:
-    if stream.total > frames.INLINE_BYTES_MAX:
+    if stream.total > frames.INLINE_BYTES_MAX and not stream.end_is_unsaved:
         return b""
     return stream.tail(frames.INLINE_BYTES_MAX)

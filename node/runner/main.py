@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ...worker import frames
 from . import cgroup, tree
+from .note import note
 from .orders import boot_id
 from .runner import Runner
 
@@ -70,8 +71,11 @@ def _write_identity(directory: Path, own_cgroup: str) -> None:
         "cgroup": own_cgroup,
     }
     new = directory / "runner.json.new"
-    new.write_text(json.dumps(identity))
-    new.replace(directory / "runner.json")
+    try:
+        new.write_text(json.dumps(identity))
+        new.replace(directory / "runner.json")
+    except OSError as error:  # a full disk: the lock says that we live, the environment who is ours
+        note(f"identity: {error}")
 
 
 def _start_ticks() -> int:

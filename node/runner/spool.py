@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import os
 import struct
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...worker import batches
+from .note import note
 
 SEGMENT_BYTES_MAX = 1 << 20
 _LENGTH = struct.Struct("<I")
@@ -51,7 +51,7 @@ class Spool:
         try:
             self._write(record, blob)
         except OSError as error:
-            print(f"spool: {error}; record {record} stays in memory", file=sys.stderr)  # noqa: T201 - runner.log
+            note(f"spool: {error}; record {record} stays in memory")
             self._unwritten[record] = blob
         return record
 

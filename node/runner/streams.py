@@ -23,11 +23,13 @@ class Stream:
     """One output stream: written lazily, so that a silent task makes no file.
 
     `<path>` holds the first `bytes_max` bytes. Once more than that came, `<path>.tail` holds the
-    total (u64) and the last `tail_bytes` bytes; it is renewed by `save_tail`.
+    total (u64) and the last `tail_bytes` bytes; it is renewed by `save_tail`. Where the disk takes
+    neither, `end_is_unsaved` and the end is in memory alone.
     """
 
     def __init__(self, path: Path, *, bytes_max: int, tail_bytes: int) -> None:
         self.total = 0
+        self.end_is_unsaved = False
         self._path = path
         self._bytes_max = bytes_max
         self._tail_bytes = tail_bytes
@@ -58,10 +60,13 @@ class Stream:
             return
         self._tail_dirty = False
         new = self._path.with_name(self._path.name + ".tail.new")
-        # A full disk loses the tail's renewal, never the task.
-        with contextlib.suppress(OSError):
+        try:
             new.write_bytes(_TOTAL.pack(self.total) + self.tail(self._tail_bytes))
             new.replace(self._path.with_name(self._path.name + ".tail"))
+        except OSError:  # a full disk loses the tail's renewal, never the task
+            self.end_is_unsaved = True
+        else:
+            self.end_is_unsaved = False
 
     def close(self) -> None:
         """Write the tail and close the file."""
