@@ -192,4 +192,5 @@ def test_a_node_without_descriptors_registers_again_once_it_has_some(
 
     scheduler.wait(has_tried)
     leave(1 << 10)
-    scheduler.wait(lambda: len(scheduler.registers) > seen)
+    again = scheduler.wait(lambda: scheduler.registers[seen:])
+    assert under_test.process.poll() is None, again
