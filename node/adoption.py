@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..protocol.messages import Outcome
 from ..protocol.spec import IfNodeLost, TaskSpec
-from ..worker.frames import Cancel, Hello
+from ..worker.frames import PROTOCOL, Cancel, Hello
 from . import endings, grants, link, recovery, residents
 from .crew import Order, Seat
 from .grants import Grant, Granted
@@ -98,7 +98,7 @@ class Adoption:
         lane_id = 0
         if worker is None:
             worker = grants.WorkerGrant(hello.worker, UNKNOWN_POOL, "", ())
-        elif worker.resident and self._is_wanted(worker):
+        elif worker.resident and self._is_wanted(worker, hello):
             card = worker.gpus[0] if worker.gpus else ""
             lane_id = residents.adopt(state, worker.resident, card, now)
         if lane_id:
@@ -110,10 +110,13 @@ class Adoption:
         self.hearing.stage.lane_seats[lane.id] = seat
         return lane
 
-    def _is_wanted(self, worker: grants.WorkerGrant) -> bool:
-        """Tell whether this resident is the one that we would start."""
+    def _is_wanted(self, worker: grants.WorkerGrant, hello: Hello) -> bool:
+        """Tell whether this resident is the one that we would start.
+
+        One with an older runner is not: that would drop the limits of calls that it does not know.
+        """
         resident = residents.find(self.hearing.core.state, worker.resident)
-        if resident is None:
+        if resident is None or hello.newest < PROTOCOL:
             return False
         host = self.hearing.stage.executors["handler"].host(worker.resident, None, worker.gpus)
         ours = Lane(0, worker.pool, worker.gpus, worker.resident)

@@ -80,7 +80,7 @@ class Request:
 
     `gpus` counts whole cards; `gpu_milli` is a share of one card in 1/1000; `vram_bytes` is needed
     on each card: alone it asks for a part of one shared card. At most one of `gpus`, `gpu_milli`
-    is set, and `gpu_milli` excludes `vram_bytes`.
+    is set, and `gpu_milli` excludes `vram_bytes`. `protocol` is the oldest that its node may speak.
     """
 
     cpus_milli: int = MILLI
@@ -92,6 +92,7 @@ class Request:
     labels: tuple[tuple[str, str], ...] = ()
     nodes: tuple[str, ...] = ()
     handler: str = ""
+    protocol: int = 1
 
     @property
     def cards(self) -> int:

@@ -12,6 +12,7 @@ from .resources import MILLI, Request
 Kind = Literal["command", "function", "handler"]
 IfNodeLost = Literal["rerun", "fence", "fail"]
 NAME_CHARS_MAX = 128
+LIMITS_PROTOCOL = 2
 ARGV_MAX = 4_096
 ENV_MAX = 512
 TAGS_MAX = 32
@@ -84,7 +85,13 @@ class TaskSpec:
             labels=tuple(sorted(self.labels.items())),
             nodes=tuple(sorted(self.nodes)),
             handler=self.target if self.kind == "handler" else "",
+            protocol=LIMITS_PROTOCOL if self.needs_limits_of_nodes else 1,
         )
+
+    @property
+    def needs_limits_of_nodes(self) -> bool:
+        """Tell whether the node itself must hold a limit that came after the first protocol."""
+        return self.if_node_lost == "fence" or bool(self.silence_ms)
 
     @property
     def label(self) -> str:

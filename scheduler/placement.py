@@ -87,12 +87,22 @@ def _too_few(cards: list[Card], able: int, request: Request) -> Refusal:
     return f"loaded handlers leave at most {format_bytes(max(left, 0))} of VRAM on one GPU"
 
 
+def _speaks(node: Node, request: Request) -> Refusal:
+    if node.protocol >= request.protocol:
+        return ""
+    return (
+        f"speaks protocol {node.protocol}, so it holds neither fences nor limits of silence: "
+        "upgrade remuda there"
+    )
+
+
 MAY_EVER: tuple[_Filter, ...] = (
     _named,
     _labelled,
     _declares_handler,
     _large_enough,
     _has_cards,
+    _speaks,
 )
 
 

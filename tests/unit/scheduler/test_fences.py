@@ -11,10 +11,10 @@ from ...fakes.world import SimNode, World
 def silent(world: World, *, protocol: int) -> tuple[SimNode, int]:
     """Let a node fall silent, next to another, that runs a fenced task."""
     node = world.node("n1")
-    node.protocol = protocol
-    world.join(node)
     (task,) = world.submit(if_node_lost="fence")
     world.start(node, task)
+    node.protocol = protocol  # its agent was replaced by this one
+    world.join(node)
     world.node("n2")
     return node, task
 
@@ -39,6 +39,16 @@ def test_it_stays_with_a_node_of_the_version_before_which_stops_nothing_itself(
     _, task = silent(world, protocol=codec.VERSION_OLDEST)
     pass_time(world, 300)
     assert [""] == world.attempts(task)
+
+
+def test_a_node_of_the_version_before_gets_no_fenced_task(world: World) -> None:
+    old = world.node("n1")
+    old.protocol = codec.VERSION_OLDEST
+    world.join(old)
+    (task,) = world.submit(if_node_lost="fence", allow_infeasible=True)
+    assert "queued" == world.state(task)
+    world.node("n2")
+    assert ["n2"] == [attempt.node for attempt in [world.core.tasks[task].live] if attempt]
 
 
 def test_it_leaves_such_a_node_when_a_person_has_looked(world: World) -> None:

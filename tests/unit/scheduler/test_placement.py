@@ -9,6 +9,7 @@ import pytest
 from remuda.protocol import messages as m
 from remuda.protocol.capabilities import Capabilities, Gpu, Handler, to_document
 from remuda.protocol.resources import Request
+from remuda.protocol.spec import TaskSpec
 from remuda.scheduler.fleet import Node
 from remuda.scheduler.placement import explain_refusals, may_ever, refusal_now
 
@@ -62,6 +63,17 @@ def test_what_a_node_never_could_run_is_refused_with_the_reason(
 ) -> None:
     assert words == may_ever(full_node(), request_)
     assert words == refusal_now(full_node(), request_)
+
+
+def test_a_node_of_the_protocol_before_gets_nothing_that_it_would_not_limit() -> None:
+    node = full_node()
+    node.protocol = 1
+    fenced = TaskSpec("command", argv=["true"], if_node_lost="fence").request
+    words = (
+        "speaks protocol 1, so it holds neither fences nor limits of silence: upgrade remuda there"
+    )
+    assert (words, words) == (may_ever(node, fenced), refusal_now(node, fenced))
+    assert "" == may_ever(node, TaskSpec("command", argv=["true"], timeout_ms=1).request)
 
 
 RESIDENT = Handler("repair", vram_bytes=4 * GIB, gpu_uuids=["GPU-1"])
