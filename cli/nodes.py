@@ -190,6 +190,7 @@ def _page(row: Row) -> None:
         [
             ("host", str(row.get("hostname") or "")),
             ("version", str(row.get("version") or "")),
+            ("protocol", str(row.get("protocol") or "")),
             ("heard", f"{heard(row)} ago".replace("now ago", "now")),
             ("cpus", _cpus(row)),
             ("memory", _memory(row)),

@@ -1,5 +1,6 @@
 """Can one reach into a task that runs: see its stack, signal it, run a command beside it?"""
 
+import asyncio
 import contextlib
 import signal
 import threading
@@ -11,13 +12,15 @@ import psutil
 import pytest
 
 from remuda.client import reach
+from remuda.client.async_client import AsyncClient
 from remuda.client.task import Task
 from remuda.protocol import messages as m
 from remuda.protocol.errors import Conflict, NotAllowed, RemudaError
 
 from ..fakes import scenario
+from ..fakes.runner_driver import living_with
 from .command_line import CommandLine, admit, wait_until
-from .harness import Cluster, processes_naming, real_cluster
+from .harness import Cluster, real_cluster
 
 pytestmark = pytest.mark.cluster
 
@@ -154,6 +157,19 @@ def test_a_command_beside_a_task_has_its_environment_directory_and_card(
     assert (3, expected, "err\n") == (done.returncode, done.stdout, done.stderr)
 
 
+def test_a_program_with_an_event_loop_reaches_into_a_task_as_well(
+    host: Cluster, stuck: Task
+) -> None:
+    async def reach_into() -> tuple[str, str]:
+        async with AsyncClient(host.home.root) as client:
+            task = await client.task(stuck.id)
+            await task.signal("CONT")
+            return await task.stack(), (await task.exec(["echo", "in"])).stdout
+
+    stack, printed = asyncio.run(reach_into())
+    assert ("in stuck" in stack, "in\n") == (True, printed)
+
+
 def test_a_function_can_have_a_command_beside_it(stuck: Task) -> None:
     result = stuck.exec(["sh", "-c", "echo in; cat; kill -TERM $$"])
     assert (-15, "in\n", "", "") == (result.returncode, result.stdout, result.stderr, result.code)
@@ -185,18 +201,12 @@ def test_what_runs_beside_a_task_ends_with_it(host: Cluster, begin: Callable[...
     asking = threading.Thread(target=lambda: heard.append(task.exec(argv, timeout=FINISH_S)))
     asking.start()
     mark = f"REMUDA_TASK_ID={task.id}"
-    wait_until(lambda: len(living(host, mark)) >= 4, "the command does not begin")
+    wait_until(lambda: len(living_with(mark)) >= 4, "the command does not begin")
     task.cancel(0.1)
     asking.join(FINISH_S)
     assert [-signal.SIGTERM] == [result.returncode for result in heard]
     host.client.wait([task], FINISH_S)
-    assert [] == living(host, mark)
-
-
-def living(host: Cluster, mark: str) -> list[int]:
-    name, value = mark.split("=")
-    found = processes_naming(str(host.home.root))
-    return [each.pid for each in found if each.environ().get(name) == value]
+    assert [] == living_with(mark)
 
 
 def test_what_has_ended_or_not_begun_cannot_be_reached(
