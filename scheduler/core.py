@@ -36,7 +36,7 @@ from .limits import Limits
 from .needs import Needs, with_raised
 from .placement import Feasibility
 from .records import Effects, NodeRow
-from .retry import PACKAGED, Policies, longest_pause_ms, read_spent
+from .retry import PACKAGED, Policies, longest_pause_ms, read_ran, read_spent
 from .runtimes import Runtimes
 from .task import Attempt, Spec, State, StopReason, Task
 from .tokens import make_token
@@ -252,7 +252,7 @@ def _recover_task(core: Core, row: RecoveredTask, spec: Spec, session: bytes, no
         created_ms=row.created_ms,
     )
     if row.spent:
-        task.spent = read_spent(row.spent)
+        task.spent, task.ran = read_spent(row.spent), read_ran(row.spent)
     if row.memory_bytes or row.vram_bytes:
         task.spec = with_raised(spec, (row.memory_bytes, row.vram_bytes))
     core.tasks[task.id] = task

@@ -10,7 +10,7 @@ from . import limits, needs
 from .events import Now
 from .placement import could_run
 from .records import AttemptEnded, Change, Effects, TaskMoved, TaskResult
-from .retry import Placement, Verdict, judge, pause_ns, spent_text
+from .retry import Placement, Verdict, is_past_expiry, judge, pause_ns, spent_text
 from .task import Attempt, Fact, State, StopReason, Task, move
 
 if TYPE_CHECKING:
@@ -86,6 +86,8 @@ def requeue(core: Core, task: Task, now: Now, effects: Effects, outcome: str, re
         return
     close_attempt(core, task, outcome, now, effects, message=reason)
     _queue_again(core, task, now, effects, outcome)
+    if is_past_expiry(task):
+        record_position(task, effects)
 
 
 def _queue_again(core: Core, task: Task, now: Now, effects: Effects, code: str) -> None:

@@ -16,6 +16,7 @@ from ..protocol.failures import FINAL, FailureClass, class_of
 from .task import Policy, Task
 
 BACKOFF_FACTOR = 2
+RAN = "ran=1"
 _EXPONENT_MAX = 40
 
 
@@ -138,8 +139,19 @@ def backoff_ns(first_ms: int, longest_ms: int, tries: int, chance: Random) -> in
 
 
 def spent_text(task: Task) -> str:
-    """Write what a task used up, for the journal."""
-    return " ".join(f"{kind.value}={count}" for kind, count in (task.spent or {}).items())
+    """Write what a task used up, for the journal; and that it ran, if it could expire else."""
+    counts = [f"{kind.value}={count}" for kind, count in (task.spent or {}).items()]
+    return " ".join([*counts, RAN] if is_past_expiry(task) else counts)
+
+
+def is_past_expiry(task: Task) -> bool:
+    """Tell whether it is for its run alone that a task can no longer expire."""
+    return task.ran and bool(task.spec.policy.expires_ms)
+
+
+def read_ran(text: str) -> bool:
+    """Read from what `spent_text` wrote whether the task ran."""
+    return RAN in text.split()
 
 
 def read_spent(text: str) -> Counter[FailureClass] | None:

@@ -206,7 +206,8 @@ class Task:
     `attempt` counts all attempts ever granted; `charged` those that used up one of its own retries,
     `spent` those that used up the budget of another class (None: none did). `due_ns` is the
     monotonic end of a wait. `avoid` are nodes that failed it. `stop` says why it is STOPPING, and
-    `grace_ms` with which grace (-1: its own). `created_ms` is when it was submitted.
+    `grace_ms` with which grace (-1: its own). `created_ms` is when it was submitted. `ran` says
+    that a node began it, whatever that was charged to.
     """
 
     id: int
@@ -223,12 +224,13 @@ class Task:
     stop: StopReason = StopReason.NONE
     grace_ms: int = -1
     created_ms: int = 0
+    ran: bool = False
     live: Attempt | None = field(default=None, repr=False)
 
     @property
     def has_begun(self) -> bool:
-        """Tell whether a try of it began, as far as any was charged."""
-        return bool(self.charged or self.spent)
+        """Tell whether a try of it began."""
+        return bool(self.ran or self.charged or self.spent)
 
 
 class IllegalMove(AssertionError):  # noqa: N818
@@ -241,3 +243,4 @@ def move(task: Task, fact: Fact) -> None:
     if target is None:
         raise IllegalMove(f"task {task.number} is {task.state.word}: no move for {fact.name}")
     task.state = target
+    task.ran |= fact is Fact.START

@@ -45,6 +45,9 @@ SHAPES: list[dict[str, object]] = [
 ]
 SETTINGS = CoreSettings(queued_max=60, queued_per_owner_max=40, grants_per_turn_max=4)
 
+KIND_S = 400
+"""Longer than any pause before another try, also of a clock that was set back at a restart."""
+
 
 class Ground(RuleBasedStateMachine):
     """A world with three nodes, what must hold of it after each step, and how it ends."""
@@ -131,7 +134,7 @@ class Ground(RuleBasedStateMachine):
             node.deaf = False
             world.join(node)
             world.undrain(node.name)
-        for _ in range(200):
+        for _ in range(KIND_S):
             for node in self.nodes.values():
                 self.refuse()
                 for key, (_, phase) in list(node.held.items()):

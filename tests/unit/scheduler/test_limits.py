@@ -164,6 +164,27 @@ def test_a_task_that_began_in_time_does_not_expire(world: World) -> None:
     assert "assigned" == world.state(task)
 
 
+@pytest.mark.parametrize("outcome", [m.Outcome.KILLED, m.Outcome.RETURNED])
+def test_a_task_that_ran_and_comes_back_uncharged_does_not_expire(
+    world: World, outcome: m.Outcome
+) -> None:
+    node = world.node("n1")
+    (task,) = world.submit(expires_ms=10_000)
+    world.start(node, task)
+    world.keep_alive(20, node)
+    if outcome is m.Outcome.KILLED:
+        world.drain("n1", deadline_s=1)
+        world.keep_alive(2, node)
+    else:
+        world.drain("n1")
+    world.end(node, task, outcome)
+    world.step()
+    assert ("queued", 0) == (world.state(task), world.core.tasks[task].charged)
+    world.restart()
+    world.later(1)
+    assert "queued" == world.state(task)
+
+
 def test_a_task_that_comes_back_unstarted_expires_at_its_time(world: World) -> None:
     node = world.node("n1")
     (task,) = world.submit(expires_ms=10_000)
