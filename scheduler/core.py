@@ -171,6 +171,7 @@ class Core:
             drain.since_ms,
             drain.reason,
             drain.due_ms,
+            node.protocol,
         )
 
     def wait_until(self, task: Task, due_ns: int) -> None:
@@ -227,6 +228,7 @@ def _recover_node(core: Core, row: NodeRow, now: Now) -> None:
         row.name,
         known,
         boot_id=row.boot_id,
+        protocol=row.protocol,
         lost=row.lost,
         seen_ms=row.seen_ms,
         heard_ns=now.mono_ns,

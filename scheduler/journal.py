@@ -150,7 +150,8 @@ class Journal:
         if commit.nodes:
             many(
                 "INSERT OR REPLACE INTO nodes (name, boot_id, capabilities, seen_ms, lost,"
-                " drained_ms, drain_reason, drain_due_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                " drained_ms, drain_reason, drain_due_ms, protocol)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 commit.nodes.values(),
             )
         if commit.forgotten:
@@ -236,10 +237,10 @@ class Journal:
         read = StoredSpecs().read
         specs = {spec_id: read(body) for spec_id, body in many(_OPEN_SPECS)}
         nodes = [
-            NodeRow(name, boot_id, blob, seen_ms, bool(lost), drained_ms, reason, due_ms)
-            for name, boot_id, blob, seen_ms, lost, drained_ms, reason, due_ms in many(
+            NodeRow(name, boot, blob, seen_ms, bool(lost), drained_ms, reason, due_ms, protocol)
+            for name, boot, blob, seen_ms, lost, drained_ms, reason, due_ms, protocol in many(
                 "SELECT name, boot_id, capabilities, seen_ms, lost, drained_ms, drain_reason,"
-                " drain_due_ms FROM nodes"
+                " drain_due_ms, protocol FROM nodes"
             )
         ]
         return Recovered(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from ..protocol.codec import VERSION_OLDEST
 from ..protocol.messages import Message
 
 
@@ -116,6 +117,7 @@ class NodeRow(NamedTuple):
     drained_ms: int = 0
     drain_reason: str = ""
     drain_due_ms: int = 0
+    protocol: int = VERSION_OLDEST
 
 
 class AuditRow(NamedTuple):

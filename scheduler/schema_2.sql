@@ -12,3 +12,5 @@ ALTER TABLE nodes ADD COLUMN lost INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE nodes ADD COLUMN drained_ms INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE nodes ADD COLUMN drain_reason TEXT NOT NULL DEFAULT '';
 ALTER TABLE nodes ADD COLUMN drain_due_ms INTEGER NOT NULL DEFAULT 0;
+-- What it spoke when it registered last: one of version 1 stops no fenced task by itself.
+ALTER TABLE nodes ADD COLUMN protocol INTEGER NOT NULL DEFAULT 1;

@@ -133,6 +133,20 @@ def test_a_silence_shorter_than_lost_after_restarts_nothing(quick: Cluster, tmp_
     assert [("succeeded", "")] == outcomes(quick, task)
 
 
+def test_a_node_that_was_forgotten_while_it_was_silent_comes_back_by_itself(quick: Cluster) -> None:
+    agent = quick.pid("node-2")
+    os.kill(agent, signal.SIGSTOP)
+    try:
+        wait_until(lambda: node_state(quick, "node-2") == "suspect", "its silence is not noticed")
+        control.forget_node(quick.client.link, "node-2")
+        assert ["node-1"] == [row["name"] for row in control.list_nodes(quick.client.link)]
+    finally:
+        os.kill(agent, signal.SIGCONT)
+    task = quick.client.submit_command(["true"], node=["node-2"], allow_infeasible=True)
+    task.result(FINISH_S)
+    assert agent == quick.pid("node-2")
+
+
 def test_a_fenced_task_is_stopped_by_its_own_node_while_the_scheduler_is_silent(
     quick: Cluster, tmp_path: Path
 ) -> None:

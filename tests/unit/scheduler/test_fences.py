@@ -51,6 +51,22 @@ def test_a_node_of_the_version_before_gets_no_fenced_task(world: World) -> None:
     assert ["n2"] == [attempt.node for attempt in [world.core.tasks[task].live] if attempt]
 
 
+def test_what_a_node_speaks_is_known_after_a_restart(world: World) -> None:
+    _, old = silent(world, protocol=codec.VERSION_OLDEST)
+    world.restart()
+    world.join(world.nodes["n2"])
+    pass_time(world, 300)
+    assert [""] == world.attempts(old)
+
+
+def test_a_node_of_this_version_is_replaced_after_a_restart_too(world: World) -> None:
+    _, task = silent(world, protocol=codec.VERSION)
+    world.restart()
+    world.join(world.nodes["n2"])
+    pass_time(world, 120)
+    assert ["lost", ""] == world.attempts(task)
+
+
 def test_it_leaves_such_a_node_when_a_person_has_looked(world: World) -> None:
     _, task = silent(world, protocol=codec.VERSION_OLDEST)
     pass_time(world, 300)
