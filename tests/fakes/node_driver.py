@@ -312,7 +312,7 @@ class NodeUnderTest:
         """Kill the agent and every runner of it."""
         if self.process.poll() is None:
             self.kill()
-        mark = str(self.runners_dir)
+        mark = str(self.log.parent)  # the state may be elsewhere than in the home
         runners = [
             process
             for process in psutil.process_iter(["cmdline"])
