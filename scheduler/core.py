@@ -154,6 +154,15 @@ class Core:
         """Refuse new tasks with this reason from now on; without one take them in again."""
         self.closed = reason
 
+    def excuse_silence(self, for_ns: int, now: Now) -> None:
+        """Count no silence for a time in which the scheduler itself stood still.
+
+        What nodes said then may be lost with their connections, which the library ends as it wakes.
+        """
+        for node in self.fleet.nodes.values():
+            if not node.lost:
+                node.heard_ns = min(node.heard_ns + for_ns, now.mono_ns)
+
     def upkeep_soon(self, now: Now) -> None:
         """Have drains and long losses looked at again."""
         self.upkeep_due_ns = min(self.upkeep_due_ns, now.mono_ns + self.settings.upkeep_ns)

@@ -115,8 +115,12 @@ class Loop:
 
     def run(self) -> None:
         while not self._stopping:
-            before = read_clock()
-            ready = self._wire.poll(self._timeout_ms(before.mono_ns))
+            before_ns = time.monotonic_ns()
+            asked_ms = self._timeout_ms(before_ns)
+            ready = self._wire.poll(asked_ms)
+            overslept_ns = time.monotonic_ns() - before_ns - asked_ms * _NS_PER_MS
+            if overslept_ns > SLOW_NS:  # we were stopped: nobody could be heard meanwhile
+                self._core.excuse_silence(overslept_ns, read_clock())
             try:
                 self.turn(ready)
             except apsw.Error as error:
@@ -178,7 +182,7 @@ class Loop:
         for _ in range(CATCH_UP_ROUNDS):
             ready = self._wire.poll(CATCH_UP_POLL_MS)
             drained = self._wire.drain(ready, control=not self._intake.is_full)
-            if not drained:
+            if not ready:
                 break
             events += self._hear(drained, now)
         return events

@@ -1,7 +1,6 @@
 """Does a disk that fails or stalls cost nobody an answer that is not true, and no node its work?"""
 
 import secrets
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +10,8 @@ from remuda.protocol import codec
 from remuda.protocol import messages as m
 
 from ..fakes.bad_disk import PROGRAM, wish
-from ..fakes.raw import RawNode, RawScheduler, wait_for
+from ..fakes.pulse import Pulse
+from ..fakes.raw import RawScheduler, wait_for
 from .test_scheduler_daemon import QUICK, state_of
 
 pytestmark = pytest.mark.cluster
@@ -80,26 +80,6 @@ def test_an_error_of_the_disk_in_upkeep_ends_the_scheduler_as_well(
     root.socket.send(codec.encode(m.RevokeKey("bob"), 0))
     assert (IO_FAILURE_EXIT, 0) == (wait_end(scheduler), root.socket.poll(0))
     assert "journal failed" in scheduler.log()
-
-
-class Pulse:
-    """A node that says again and again that it lives."""
-
-    def __init__(self, node: RawNode) -> None:
-        self._node = node
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._beat)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _beat(self) -> None:
-        while not self._over.wait(0.1):
-            self._node.beat()
 
 
 def test_commits_longer_than_lost_after_cost_no_node_its_task_and_are_told(
