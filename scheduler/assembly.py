@@ -30,7 +30,7 @@ from .access import Role
 from .core import Core, CoreSettings
 from .edge import Edge
 from .feed import EventFeed
-from .health import Commits, Files, Health
+from .health import Commits, Files, Garbage, Health
 from .intake import Intake
 from .journal import Journal
 from .loop import Log, Loop, read_clock
@@ -84,11 +84,12 @@ def make_loop(parts: Parts, epoch: int) -> Loop:
         spec_defaults=spec_defaults(parts.loaded.settings.tasks),
     )
     outputs, reach = Outputs(), Reach()
-    commits = Commits()
+    commits, garbage = Commits(), Garbage()
     checks: dict[str, Callable[[int], str]] = {
         "disk": journal.room.problem,
         "files": Files().problem,
         "commits": commits.problem,
+        "garbage": garbage.problem,
     }
     health = Health(parts.log, checks, view.problems)
     verbs = Verbs(view, edge, parts.keys, wire, outputs, reach)
@@ -102,6 +103,7 @@ def make_loop(parts: Parts, epoch: int) -> Loop:
         reach=reach,
         health=health,
         commits=commits,
+        garbage=garbage,
         mirror=_make_mirror(parts, view),
         log=parts.log,
         on_trouble=parts.on_trouble,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,9 +13,12 @@ if TYPE_CHECKING:
 
 LOOK_EVERY_NS = 1_000_000_000
 FILES_ALARM_PERCENT = 70
-FILES_EVERY_NS = 5_000_000_000
+FILES_EVERY_NS = 2_000_000_000
 COMMIT_SLOW_NS = 1_000_000_000
 COMMIT_REMEMBERED_NS = 60_000_000_000
+GARBAGE_MIN = 100
+GARBAGE_NAMED_MAX = 3
+GARBAGE_WINDOW_NS = 60_000_000_000
 
 
 class Health:
@@ -53,7 +57,7 @@ class Files:
         self._problem = ""
 
     def problem(self, now_ns: int) -> str:
-        """Say that descriptors run short; counted every few seconds."""
+        """Say that descriptors run short; counted every other second."""
         if now_ns >= self._due_ns:
             self._due_ns = now_ns + FILES_EVERY_NS
             self._problem = self._count()
@@ -90,4 +94,31 @@ class Commits:
         return (
             f"slow commits: one took {self._slow_ns / 1e9:.1f} s within the last minute; "
             "look at the disk of the state directory"
+        )
+
+
+class Garbage:
+    """Counts per node what it sent and nobody could use: its bugs, or somebody who has its key."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._last: Counter[str] = Counter()
+        self._due_ns = 0
+
+    def came_from(self, node: str) -> None:
+        """Count a frame of one node; names are those of keys, so their number is bounded."""
+        self._counts[node] += 1
+
+    def problem(self, now_ns: int) -> str:
+        """Name the nodes that sent much of it in this minute or the one before."""
+        if now_ns >= self._due_ns:
+            self._due_ns = now_ns + GARBAGE_WINDOW_NS
+            self._last, self._counts = self._counts, Counter()
+        both = self._last + self._counts
+        named = [name for name, n in both.most_common(GARBAGE_NAMED_MAX) if n >= GARBAGE_MIN]
+        if not named:
+            return ""
+        return (
+            f"more than {GARBAGE_MIN} frames a minute from {', '.join(named)} make no sense: "
+            "upgrade it, or revoke its key (`remuda key revoke`)"
         )

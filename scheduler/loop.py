@@ -18,7 +18,7 @@ from .access import HEARTBEAT, UPLINK, Role
 from .core import Core
 from .events import Event, NodeSays, Now
 from .happenings import happenings
-from .health import Commits, Health
+from .health import Commits, Garbage, Health
 from .intake import Intake
 from .journal import Journal
 from .mirror import Mirror
@@ -72,6 +72,7 @@ class Loop:
         reach: Reach,
         health: Health,
         commits: Commits,
+        garbage: Garbage,
         mirror: Mirror | None,
         log: Log,
         on_trouble: Callable[[str, str], None],
@@ -85,6 +86,7 @@ class Loop:
         self._reach = reach
         self._health = health
         self._commits = commits
+        self._garbage = garbage
         self._restraint = Restraint(core, journal.room)
         self._restraint.heed()  # a start on a full disk grants nothing
         self._mirror = mirror
@@ -207,10 +209,12 @@ class Loop:
             message = decode(said.payload).message
         except (MalformedFrame, UnknownMessage, ForeignProtocol) as error:
             self._wire.counts["malformed_dropped"] += 1
+            self._garbage.came_from(name)
             self._on_trouble("malformed", f"{name}: {error}")
             return
         if type(message) not in allowed or said.principal.role is not Role.NODE:
             self._wire.counts["misplaced_dropped"] += 1
+            self._garbage.came_from(name)
             self._on_trouble("misplaced", f"{name}: {type(message).__name__}")
         elif isinstance(message, Output):
             if told := self._outputs.told(name, message):

@@ -1,4 +1,4 @@
-"""Does time in which the scheduler stood still cost no node its work?"""
+"""Does time that stands still or jumps cost no node its work, and no task its retry?"""
 
 import signal
 import time
@@ -9,13 +9,14 @@ import pytest
 
 from remuda.protocol import messages as m
 
-from ..fakes.halting import COMMITTING, PROGRAM, WAITING, stand_still
+from ..fakes.halting import COMMITTING, PROGRAM, WAITING, set_wall_clock, stand_still
 from ..fakes.pulse import Pulse
 from ..fakes.raw import RawClient, RawNode, RawScheduler, raw_scheduler, wait_for
-from .test_scheduler_daemon import QUICK, state_of
+from .test_scheduler_daemon import QUICK, state_of, wait_state
 
 pytestmark = pytest.mark.cluster
 PAUSE_S = 4.0  # twice lost_after
+DAY_S = 86_400.0
 LONG_PAUSE_S = 8.0  # after 6 s of silence the library ends connections as it wakes
 
 
@@ -76,3 +77,29 @@ def test_silence_counts_from_when_the_scheduler_is_awake_again(scene: Scene) -> 
     assert "queued" == state_of(scene.alice, scene.alice.submit().tasks[0])
     assert (1, False) == scene.standing(), "the node had no time to be heard"
     wait_for(lambda: scene.standing()[1], "the end of its time")
+
+
+@pytest.mark.parametrize("ahead_s", [-DAY_S, DAY_S])
+def test_a_wall_clock_that_jumps_moves_neither_leases_nor_retries(
+    scene: Scene, ahead_s: float
+) -> None:
+    retried = [{"kind": "command", "argv": ["x"], "retries": 1, "backoff_first_ms": 300}]
+    with Pulse(scene.node):
+        set_wall_clock(scene.scheduler.home.root, ahead_s)
+        fail(scene.node, scene.node.held)
+        wait_state(scene.alice, scene.task, "failed")
+        (task,) = scene.alice.submit(specs=retried).tasks
+        scene.node.held = None
+    offer = scene.node.hear(m.Offer)
+    fail(scene.node, offer)
+    set_wall_clock(scene.scheduler.home.root, 0.0)
+    again = scene.node.hear(m.Offer)
+    assert ([task], [2]) == (again.tasks, again.attempts)
+    assert "node lost" not in scene.scheduler.log()
+
+
+def fail(node: RawNode, offer: m.Offer | None) -> None:
+    """Let the offered attempt fail."""
+    assert offer is not None
+    outcome = int(m.Outcome.FAILED)
+    node.say(m.Results(offer.tasks, offer.attempts, offer.tokens, [outcome], [b""], [b""], [1]))
