@@ -123,12 +123,22 @@ def _full_disk(world: World, fault: Fault) -> bool:
 
 
 def _old_agent(world: World, fault: Fault) -> bool:
-    world.speaks[fault.target] = codec.VERSION_OLDEST
-    agent = world.agents.get(fault.target)
+    name = fault.target
+    agent = world.agents.get(name)
     if agent is not None and agent.alive:
         agent.crash()
-    world.start_agent(fault.target)
-    world.speaks[fault.target] = codec.VERSION
+    world.speaks[name] = codec.VERSION_OLDEST
+    world.start_agent(name)
+    world.speaks[name] = codec.VERSION
+    life = world.lives[name]
+
+    def upgrade() -> None:
+        """Have the host upgraded; what only a node of this version may run waits for that."""
+        if world.lives[name] == life and world.agents[name].alive:
+            world.agents[name].crash()
+            world.start_agent(name)
+
+    world.agenda.after(fault.span_ms * MS, upgrade)
     return True
 
 
