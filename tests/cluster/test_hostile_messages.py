@@ -134,4 +134,5 @@ def test_whatever_a_node_says_the_daemon_lives(scheduler: RawScheduler, channel:
 
     say()
     assert isinstance(node.register(), m.Registered)
+    node.hang_up()
     assert isinstance(scheduler.client("alice").ask(m.Status()), m.Document)

@@ -61,6 +61,7 @@ class LightAgent:
             Report(FACTS, Limits(), {}, "simulated", {}),
             SimpleNamespace(age_s=lambda _now: 0.0),  # type: ignore[arg-type]  # of the probe nothing else is asked
             lambda: locate(home, identity),
+            SimpleNamespace(problems=[]),  # type: ignore[arg-type]  # of the strain nothing else is asked
         )
 
     def turn(self, now: int) -> None:
