@@ -1,5 +1,6 @@
 """Does a node without room or descriptors refuse what it cannot begin, and keep what it has?"""
 
+import fcntl
 import os
 import resource
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from remuda.node import link
 from remuda.protocol import codec
 from remuda.protocol import messages as m
 from remuda.protocol.messages import Outcome
@@ -194,3 +196,20 @@ def test_a_node_without_descriptors_registers_again_once_it_has_some(
     leave(1 << 10)
     again = scheduler.wait(lambda: scheduler.registers[seen:])
     assert under_test.process.poll() is None, again
+
+
+def test_a_runner_that_cannot_be_looked_at_is_not_taken_for_dead(tmp_path: Path) -> None:
+    (tmp_path / "lock").touch()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with (tmp_path / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lowest_free = os.dup(0)
+        os.close(lowest_free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+        try:
+            lives = link.is_alive(tmp_path)
+            with pytest.raises(link.LinkNotReady):
+                link.Link.attach(tmp_path)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert lives, "its tree would be killed"
