@@ -48,8 +48,8 @@ def node_drain(
     """Give nodes no new work; what runs there goes on.
 
     It holds over restarts of all daemons, until `remuda node undrain`. What is left at the
-    deadline runs elsewhere and loses none of its tries. Draining again replaces reason and
-    deadline. Ctrl-C at --wait only stops looking.
+    deadline runs elsewhere and loses none of its tries. Draining again changes the reason or the
+    deadline if it gives one. Ctrl-C at --wait only stops looking.
     """
     from ..client import control
     from .drain_progress import wait_drained

@@ -176,7 +176,10 @@ class ShowBatch(Message):
 
 @dataclass(slots=True)
 class Drain(Message):
-    """Give a node no new work; what is left after `deadline_ms` (0: never) is moved elsewhere."""
+    """Give a node no new work; what is left after `deadline_ms` (0: never) is moved elsewhere.
+
+    Of a node that is drained already, a reason or a deadline that is not given stays as it was.
+    """
 
     TYPE = 18
     SINCE = 2

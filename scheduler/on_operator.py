@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 
 def on_drain(core: Core, event: DrainNode, now: Now, effects: Effects) -> None:
-    """Give a node no new work; a second drain changes reason and deadline."""
+    """Give a node no new work; a second drain changes what it says of reason and deadline."""
     node = _node(core, event.node, event.request, effects)
     if node is None:
         return
-    since_ms = node.drain.since_ms if node.drain else now.wall_ms
-    due_ms = now.wall_ms + event.deadline_ms if event.deadline_ms else 0
-    node.drain = Drain(event.reason, since_ms, due_ms)
+    known = node.drain or Drain("", now.wall_ms, 0)
+    due_ms = now.wall_ms + event.deadline_ms if event.deadline_ms else known.due_ms
+    node.drain = Drain(event.reason or known.reason, known.since_ms, due_ms)
     core.fleet.revision += 1
     core.write_node(node, effects)
     core.upkeep_soon(now)
-    _note(effects, now, event.principal, "node drain", node, event.reason)
-    left = len(node.held)
-    at_most = f", for at most {span(event.deadline_ms / 1000)} more" if due_ms and left else ""
+    _note(effects, now, event.principal, "node drain", node, node.drain.reason)
+    left, more_s = len(node.held), max(due_ms - now.wall_ms, 0) / 1000
+    at_most = f", for at most {span(more_s)} more" if due_ms and left else ""
     said = f"{node.name} gets no new work; {_tasks(left)} left there{at_most}"
     effects.replies.append((event.request, Done(said)))
 

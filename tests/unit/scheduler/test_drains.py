@@ -103,7 +103,7 @@ def test_a_drain_under_way_is_finished_after_a_restart(world: World) -> None:
     assert "queued" == world.state(task)
 
 
-def test_a_second_drain_changes_reason_and_deadline(world: World) -> None:
+def test_a_second_drain_changes_what_it_says_and_leaves_the_rest(world: World) -> None:
     world.node("n1")
     world.drain("n1", reason="fans", deadline_s=60)
     since_ms = world.core.fleet.nodes["n1"].drain.since_ms  # type: ignore[union-attr]
@@ -111,7 +111,12 @@ def test_a_second_drain_changes_reason_and_deadline(world: World) -> None:
     world.drain("n1", reason="disks")
     drain = world.core.fleet.nodes["n1"].drain
     assert drain is not None
-    assert ("disks", since_ms, 0) == (drain.reason, drain.since_ms, drain.due_ms)
+    due_ms = since_ms + 60_000
+    assert ("disks", since_ms, due_ms) == (drain.reason, drain.since_ms, drain.due_ms)
+    world.drain("n1", deadline_s=5)
+    drain = world.core.fleet.nodes["n1"].drain
+    assert drain is not None
+    assert ("disks", since_ms + 6_000) == (drain.reason, drain.due_ms)
 
 
 @pytest.mark.parametrize("verb", ["drain", "undrain", "declare_lost", "forget"])
