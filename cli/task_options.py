@@ -158,7 +158,7 @@ def whole(option: str, text: str) -> int | None:
     if not text:
         return None
     if not text.isdecimal():
-        raise Invalid(f"--{option} {text}: is not a whole number", field=option)
+        raise Invalid(f"--{option} {text}: is not a whole number of 0 or more", field=option)
     return int(text)
 
 

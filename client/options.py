@@ -35,6 +35,8 @@ class Retry:
 
 
 CWD_CHARS_MAX = 4096
+LEAST_BYTES = 1 << 20
+"""Nobody types less memory: a bare number was meant in another unit."""
 Fields = dict[str, Any]
 _ALIASES = {"node_labels": "labels", "node_label": "labels", "nodes": "node", "tag": "tags"}
 
@@ -138,7 +140,15 @@ def _cpus(value: object) -> Fields:
 
 
 def _sized(field: str) -> Callable[[object], Fields]:
-    return lambda value: {field: resources.parse_bytes(value)}  # type: ignore[arg-type]  # it refuses other types
+    def read(value: object) -> Fields:
+        size = resources.parse_bytes(value)  # type: ignore[arg-type]  # it refuses other types
+        if isinstance(value, str) and value.strip().isdecimal() and 0 < size < LEAST_BYTES:
+            raise ValueError(
+                f"found {value!r}, which is {size} bytes: write a unit, like 512MiB or 12GiB"
+            )
+        return {field: size}
+
+    return read
 
 
 def _timed(field: str) -> Callable[[object], Fields]:

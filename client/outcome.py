@@ -12,6 +12,7 @@ from ..worker import values
 
 UNKNOWN = "not_found"
 ENDED = frozenset({"succeeded", "failed", "cancelled", UNKNOWN})
+OUT_OF_TIME = frozenset({"timeout", "silence", "start_timeout", "deadline", "expired"})
 LOG_TAIL_CHARS = 4096
 EXIT_RAISED = 1
 RAISED_CODES = frozenset(
@@ -119,7 +120,7 @@ def exit_code(standing: Standing) -> int:
     code = standing.code or str(detail.get("code", ""))
     if standing.state == "succeeded":
         return int(detail.get("exit_code") or 0)
-    if code in ("timeout", "silence"):
+    if code in OUT_OF_TIME:
         return EXIT_TIMED_OUT
     if detail.get("signal"):
         return EXIT_SIGNAL + int(detail["signal"])

@@ -11,6 +11,7 @@ from .events import Now
 from .fleet import Node
 from .placement import Candidates, Choice, avoided, may_ever
 from .records import AttemptGranted, Effects, Granted, Offering
+from .retry import never_goes_back
 from .task import Attempt, Fact, State, Task
 from .tokens import make_token
 
@@ -69,8 +70,9 @@ class _Places:
         self._core = core
         self._request = bucket.key.request
         nodes = list(core.fleet.nodes.values())
-        if bucket.key.avoid:
-            passed_over = avoided(core.fleet, self._request, bucket.key.avoid)
+        self._failed_it = bucket.key.avoid
+        if self._failed_it:
+            passed_over = avoided(core.fleet, self._request, self._failed_it)
             nodes = [node for node in nodes if node.name not in passed_over]
         self._nodes = nodes
         self._free = Candidates(nodes, self._request)
@@ -78,11 +80,13 @@ class _Places:
 
     def pick(self, task: Task) -> tuple[Choice, bool] | None:
         """Return a place and whether it is only in the node's own queue."""
-        if choice := self._free.pick():
-            return choice, False
-        if self._request.cards:
-            return None
-        return self._pick_ahead(task)
+        choice = self._free.pick()
+        place = (choice, False) if choice else None
+        if place is None and not self._request.cards:
+            place = self._pick_ahead(task)
+        if place is None or place[0].node.name not in self._failed_it:
+            return place
+        return None if never_goes_back(self._core.settings.policies, task) else place
 
     def _pick_ahead(self, task: Task) -> tuple[Choice, bool] | None:
         """Send a tiny task ahead: as many as the node works off in `prefetch_ns`."""

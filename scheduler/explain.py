@@ -10,7 +10,7 @@ from .events import Now
 from .explain_held import WORDS_FOR_HELD
 from .fleet import Node
 from .placement import avoided, may_ever, refusals_now
-from .retry import budget, is_own, used
+from .retry import budget, is_own, never_goes_back, used
 from .spans import span
 from .task import NOT_RAISED, State, Task
 
@@ -112,10 +112,13 @@ def _refusals(core: Core, task: Task) -> dict[str, str]:
     """Return what each node says now; one that failed the task is passed over for others."""
     request = task.spec.request
     passed_over = avoided(core.fleet, request, task.avoid)
+    why = "failed it before, and another node may take it"
+    if not passed_over and never_goes_back(core.settings.policies, task):
+        passed_over, why = task.avoid, "failed it before, and would again"
     refusals = dict(refusals_now(core.fleet, request))
     for name in passed_over:
         if not refusals.get(name, "unknown"):
-            refusals[name] = "failed it before, and another node may take it"
+            refusals[name] = why
     return refusals
 
 

@@ -86,7 +86,8 @@ def _away(core: Core, task: Task, now: Now) -> str:
         return f"{_not_heard(node, now)}; {_FUSE}, or {by_hand}"
     left = span(_given_up_in_s(core, task, now))
     what = _LOSS[task.spec.policy.if_node_lost]
-    return f"{_not_heard(node, now)}; in {left} {what}; {by_hand}"
+    moves = f"{_not_heard(node, now)}; in {left} {what}"
+    return f"{moves}; {by_hand}" if node.suspect or node.lost else moves
 
 
 def _given_up_in_s(core: Core, task: Task, now: Now) -> float:

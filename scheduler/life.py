@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..protocol.codec import pack_document
+from ..protocol.codec import pack_document, unpack_document
+from ..protocol.errors import MalformedFrame
 from ..protocol.failures import FailureClass
 from . import limits, needs
 from .events import Now
@@ -112,14 +113,22 @@ def gone(
     reason = task.stop
     if reason is StopReason.START_TIMEOUT:
         text = f"it did not start within {task.spec.policy.start_timeout_ms / 1000:g} s"
-        settle_failure(core, task, now, effects, code=reason.word, message=text, run_us=run_us)
+        said = error_document(reason.word, text, details)
+        settle_failure(
+            core, task, now, effects, code=reason.word, message=text, details=said, run_us=run_us
+        )
         return
-    attempt = close_attempt(core, task, outcome, now, effects, message=message, run_us=run_us)
+    why = message or _STOPPED[reason]
+    attempt = close_attempt(core, task, outcome, now, effects, message=why, run_us=run_us)
     if reason is StopReason.DRAIN:
         _queue_again(core, task, now, effects, "drain")
         record_position(task, effects)
     elif reason is StopReason.DEADLINE:
-        fail_for_time(core, task, Fact.FAIL, now, effects, reason.word, node=attempt.node)
+        said = error_document(reason.word, _OVER[reason.word], details)
+        finish(
+            core, task, Fact.FAIL, now, effects,
+            code=reason.word, details=said, node=attempt.node,
+        )  # fmt: skip
     else:
         finish(
             core, task, Fact.GONE, now, effects,
@@ -127,23 +136,30 @@ def gone(
         )  # fmt: skip
 
 
+_STOPPED = {
+    StopReason.CANCELLED: "cancelled",
+    StopReason.DRAIN: "its node was drained, and the deadline of that passed",
+    StopReason.DEADLINE: "its deadline passed",
+}
 _OVER = {
     "deadline": "its deadline passed before it was done",
     "expired": "it waited in the queue for longer than it was to",
 }
 
 
-def fail_for_time(
-    core: Core, task: Task, fact: Fact, now: Now, effects: Effects, code: str, node: str = ""
-) -> None:
-    """End a task whose time is over."""
+def fail_for_time(core: Core, task: Task, now: Now, effects: Effects, code: str) -> None:
+    """End a task whose time is over and that no node holds."""
     details = error_document(code, _OVER[code])
-    finish(core, task, fact, now, effects, code=code, details=details, node=node)
+    finish(core, task, Fact.EXPIRE, now, effects, code=code, details=details)
 
 
-def error_document(code: str, message: str) -> bytes:
-    """Write the details of a failure that no node reported."""
-    return pack_document({"code": code, "message": message})
+def error_document(code: str, message: str, details: bytes = b"") -> bytes:
+    """Write the details of a failure that we know of, with what a node said of its end."""
+    try:
+        said = unpack_document(details) if details else {}
+    except MalformedFrame:
+        said = {}
+    return pack_document({**said, "code": code, "message": message})
 
 
 def settle_failure(

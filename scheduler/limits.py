@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from . import life, stopping
 from .events import Now
 from .records import Effects
-from .task import Fact, State, StopReason, Task
+from .task import State, StopReason, Task
 
 if TYPE_CHECKING:
     from .core import Core
@@ -109,8 +109,8 @@ def _run_out(core: Core, task: Task, limit: Limit, detail: int, now: Now, effect
             stopping.stop(core, [task], StopReason.START_TIMEOUT, now, effects)
     elif limit is Limit.EXPIRES:
         if task.state is State.QUEUED and not task.has_begun:
-            life.fail_for_time(core, task, Fact.EXPIRE, now, effects, "expired")
+            life.fail_for_time(core, task, now, effects, "expired")
     elif task.state in (State.WAITING, State.QUEUED):
-        life.fail_for_time(core, task, Fact.EXPIRE, now, effects, "deadline")
+        life.fail_for_time(core, task, now, effects, "deadline")
     elif task.state is not State.STOPPING:
         stopping.stop(core, [task], StopReason.DEADLINE, now, effects)

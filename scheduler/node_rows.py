@@ -41,7 +41,7 @@ def node_row(node: Node, now: Now, suspect_after_s: float) -> dict[str, Any]:
         "running": len(node.held) - len(node.backlog),
         "backlog": len(node.backlog),
         "boot_id": node.boot_id,
-        "seen_ms": now.wall_ms - silent_ms if node.connected else node.seen_ms,
+        "seen_ms": now.wall_ms - silent_ms if node.connected else node.seen_ms * node.lost,
         "drain": _drain(node),
         "protocol": node.protocol,
         "hostname": known.hostname,

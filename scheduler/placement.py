@@ -324,9 +324,12 @@ def could_run(fleet: Fleet, request: Request, avoid: Sequence[str] = ()) -> bool
 
 
 def avoided(fleet: Fleet, request: Request, names: Sequence[str]) -> Sequence[str]:
-    """Return which of the nodes that failed a task are passed over: all, if another may take it."""
+    """Return which of the nodes that failed a task are passed over: all, if another may take it.
+
+    One that is drained, silent or lost takes nothing: for it no task waits.
+    """
     others = (node for node in fleet.nodes.values() if node.name not in names)
-    return names if any(node.connected and not may_ever(node, request) for node in others) else ()
+    return names if any(node.takes_work and not may_ever(node, request) for node in others) else ()
 
 
 def explain_refusals(refusals: dict[str, Refusal], most: int = 3) -> str:

@@ -122,6 +122,12 @@ def pause_ns(policy: Policy, verdict: Verdict, chance: Random) -> int:
     )
 
 
+def never_goes_back(policies: Policies, task: Task) -> bool:
+    """Tell whether a task must not be given to a node that failed it, even if no other is left."""
+    rows = (policies.get(kind) for kind in task.spent or ())
+    return any(row is not None and row.placement is Placement.ONLY_ELSEWHERE for row in rows)
+
+
 def longest_pause_ms(policies: Policies, policy: Policy) -> int:
     """Return the longest wait that any failure of a task can lead to."""
     rows = (row.backoff_longest_ms for row in policies.values())

@@ -21,6 +21,7 @@ for itself."""
 STACK_BYTES_MAX = 64 << 10
 OUR_FILES = ("/remuda/worker/", "/start/worker.py")
 SPEAKER = "/remuda/worker/speaker.py"
+NO_FRAME = "  (no Python frame of the task: the function that was called is not written in Python)"
 HEADERS = ("Thread ", "Current thread ")
 
 Then = Callable[[str], None]
@@ -89,4 +90,6 @@ def users_part(dump: str) -> str:
         theirs = [line for line in frames if not any(part in line for part in OUR_FILES)]
         if theirs and not any(SPEAKER in line for line in frames):
             kept.append("\n".join([*(line for line in lines if line not in frames), *theirs]))
+    if not kept and dump.strip():
+        return f"{NO_FRAME}\n"
     return "\n\n".join(kept) + "\n" if kept else ""

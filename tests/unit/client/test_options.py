@@ -67,6 +67,7 @@ def test_each_option_sets_its_field(options: dict[str, object], fields: dict[str
         ({"priority": "high"}, "priority"),
         ({"timeout": "soon"}, "timeout"),
         ({"backoff": "5m..1s"}, "backoff"),
+        ({"vram": "12"}, "vram"),
         ({"env": ["NAME"]}, "env"),
         ({"gpu_type": "H100"}, "gpu_type"),
         ({"name": "x" * 200}, "name"),

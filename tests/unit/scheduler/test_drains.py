@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from remuda.protocol import messages as m
+from remuda.protocol.codec import pack_document, unpack_document
+from remuda.protocol.ids import to_bytes
 
 from ...fakes.world import World
 
@@ -178,3 +180,54 @@ def test_the_week_of_a_lost_node_goes_on_over_restarts(world: World) -> None:
     assert "lost" == world.node_state("n1")
     world.later(WEEK_S / 2 + 60)
     assert {} == world.core.fleet.nodes
+
+
+# --- another try while other nodes take no work --------------------------------------------------
+
+
+def test_a_try_goes_back_to_the_node_that_failed_it_when_the_other_is_drained(world: World) -> None:
+    node = world.node("n1")
+    world.node("n2")
+    (task,) = world.submit(retries=1, backoff_first_ms=1)
+    holder = next(each for each in world.nodes.values() if each.held)
+    other = next(name for name in world.nodes if name != holder.name)
+    world.drain(other)
+    world.end(holder, task, m.Outcome.FAILED)
+    world.keep_alive(1, node, *world.nodes.values())
+    assert [(task, 2)] == list(holder.held)
+
+
+def test_a_try_goes_back_to_the_node_that_failed_it_when_the_other_is_lost(world: World) -> None:
+    first = world.node("n1", cpus=1)
+    (task,) = world.submit(retries=1, backoff_first_ms=1)
+    world.node("n2")
+    world.keep_alive(61, first)
+    world.end(first, task, m.Outcome.FAILED)
+    world.keep_alive(1, first)
+    assert [(task, 2)] == list(first.held)
+
+
+def test_missing_code_is_never_asked_of_the_same_node_again(world: World) -> None:
+    first = world.node("n1", cpus=1)
+    (task,) = world.submit()
+    world.node("n2")
+    world.drain("n2")
+    world.end(first, task, m.Outcome.FAILED, code="code_missing")
+    world.keep_alive(2, first, world.nodes["n2"])
+    assert "queued" == world.state(task)
+    world.undrain("n2")
+    assert [(task, 2)] == list(world.nodes["n2"].held)
+
+
+def test_what_a_task_printed_before_its_deadline_stays_with_its_end(world: World) -> None:
+    node = world.node("n1")
+    (task,) = world.submit(deadline_ms=world.now.wall_ms + 2_000)
+    world.start(node, task)
+    world.keep_alive(3, node)
+    token, _ = node.held[task, 1]
+    details = pack_document({"code": "cancelled", "out": b"as far as it came"})
+    killed = int(m.Outcome.KILLED)
+    world.says(node, m.Results([to_bytes(task)], [1], [token], [killed], [b""], [details], [1]))
+    (result,) = world.journal.history.ended([task]).values()
+    said = unpack_document(result.details)
+    assert ("deadline", b"as far as it came") == (said["code"], said["out"])
