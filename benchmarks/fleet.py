@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import multiprocessing
 import random
 import resource
@@ -22,6 +23,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import structlog
 from tests.fakes.light_agents import LightFleet
 from tests.fakes.raw import RawClient, RawScheduler
 
@@ -149,6 +151,8 @@ class _Host:
 def _turn_agents(pipe: Connection, root: Path, identities: Sequence[Identity]) -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    quiet = structlog.make_filtering_bound_logger(logging.CRITICAL)
+    structlog.configure(wrapper_class=quiet)  # a thousand agents would say so when they are in
     fleet = LightFleet(Home(root), identities, TICK_S)
     last: dict[int, tuple[int, float]] = {}
     epoch = 0
