@@ -245,6 +245,23 @@ def test_a_task_that_was_stopped_by_somebody_is_cancelled_all_the_same(quick: Cl
     assert is_gone(pid)
 
 
+@pytest.mark.parametrize("ends", ["timeout", "cancel"])
+def test_a_worker_that_was_stopped_by_somebody_is_ended_all_the_same(
+    quick: Cluster, tmp_path: Path, ends: str
+) -> None:
+    said = tmp_path / "pid"
+    options = quick.client.options(timeout="3s" if ends == "timeout" else "5m", grace="1s")
+    task = options.submit("faulty:says_its_pid_and_hangs", str(said))
+    quick.note([task])
+    wait_until(lambda: said.exists() and said.read_text().isdigit(), "it does not start")
+    pid = int(said.read_text())
+    os.kill(pid, signal.SIGSTOP)
+    assert ends == "timeout" or task.cancel()
+    with pytest.raises(Exception, match=ends):
+        task.result(FINISH_S)
+    assert is_gone(pid)
+
+
 # --- time that runs out ----------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import time
 from pathlib import Path
 
 
@@ -36,3 +37,9 @@ def dies_at_first(file: str, times: int) -> int:
     if tries <= times:
         os.kill(os.getpid(), signal.SIGKILL)
     return tries
+
+
+def says_its_pid_and_hangs(file: str) -> None:
+    """Write the pid of the worker, then do nothing for long."""
+    Path(file).write_text(str(os.getpid()))
+    time.sleep(300)
