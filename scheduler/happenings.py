@@ -20,7 +20,7 @@ NOTES = {
     "drain deadline: tasks move on": "node.drain_deadline",
     "lost node is back": "node.back",
     "many nodes fell silent at once: nobody is given up": "scheduler.fuse_blown",
-    "node drain": "node.drained",
+    "node drain": "node.draining",
     "node forget": "node.forgotten",
     "node is silent": "node.silent",
     "node lost": "node.lost",
