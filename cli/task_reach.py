@@ -102,6 +102,11 @@ def task_exec(
     words = command[1:] if command[:1] == ["--"] else command
     if not words:
         raise typer.BadParameter("a command is missing")
+    if words[0].startswith("-"):
+        raise typer.BadParameter(
+            f"{words[0]} is taken for the command: options stand before the task, as in "
+            "`remuda task exec --timeout 1m TASK -- COMMAND`"
+        )
     timeout_s = duration_s("timeout", timeout) or reach.EXEC_TIMEOUT_S
     with session.connect() as link:
         key = select_one(link, task)

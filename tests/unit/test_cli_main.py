@@ -82,6 +82,7 @@ def test_the_version_is_one_line(capsys) -> None:
         (["run", "--bogus", "true"], 125),
         (["call"], 125),
         (["submit", "--wait"], 125),
+        (["task", "exec", "4", "--timeout", "1s", "--", "sleep", "5"], 125),
     ],
 )
 def test_a_wrong_command_line_is_a_usage_error_in_one_line(capsys, words, code) -> None:
