@@ -82,14 +82,22 @@ class StackFile:
 
 
 def users_part(dump: str) -> str:
-    """Leave out the worker's own frames, and threads that have no others."""
+    """Leave out the worker's own frames, and threads that have no others.
+
+    A call that shows no frame of its own runs a function that is not written in Python.
+    """
     kept = []
+    shows_none = False
     for block in dump.split("\n\n"):
         lines = block.splitlines()
         frames = [line for line in lines if not line.startswith(HEADERS)]
+        if any(SPEAKER in line for line in frames):
+            continue
         theirs = [line for line in frames if not any(part in line for part in OUR_FILES)]
-        if theirs and not any(SPEAKER in line for line in frames):
+        if theirs:
             kept.append("\n".join([*(line for line in lines if line not in frames), *theirs]))
-    if not kept and dump.strip():
-        return f"{NO_FRAME}\n"
-    return "\n\n".join(kept) + "\n" if kept else ""
+        else:
+            shows_none |= bool(frames)
+    if kept:
+        return "\n\n".join(kept) + "\n"
+    return f"{NO_FRAME}\n" if shows_none else ""

@@ -49,6 +49,12 @@ def test_a_dump_of_nothing_but_us_is_empty():
     assert "" == users_part(DUMP.split("\n\n", maxsplit=1)[0])
 
 
+def test_a_call_of_what_is_not_written_in_python_says_so():
+    idle, _, current = DUMP.split("\n\n")
+    builtin = current.replace('  File "/home/ann/train.py", line 7 in step\n', "")
+    assert f"{stack.NO_FRAME}\n" == users_part(f"{idle}\n\n{builtin}")
+
+
 def test_a_stack_is_handed_on_once_it_stopped_growing(file):
     heard = []
     file.take(1, 10.0, heard.append)
