@@ -9,7 +9,7 @@ from . import life, limits
 from .buckets import Bucket
 from .events import Now
 from .fleet import Node
-from .placement import Candidates, Choice, avoided, may_ever
+from .placement import Candidates, Choice, avoided, could_run, may_ever
 from .records import AttemptGranted, Effects, Granted, Offering
 from .retry import never_goes_back
 from .task import Attempt, Fact, State, Task
@@ -86,7 +86,10 @@ class _Places:
             place = self._pick_ahead(task)
         if place is None or place[0].node.name not in self._failed_it:
             return place
-        return None if never_goes_back(self._core.settings.policies, task) else place
+        waits = never_goes_back(self._core.settings.policies, task) and could_run(
+            self._core.fleet, self._request, avoid=self._failed_it
+        )
+        return None if waits else place
 
     def _pick_ahead(self, task: Task) -> tuple[Choice, bool] | None:
         """Send a tiny task ahead: as many as the node works off in `prefetch_ns`."""

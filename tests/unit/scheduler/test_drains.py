@@ -231,3 +231,16 @@ def test_what_a_task_printed_before_its_deadline_stays_with_its_end(world: World
     (result,) = world.journal.history.ended([task]).values()
     said = unpack_document(result.details)
     assert ("deadline", b"as far as it came") == (said["code"], said["out"])
+
+
+def test_where_every_node_failed_it_missing_code_and_a_lost_node_end_it(world: World) -> None:
+    first, second = world.node("n1", cpus=1), world.node("n2", cpus=1)
+    (task,) = world.submit()
+    holder = next(each for each in world.nodes.values() if each.held)
+    other = second if holder is first else first
+    world.end(holder, task, m.Outcome.FAILED, code="code_missing")
+    world.start(other, task)
+    world.keep_alive(61, holder)
+    assert [(task, 3)] == list(holder.held)
+    world.end(holder, task, m.Outcome.FAILED, code="code_missing")
+    assert "failed" == world.state(task)
