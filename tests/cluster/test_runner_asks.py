@@ -184,12 +184,13 @@ def test_a_command_beside_a_task_shares_environment_directory_and_devices(
 
 
 def test_a_command_beside_a_call_ends_with_the_call(worker: Driver, tmp_path: Path) -> None:
-    path = tmp_path / "go"
+    path, said = tmp_path / "go", tmp_path / "said"
     call = worker.call("until", str(path))
     worker.send_calls(call)
     worker.wait(frames.Started)
-    worker.link.send(frames.Exec(7, call.task, 1, ["sh", "-c", "echo in; sleep 1000"]))
-    wait_until(lambda: 3 == len(worker.processes()), "the command")
+    line = f"echo in; touch '{said}'; sleep 1000"
+    worker.link.send(frames.Exec(7, call.task, 1, ["sh", "-c", line]))
+    wait_until(said.exists, "the command")
     path.touch()
     worker.outcomes(call)
     answer = worker.wait(frames.Answer)
