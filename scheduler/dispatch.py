@@ -11,7 +11,7 @@ from .events import Now
 from .fleet import Node
 from .placement import Candidates, Choice, avoided, could_run, may_ever
 from .records import AttemptGranted, Effects, Granted, Offering
-from .retry import never_goes_back
+from .retry import waits_for_another
 from .task import Attempt, Fact, State, Task
 from .tokens import make_token
 
@@ -86,7 +86,7 @@ class _Places:
             place = self._pick_ahead(task)
         if place is None or place[0].node.name not in self._failed_it:
             return place
-        waits = never_goes_back(self._core.settings.policies, task) and could_run(
+        waits = waits_for_another(self._core.settings.policies, task) and could_run(
             self._core.fleet, self._request, avoid=self._failed_it
         )
         return None if waits else place

@@ -10,7 +10,7 @@ from .events import Now
 from .explain_held import WORDS_FOR_HELD
 from .fleet import Node
 from .placement import avoided, could_run, may_ever, refusals_now
-from .retry import budget, is_own, never_goes_back, used
+from .retry import budget, is_own, used, waits_for_another
 from .spans import span
 from .task import NOT_RAISED, State, Task
 
@@ -113,7 +113,7 @@ def _refusals(core: Core, task: Task) -> dict[str, str]:
     request = task.spec.request
     passed_over = avoided(core.fleet, request, task.avoid)
     why = "failed it before, and another node may take it"
-    waits = never_goes_back(core.settings.policies, task)
+    waits = waits_for_another(core.settings.policies, task)
     if not passed_over and waits and could_run(core.fleet, request, avoid=task.avoid):
         passed_over, why = task.avoid, "failed it before, and would again"
     refusals = dict(refusals_now(core.fleet, request))

@@ -122,7 +122,7 @@ def pause_ns(policy: Policy, verdict: Verdict, chance: Random) -> int:
     )
 
 
-def never_goes_back(policies: Policies, task: Task) -> bool:
+def waits_for_another(policies: Policies, task: Task) -> bool:
     """Tell whether a task waits for another node rather than go back to one that failed it."""
     rows = (policies.get(kind) for kind in task.spent or ())
     return any(row is not None and row.placement is Placement.ONLY_ELSEWHERE for row in rows)
