@@ -49,7 +49,10 @@ class Handler:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """A node's whole statement about itself; sizes in bytes, CPUs in 1/1000."""
+    """A node's whole statement about itself; sizes in bytes, CPUs in 1/1000.
+
+    `pythons` are interpreters by name, with version and path; `secrets` names alone.
+    """
 
     cpus_milli: int
     memory_bytes: int
@@ -61,6 +64,8 @@ class Capabilities:
     notes: list[str] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
     alarms: list[str] = field(default_factory=list)
+    pythons: dict[str, str] = field(default_factory=dict)
+    secrets: list[str] = field(default_factory=list)
 
 
 def to_document(capabilities: Capabilities) -> dict[str, Any]:

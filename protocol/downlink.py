@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .message import Message
 
@@ -11,12 +11,13 @@ from .message import Message
 class Registered(Message):
     """Welcome: where to connect, the timers, and which of the held attempts may live.
 
-    Fenced tasks are stopped by the node when no Desired came for `fence_ms` (0: never).
+    Fenced tasks are stopped by the node when no Desired came for `fence_ms` (0: never). The store
+    is at `store_port` of the same host (0: there is none).
     """
 
     TYPE = 96
     COLUMNS = ("tasks", "attempts")
-    ADDED = {"fence_ms": 2}  # noqa: RUF012 - read, never changed
+    ADDED = {"fence_ms": 2, "store_port": 3}  # noqa: RUF012 - read, never changed
     name: str
     rev: int
     dispatch_port: int
@@ -28,6 +29,7 @@ class Registered(Message):
     tasks: list[bytes]
     attempts: list[int]
     fence_ms: int = 0
+    store_port: int = 0
 
 
 @dataclass(slots=True)
@@ -36,10 +38,12 @@ class Offer(Message):
 
     Each names one of `specs` (encoded TaskSpec documents) with its owner; `gpus` lists the UUIDs
     granted; `batches` holds the batch id or nothing; `prefetched` ones wait in the node's own
-    queue for a free slot.
+    queue for a free slot. `inputs` is empty or holds for each row the claims (`claims.Verb.READ`,
+    one after the other) of the objects that its argument names; `spec_inputs` for each spec.
     """
 
     TYPE = 97
+    ADDED = {"inputs": 3, "spec_inputs": 3}  # noqa: RUF012 - read, never changed
     COLUMNS = ("spec_index", "tasks", "attempts", "tokens", "args", "gpus", "batches", "prefetched")
     incarnation: bytes
     rev: int
@@ -53,6 +57,8 @@ class Offer(Message):
     gpus: list[list[str]]
     batches: list[bytes]
     prefetched: list[bool]
+    inputs: list[bytes] = field(default_factory=list)
+    spec_inputs: list[bytes] = field(default_factory=list)
 
 
 @dataclass(slots=True)

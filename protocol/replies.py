@@ -163,3 +163,12 @@ class TaskAnswer(Message):
     node: str
     attempt: int
     body: dict  # type: ignore[type-arg]
+
+
+@dataclass(slots=True)
+class Referenced(Message):
+    """Say for each object of a References whether some task refers to it."""
+
+    TYPE = 75
+    SINCE = 3
+    held: list[bool]

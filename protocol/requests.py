@@ -16,10 +16,13 @@ class Submit(Message):
     batch may arrive in any order. `args` holds an encoded (args, kwargs) for functions and
     handlers, and the array index in ASCII (or nothing) for commands. `once` is empty or holds one
     idempotency key (or "") per task. `session` is the WATCH session that wants to hear of them.
+    `objects` is empty or holds for each task the claims (`claims.Verb.HAVE`, one after the other)
+    of the objects that its argument names; `spec_objects` likewise for each spec.
     """
 
     TYPE = 1
     COLUMNS = ("spec_index", "args")
+    ADDED = {"objects": 3, "spec_objects": 3}  # noqa: RUF012 - read, never changed
     submit_key: bytes
     session: bytes
     specs: list[dict]  # type: ignore[type-arg]  # documents: spec.TaskSpec
@@ -29,6 +32,8 @@ class Submit(Message):
     offset: int = 0
     once: list[str] = field(default_factory=list)
     allow_infeasible: bool = False
+    objects: list[bytes] = field(default_factory=list)
+    spec_objects: list[bytes] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -264,3 +269,34 @@ class AskTask(Message):
     task: bytes
     verb: str
     body: dict  # type: ignore[type-arg]
+
+
+@dataclass(slots=True)
+class FindStore(Message):
+    """Ask where the store is: a document with its `port`, on the host of the scheduler."""
+
+    TYPE = 25
+    SINCE = 3
+
+
+@dataclass(slots=True)
+class TaskObjects(Message):
+    """Ask for the objects of a task: its files, its outputs, and the right to read them.
+
+    The answer is a document: `files` and `outputs` with [name, digest, size, kind] each, `logs`
+    (by stream: [digest, size]), and `claims` (`claims.Verb.READ`, one after the other) for these
+    and for the objects that its argument and its value name.
+    """
+
+    TYPE = 26
+    SINCE = 3
+    task: bytes
+
+
+@dataclass(slots=True)
+class References(Message):
+    """The store asks which of its objects some task refers to; at most `REFERENCES_MAX`."""
+
+    TYPE = 27
+    SINCE = 3
+    digests: list[bytes]

@@ -93,6 +93,8 @@ class Request:
     nodes: tuple[str, ...] = ()
     handler: str = ""
     protocol: int = 1
+    python: str = ""
+    secrets: tuple[str, ...] = ()
 
     @property
     def cards(self) -> int:
@@ -144,6 +146,9 @@ def describe_request(request: Request) -> str:
         parts.append(f"gpu-type={request.gpu_type}")
     parts += [f"node-label={key}={value}" for key, value in request.labels]
     parts += [f"node={name}" for name in request.nodes]
+    if request.python:
+        parts.append(f"python={request.python}")
+    parts += [f"secret={name}" for name in request.secrets]
     if request.handler:
         parts.append(f"handler={request.handler}")
     return " ".join(parts)

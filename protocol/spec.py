@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from .resources import MILLI, Request
 
@@ -13,6 +13,11 @@ Kind = Literal["command", "function", "handler"]
 IfNodeLost = Literal["rerun", "fence", "fail"]
 NAME_CHARS_MAX = 128
 LIMITS_PROTOCOL = 2
+OBJECTS_PROTOCOL = 3
+FILES_MAX = 32
+OUTPUTS_MAX = 64
+SECRETS_MAX = 32
+REQUIREMENTS_CHARS_MAX = 64 * 1024
 ARGV_MAX = 4_096
 ENV_MAX = 512
 TAGS_MAX = 32
@@ -23,6 +28,14 @@ PRIORITY_DEFAULT = 50
 GRACE_MS_DEFAULT = 5_000
 BACKOFF_FIRST_MS = 1_000
 BACKOFF_LONGEST_MS = 300_000
+
+
+class FileRow(NamedTuple):
+    """An object of the store under a name: `kind` is `file`, `exec` or `tree`."""
+
+    digest: bytes
+    size: int
+    kind: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +50,13 @@ class TaskSpec:
     `silence_ms` without output or progress, `deadline_ms` (Unix time) over all tries, `expires_ms`
     in the queue. `retry_on` limits the task's own retries to these codes or classes of failure,
     `never_on` forbids any retry after them (see `failures.py`).
+
+    `files` lie in the task's directory when it starts, `outputs` are patterns of what comes back
+    from there.
+    `project` (digest of a tree) goes on `sys.path`, `stdin_object` is a standard input that is too
+    large for `stdin`. `python` names an interpreter of the node, `requirements` holds the text of a
+    requirements file for an environment made from it, `secrets` name variables that the node sets.
+    `fresh`: in a new worker; `keep_log`: with all of its output in the store.
     """
 
     kind: Kind
@@ -71,6 +91,15 @@ class TaskSpec:
     expires_ms: int = 0
     retry_on: list[str] = field(default_factory=list)
     never_on: list[str] = field(default_factory=list)
+    files: dict[str, FileRow] = field(default_factory=dict)
+    outputs: list[str] = field(default_factory=list)
+    project: bytes = b""
+    stdin_object: bytes = b""
+    python: str = ""
+    requirements: str = ""
+    secrets: list[str] = field(default_factory=list)
+    fresh: bool = False
+    keep_log: bool = False
 
     @property
     def request(self) -> Request:
@@ -85,13 +114,34 @@ class TaskSpec:
             labels=tuple(sorted(self.labels.items())),
             nodes=tuple(sorted(self.nodes)),
             handler=self.target if self.kind == "handler" else "",
-            protocol=LIMITS_PROTOCOL if self.needs_limits_of_nodes else 1,
+            protocol=self.protocol,
+            python=self.python,
+            secrets=tuple(sorted(self.secrets)),
         )
 
     @property
     def needs_limits_of_nodes(self) -> bool:
         """Tell whether the node itself must hold a limit that came after the first protocol."""
         return self.if_node_lost == "fence" or bool(self.silence_ms)
+
+    @property
+    def protocol(self) -> int:
+        """Return the oldest protocol that a node must speak to run this as it is meant."""
+        if self.has_surroundings:
+            return OBJECTS_PROTOCOL
+        return LIMITS_PROTOCOL if self.needs_limits_of_nodes else 1
+
+    @property
+    def has_surroundings(self) -> bool:
+        """Tell whether files, code, an environment or secrets belong to it."""
+        things = (self.files, self.outputs, self.project, self.stdin_object, self.python)
+        return any(things) or bool(self.requirements or self.secrets or self.fresh or self.keep_log)
+
+    def digests(self) -> list[bytes]:
+        """Name the objects that it needs, each once."""
+        named = [row.digest for row in self.files.values()]
+        named += [each for each in (self.project, self.stdin_object) if each]
+        return list(dict.fromkeys(named))
 
     @property
     def label(self) -> str:
@@ -123,4 +173,7 @@ def from_document(document: dict[str, Any]) -> TaskSpec:
     A newer scheduler may know fields that this side does not; raises TypeError when `kind` is
     missing.
     """
-    return TaskSpec(**{name: document[name] for name in _DEFAULTS if name in document})
+    known = {name: document[name] for name in _DEFAULTS if name in document}
+    if "files" in known:
+        known["files"] = {name: FileRow(*row) for name, row in known["files"].items()}
+    return TaskSpec(**known)

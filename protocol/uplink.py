@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .message import Message
 
@@ -93,11 +93,14 @@ class Results(Message):
     `outcomes` are `Outcome`. `values` hold the encoded value of a function that succeeded.
     `details` are empty or msgpack documents with any of: code, message, exit_code, signal, out,
     out_tail, out_bytes, err, err_tail, err_bytes (what was printed: head, tail, size), leftovers,
-    traceback. `run_us` is the time the work itself took.
+    traceback, outputs (a list of [name, digest, size, kind]), logs (by stream: [digest, size]).
+    `run_us` is the time the work itself took. `objects` is empty or holds for each row the claims
+    (`claims.Verb.HAVE`) of the objects that its value, outputs and logs name.
     """
 
     TYPE = 38
     COLUMNS = ("tasks", "attempts", "tokens", "outcomes", "values", "details", "run_us")
+    ADDED = {"objects": 3}  # noqa: RUF012 - read, never changed
     tasks: list[bytes]
     attempts: list[int]
     tokens: list[bytes]
@@ -105,6 +108,7 @@ class Results(Message):
     values: list[bytes]
     details: list[bytes]
     run_us: list[int]
+    objects: list[bytes] = field(default_factory=list)
 
 
 @dataclass(slots=True)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
@@ -17,6 +19,7 @@ from pydantic import (
 
 from ..protocol import failures
 from ..protocol import spec as wire_spec
+from ..protocol.claims import DIGEST_BYTES
 from ..protocol.codec import INT_MAX, pack_document
 from ..protocol.errors import Invalid
 from ..protocol.messages import SOURCE_BYTES_MAX
@@ -34,6 +37,11 @@ DURATION_MS_MAX = 10 * 366 * 86_400 * 1000
 SPECS_KNOWN_MAX = 512
 SPECS_KNOWN_BYTES = 8 * 1024 * 1024
 
+
+def _as_tuple(found: object) -> object:
+    return tuple(found) if isinstance(found, list) else found
+
+
 _Text = Annotated[str, StringConstraints(max_length=TEXT_CHARS_MAX, pattern=r"^[^\x00]*$")]
 _Key = Annotated[str, StringConstraints(min_length=1, max_length=TEXT_CHARS_MAX)]
 _EnvKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,255}$")]
@@ -41,6 +49,12 @@ _EnvValue = Annotated[str, StringConstraints(max_length=ENV_VALUE_CHARS_MAX, pat
 _Argument = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
 _Size = Annotated[int, Field(ge=0, le=BYTES_MAX)]
 _Duration = Annotated[int, Field(ge=0, le=DURATION_MS_MAX)]
+_Digest = Annotated[bytes, Field(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
+_DigestOrNone = Annotated[bytes, Field(max_length=DIGEST_BYTES)]
+_FileName = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+_FileKind = Literal["file", "exec", "tree"]
+_FileRow = Annotated[tuple[_Digest, _Size, _FileKind], BeforeValidator(_as_tuple)]
+_Glob = Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=r"^[^\x00]*$")]
 _Failures = Annotated[list[_Text], Field(max_length=FAILURES_MAX)]
 _NAME = StringConstraints(max_length=wire_spec.NAME_CHARS_MAX, pattern=r"^[^\x00-\x1f\x7f]*$")
 _TARGET = StringConstraints(max_length=512, pattern=r"^[^\s\x00]*$")
@@ -79,6 +93,17 @@ _FIELDS: dict[str, Any] = {
     "expires_ms": _Duration,
     "retry_on": _Failures,
     "never_on": _Failures,
+    "files": Annotated[dict[_FileName, _FileRow], Field(max_length=wire_spec.FILES_MAX)],
+    "outputs": Annotated[list[_Glob], Field(max_length=wire_spec.OUTPUTS_MAX)],
+    "project": _DigestOrNone,
+    "stdin_object": _DigestOrNone,
+    "python": Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{0,63}$")],
+    "requirements": Annotated[
+        str, StringConstraints(max_length=wire_spec.REQUIREMENTS_CHARS_MAX, pattern=r"^[^\x00]*$")
+    ],
+    "secrets": Annotated[list[_EnvKey], Field(max_length=wire_spec.SECRETS_MAX)],
+    "fresh": bool,
+    "keep_log": bool,
 }
 
 
@@ -106,7 +131,7 @@ def check_spec(document: dict[str, Any], where: str) -> NewSpec:
         checked = _SPEC.validate_python(document)
     except ValidationError as error:
         raise _invalid(error, where) from error
-    spec = TaskSpec(**{name: getattr(checked, name) for name in _FIELDS})
+    spec = wire_spec.from_document({name: getattr(checked, name) for name in _FIELDS})
     try:
         _check_kind(spec)
         check_request(spec.request)
@@ -146,12 +171,27 @@ def _check_kind(spec: TaskSpec) -> None:
             raise ValueError(f"target: {spec.target!r} is not a function: write it module:qualname")
     if spec.kind == "handler" and ":" in spec.target:
         raise ValueError(f"target: {spec.target!r} is not the name of a handler")
+    _check_files(spec)
     if spec.backoff_longest_ms < spec.backoff_first_ms:
         raise ValueError("backoff_longest_ms: is shorter than backoff_first_ms")
     for field, names in (("retry_on", spec.retry_on), ("never_on", spec.never_on)):
         if unknown := sorted(set(names) - failures.KNOWN):
             known = ", ".join(sorted(failures.KNOWN))
             raise ValueError(f"{field}: {unknown[0]!r} is no code or class of failure: {known}")
+
+
+def _check_files(spec: TaskSpec) -> None:
+    """Raise ValueError where a name leads out of the task's directory, or two things are one."""
+    for field, names in (("files", spec.files), ("outputs", spec.outputs)):
+        for name in names:
+            path = PurePosixPath(name)
+            if path.is_absolute() or ".." in path.parts or "\x00" in name or not path.parts:
+                raise ValueError(f"{field}: {name!r} leads out of the task's directory")
+    for field, digest in (("project", spec.project), ("stdin_object", spec.stdin_object)):
+        if digest and len(digest) != DIGEST_BYTES:
+            raise ValueError(f"{field}: a digest has {DIGEST_BYTES} bytes")
+    if spec.stdin and spec.stdin_object:
+        raise ValueError("stdin_object: the standard input is given twice")
 
 
 def _invalid(error: ValidationError, where: str) -> Invalid:

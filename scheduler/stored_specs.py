@@ -15,6 +15,7 @@ ALIKE_MAX = 10_000
 _ABOUT_THE_WORK = (
     "argv", "env", "cwd", "stdin", "name", "tags", "source", "source_name", "array"
 )  # fmt: skip
+_SURROUNDINGS = ("files", "outputs", "project", "stdin_object", "requirements")
 
 
 class StoredSpecs:
@@ -33,6 +34,8 @@ class StoredSpecs:
         argv = document.get("argv", ())
         for name in _ABOUT_THE_WORK:
             document.pop(name, None)
+        if [name for name in _SURROUNDINGS if document.pop(name, None)]:
+            document["keep_log"] = True  # stands for all that only newer nodes know
         alike: bytes = msgpack.packb(document)
         found = self._alike.get(alike)
         if found is None:

@@ -9,12 +9,18 @@ from hypothesis import strategies as st
 
 from remuda.protocol import codec
 from remuda.protocol.resources import Request
-from remuda.protocol.spec import NAME_CHARS_MAX, TaskSpec, from_document, to_document
+from remuda.protocol.spec import NAME_CHARS_MAX, FileRow, TaskSpec, from_document, to_document
 
-from ...fakes.hostile import texts, values_of
+from ...fakes.hostile import blobs, texts, values_of
 
 HINTS = typing.get_type_hints(TaskSpec)
-_DRAWN = {dict[str, str]: st.dictionaries(texts, texts, max_size=3)}
+_ROWS = st.builds(
+    FileRow, blobs, st.integers(0, 1 << 40), st.sampled_from(["file", "exec", "tree"])
+)
+_DRAWN = {
+    dict[str, str]: st.dictionaries(texts, texts, max_size=3),
+    dict[str, FileRow]: st.dictionaries(texts, _ROWS, max_size=3),
+}
 
 
 def field_values(name: str) -> st.SearchStrategy[object]:

@@ -30,6 +30,10 @@ VERDICTS = {
     "Failure": "", "Submitted": "", "Cancelled": "", "Changes": "", "Resolved": "", "Page": "",
     "Document": "", "Done": "", "Registered": "", "Offer": "", "Kill": "", "Desired": "",
     "ResultAck": "", "Fetch": "", "Beacon": "", "Ask": "", "TaskAnswer": "",
+    "FindStore": "", "TaskObjects": "", "References": "", "Referenced": "",
+    "PutObject": "", "PutChunk": "", "CheckObjects": "", "GetObject": "", "GetCredit": "",
+    "Abandon": "", "AskStore": "", "PutCredit": "", "Stored": "", "Checked": "", "GetChunk": "",
+    "StoreState": "", "StoreFailure": "",
 }  # fmt: skip
 ON_CONTROL = {
     "Submit", "Cancel", "Retry", "Logs", "Watch", "States", "Resolve", "ListTasks", "ShowTask",
