@@ -11,6 +11,7 @@ HEADINGS = {
     "Work": ("run", "submit", "call"),
     "Tasks": ("task", "batch", "ps", "logs", "cancel", "why"),
     "The cluster": ("status", "node", "events", "config", "key", "version"),
+    "Which cluster": ("login", "cluster"),
 }
 VERBS = (
     *("list", "show", "get", "logs", "wait", "cancel", "retry", "explain"),

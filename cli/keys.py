@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..protocol.errors import Invalid, Refused, RemudaError
-from . import screen
+from . import invites, screen
 from .commands import Session, command
+from .invites import ROLES, check_name, check_role
 from .screen import Column
 from .writing import rfc3339
 
@@ -19,12 +20,12 @@ if TYPE_CHECKING:
     from ..config.cluster import Connection
     from ..config.keys import KeyPair
 
+__all__ = ["invites"]  # it registers its command when it is loaded
+
 KEY_CHARS = 40
-NAME_CHARS_MAX = 63
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
-ROLES = ("node", "viewer", "submit", "operator", "admin")
 Role = Annotated[str, typer.Option(metavar="|".join(ROLES), help="What the key may do.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Whose key it is.")]
+STYLES = {"allowed": "green", "revoked": "red", "invited": "yellow"}
 
 
 @command(
@@ -43,8 +44,8 @@ def key_new(
     from ..config import keys
     from ..config.endpoints import is_loopback
 
-    _check(role)
-    _check_name(name)
+    check_role(role)
+    check_name(name)
     path = out or Path(f"{name}.key")
     if path.exists():
         raise Refused(f"{path} exists: choose another --out, or remove it")
@@ -88,7 +89,7 @@ def key_list(
     limit: Annotated[int, typer.Option(metavar="N", min=1, max=10_000, help="Rows to show.")] = 100,
     cursor: Annotated[str, typer.Option(metavar="NAME", help="Go on after this name.")] = "",
 ) -> None:
-    """List the keys that the cluster knows."""
+    """List the keys that the cluster knows, and the invitations that nobody used yet."""
     from ..client import control
     from ..config.keys import fingerprint
 
@@ -100,11 +101,12 @@ def key_list(
         {
             "name": row["name"],
             "role": row["role"],
-            "state": "revoked" if row.get("revoked_ms") else "allowed",
+            "state": row.get("state") or ("revoked" if row.get("revoked_ms") else "allowed"),
             "fingerprint": row.get("fingerprint") or fingerprint(row["public_key"]),
             "public_key": row["public_key"],
             "created_at": rfc3339(row.get("created_ms")),
             "revoked_at": rfc3339(row.get("revoked_ms")),
+            "expires_at": rfc3339(row.get("expires_ms")),
         }
         for row in found
     ]
@@ -119,9 +121,9 @@ def key_list(
             [
                 str(row["name"]),
                 str(row["role"]),
-                screen.styled(str(row["state"]), "red" if row["revoked_at"] else "green"),
+                screen.styled(str(row["state"]), STYLES.get(str(row["state"]), "")),
                 str(row["fingerprint"]),
-                str(row["revoked_at"] or row["created_at"] or "-"),
+                _since(row),
             ]
             for row in rows
         ]
@@ -146,7 +148,7 @@ def key_allow(
     from ..client import control
     from ..config.keys import check_public, fingerprint
 
-    _check(role)
+    check_role(role)
     public = check_public(_public(public_key))
     with session.connect() as link:
         said = control.allow_key(link, name, role, public)
@@ -157,9 +159,15 @@ def key_allow(
         screen.line(f"{cluster}: {said or f'admits {name} as {role}'} ({fingerprint(public)})")
 
 
-@command("key revoke", example="remuda key revoke anna")
-def key_revoke(session: Session, name: Name) -> None:
-    """Withdraw a key: its next message is refused."""
+@command("key revoke", example="remuda key revoke anna\nremuda key revoke ux4t-2k7e-vyqn-cyp5")
+def key_revoke(
+    session: Session,
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="Whose key, or the fingerprint of an invitation."),
+    ],
+) -> None:
+    """Withdraw a key: its next message is refused. Invitations under the name go as well."""
     from ..client import control
 
     with session.connect() as link:
@@ -169,6 +177,12 @@ def key_revoke(session: Session, name: Name) -> None:
         screen.document({"name": name, "state": "revoked"})
     elif not session.quiet:
         screen.line(f"{cluster}: {said or f'refuses {name} from now on'}")
+
+
+def _since(row: Mapping[str, Any]) -> str:
+    if row["state"] == "invited":
+        return f"until {row['expires_at']}"
+    return str(row["revoked_at"] or row["created_at"] or "-")
 
 
 def _known(session: Session) -> Connection | None:
@@ -192,23 +206,10 @@ def _new_pair() -> KeyPair:
     return pair
 
 
-def _check(role: str) -> None:
-    if role not in ROLES:
-        raise Invalid(f"{role!r} is not a role: {', '.join(ROLES)}", field="role")
-
-
 def _where_to_keep(name: str, role: str, cluster: str) -> str:
     if role == "node":
         return f"that host keeps it as keys/node-{name}.key in the home of its agent, mode 600"
     return f"{name} keeps it as ~/.local/share/remuda-clusters/{cluster}.key, mode 600"
-
-
-def _check_name(name: str) -> None:
-    if not NAME.fullmatch(name):
-        raise Invalid(
-            f"{name!r} is not a name: use letters, digits and . _ - @, at most {NAME_CHARS_MAX}",
-            field="name",
-        )
 
 
 def _public(text: str) -> str:

@@ -29,6 +29,8 @@ MODULES = {
     "events": "events",
     "config": "configs",
     "key": "keys",
+    "login": "logins",
+    "cluster": "logins",
     "version": "version_command",
 }
 GROUPS = {
@@ -37,6 +39,7 @@ GROUPS = {
     "node": "Look at nodes, take them out of work and back.",
     "config": "Look at the scheduler's configuration.",
     "key": "Say who may do what.",
+    "cluster": "Choose among the clusters that you logged in to.",
 }
 SUMMARY = "Schedule work onto a fleet of GPU hosts."
 CODE_IS_THE_COMMANDS = (["run"], ["call"], ["task", "exec"])  # there every failure of ours is 125

@@ -32,6 +32,7 @@ class Connection:
         dialled = clusters.connection(ref)
         self.cluster = dialled.cluster
         self.name = dialled.name
+        self.scheduler_public = dialled.scheduler_public
         self.request_timeout_s = request_timeout_s
         self._pid = os.getpid()
         self.courier = Courier(lambda: clusters.connection(ref))

@@ -17,6 +17,7 @@ from ..protocol.messages import (
     Drain,
     Explain,
     ForgetNode,
+    Invite,
     ListKeys,
     ListNodes,
     ListTasks,
@@ -147,6 +148,14 @@ def list_keys(link: Connection) -> list[dict[str, Any]]:
 def allow_key(link: Connection, name: str, role: str, public_key: str) -> str:
     """Admit a public key; return what was done."""
     return link.request(AllowKey(name, role, public_key), Done).message
+
+
+def invite(
+    link: Connection, name: str, role: str, public_key: str, valid_s: float
+) -> dict[str, Any]:
+    """Let whoever has the secret half of a one-time key enrol; return what was noted."""
+    question = Invite(name, role, public_key, round(valid_s * 1000))
+    return link.request(question, Document).body
 
 
 def revoke_key(link: Connection, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Which cluster is meant: option > environment > `/etc/remuda` > the home of `up`."""
+"""Which cluster is meant: option > environment > `cluster use` > `/etc/remuda` > `up`'s home."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..protocol.errors import Invalid, NotFound, Unreachable
-from .endpoints import read_endpoints
+from .endpoints import check_endpoint, read_endpoints
 from .home import HOME_VARIABLE, Home, default_home
 from .keys import Identity, KeyFileError, KeyPair, fingerprint, load_identity
+from .logins import current, identity_file
 
 ETC = Path("/etc/remuda")
 CLIENT = "client"  # whose key a home keeps for its owner
@@ -57,10 +58,12 @@ def find_cluster(
         env_home = _path(variables.get(HOME_VARIABLE))
         found = _named(env_home, variables.get("REMUDA_CLUSTER"), "environment", variables)
     if found is None:
+        found = _named(None, current(variables), "remuda cluster use", variables)
+    if found is None:
         found = _on_this_host(etc, default_home(variables))
     if not address:
         return found
-    return ClusterRef(None, found.identity_file, _checked(address), found.source)
+    return ClusterRef(None, found.identity_file, check_endpoint(address), found.source)
 
 
 def connection(ref: ClusterRef) -> Connection:
@@ -80,7 +83,7 @@ def connection(ref: ClusterRef) -> Connection:
         raise KeyFileError(
             f"{ref.identity_file}: trusts the scheduler {fingerprint(identity.scheduler_public)},"
             f" but {fingerprint(running.scheduler_public)} runs there: ask an admin of that cluster"
-            " for a new key file (`remuda key new`)"
+            " for a line to log in with (`remuda key invite`)"
         )
     return _connection(identity, running.url("control"))
 
@@ -88,11 +91,6 @@ def connection(ref: ClusterRef) -> Connection:
 def _is_a_users(home: Home, identity_file: Path) -> bool:
     """Tell whether a home has a key for a scheduler that is elsewhere, and none of its own."""
     return identity_file.exists() and not home.key_file("scheduler").exists()
-
-
-def identities_dir(env: Mapping[str, str]) -> Path:
-    """Find the directory of the identities of remote clusters."""
-    return default_home(env).with_name("remuda-clusters")
 
 
 def _connection(identity: Identity, endpoint: str) -> Connection:
@@ -114,15 +112,10 @@ def _named(
         return _of_home(home, source)
     if not cluster:
         return None
-    directory = identities_dir(env)
-    path = directory / f"{cluster}.key"
-    if path.parent != directory or not path.is_file():
-        known = sorted(each.stem for each in directory.glob("*.key"))
-        names = ", ".join(known) or "none"
-        raise NotFound(
-            f"{source}: no cluster is called {cluster!r}; known are {names}: keep the key file that"
-            f" an admin made with `remuda key new` as {directory}/NAME.key"
-        )
+    try:
+        path = identity_file(cluster, env)
+    except NotFound as error:
+        raise NotFound(f"{source}: {error.message}") from error
     return ClusterRef(None, path, "", source)
 
 
@@ -140,13 +133,3 @@ def _on_this_host(etc: Path, default: Path) -> ClusterRef:
 
 def _path(text: str | None) -> Path | None:
     return Path(text) if text else None
-
-
-def _checked(endpoint: str) -> str:
-    scheme, separator, address = endpoint.partition("://")
-    host, colon, port = address.rpartition(":")
-    if scheme != "tcp" or not separator or not host or not colon or not port.isdigit():
-        raise Invalid(
-            f"{endpoint!r} is not an endpoint: write it like tcp://host:7700", field="endpoint"
-        )
-    return endpoint

@@ -42,6 +42,17 @@ def tcp_url(host: str, port: int) -> str:
     return f"tcp://[{dialled}]:{port}" if ":" in dialled else f"tcp://{dialled}:{port}"
 
 
+def check_endpoint(endpoint: str) -> str:
+    """Return a text that can be dialled as it is; raises Invalid."""
+    scheme, separator, address = endpoint.partition("://")
+    host, colon, port = address.rpartition(":")
+    if scheme != "tcp" or not separator or not host or not colon or not port.isdigit():
+        raise Invalid(
+            f"{endpoint!r} is not an endpoint: write it like tcp://host:7700", field="endpoint"
+        )
+    return endpoint
+
+
 def is_loopback(url: str) -> bool:
     """Tell whether an address can be dialled from its own host only."""
     host = url.removeprefix("tcp://").rpartition(":")[0].strip("[]")

@@ -30,7 +30,7 @@ def ensure_admin(home: Home, scheduler: Trusted) -> Identity:
     A new one is named after the user of this process.
     """
     path = home.key_file(CLIENT)
-    name = load_identity(path).name if path.exists() else _user_name()
+    name = load_identity(path).name if path.exists() else user_name()
     return ensure_identity(path, name, "admin", scheduler)
 
 
@@ -42,7 +42,8 @@ def ensure_identity(path: Path, name: str, role: str, scheduler: Trusted) -> Ide
     return identity
 
 
-def _user_name() -> str:
+def user_name() -> str:
+    """Return the name of the user of this process as a key can have it."""
     try:
         name = getpass.getuser()
     except (KeyError, OSError):

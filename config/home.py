@@ -60,19 +60,19 @@ class Home:
 
     def node_dir(self, name: str) -> Path:
         """Find the directory of one node's runners."""
-        return self.state_dir / "nodes" / _plain(name)
+        return self.state_dir / "nodes" / plain_name(name)
 
     def log_file(self, daemon: str) -> Path:
         """Find the log of one daemon."""
-        return self.logs_dir / f"{_plain(daemon)}.log"
+        return self.logs_dir / f"{plain_name(daemon)}.log"
 
     def pid_file(self, daemon: str) -> Path:
         """Find the process id of one daemon."""
-        return self.run_dir / f"{_plain(daemon)}.pid"
+        return self.run_dir / f"{plain_name(daemon)}.pid"
 
     def key_file(self, name: str) -> Path:
         """Find a key: `scheduler`, `client`, `node-NAME`."""
-        return self.keys_dir / f"{_plain(name)}.key"
+        return self.keys_dir / f"{plain_name(name)}.key"
 
     @property
     def authorized_file(self) -> Path:
@@ -153,7 +153,7 @@ def _sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """Return a name that cannot leave its directory; raises Invalid for others."""
     if not _NAME.fullmatch(name):
         raise Invalid(

@@ -48,7 +48,10 @@ class KeyPair:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who a client or a node is, and which scheduler it trusts: one file holds all of it."""
+    """Who a client or a node is, and which scheduler it trusts: one file holds all of it.
+
+    `joined_with` is the fingerprint of the invitation by which it came, if it came by one.
+    """
 
     name: str
     role: str
@@ -56,6 +59,7 @@ class Identity:
     scheduler_public: str
     endpoint: str
     cluster: str
+    joined_with: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +132,8 @@ def save_identity(path: Path, identity: Identity) -> None:
         "endpoint": identity.endpoint,
         "cluster": identity.cluster,
     }
+    if identity.joined_with:
+        table["joined_with"] = identity.joined_with
     _save_table(path, "an identity of remuda", table)
 
 
@@ -141,6 +147,7 @@ def load_identity(path: Path) -> Identity:
         scheduler_public=check_public(_text(path, table, "scheduler_public")),
         endpoint=_text(path, table, "endpoint"),
         cluster=_text(path, table, "cluster"),
+        joined_with=_text(path, {"joined_with": "", **table}, "joined_with"),
     )
 
 

@@ -7,6 +7,7 @@
 | `uplink.py` | nodes: control, uplink, heartbeat |
 | `downlink.py` | the scheduler to nodes: dispatch, beacon |
 | `store_messages.py` | clients and nodes to the store, and back |
+| `joining.py` | admins and newcomers, on control |
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from .downlink import (
     Registered,
     ResultAck,
 )
+from .joining import Enrol, Invite
 from .message import (
     ASK_BYTES_MAX,
     BATCH_MAX,
@@ -137,6 +139,7 @@ __all__ = [
     "Document",
     "Done",
     "Drain",
+    "Enrol",
     "EventRows",
     "Events",
     "Explain",
@@ -148,6 +151,7 @@ __all__ = [
     "GetCredit",
     "GetObject",
     "Heartbeat",
+    "Invite",
     "Kill",
     "ListKeys",
     "ListNodes",

@@ -10,13 +10,20 @@ from ..protocol.errors import NotAllowed
 
 
 class Role(Enum):
-    """What a key is for; `node` keys speak for a host, the others for people and programs."""
+    """What a key is for; `node` keys speak for a host, the others for people and programs.
+
+    An `invited` key is the one-time key of an invitation; nobody is given that role.
+    """
 
     NODE = "node"
     VIEWER = "viewer"
     SUBMIT = "submit"
     OPERATOR = "operator"
     ADMIN = "admin"
+    INVITED = "invited"
+
+
+GIVEN = (Role.NODE, Role.VIEWER, Role.SUBMIT, Role.OPERATOR, Role.ADMIN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,7 @@ _SUBMITTERS = frozenset({Role.SUBMIT, Role.OPERATOR, Role.ADMIN})
 _OPERATORS = frozenset({Role.OPERATOR, Role.ADMIN})
 _ADMINS = frozenset({Role.ADMIN})
 _NODES = frozenset({Role.NODE})
+_NEWCOMERS = frozenset({Role.INVITED, Role.NODE})
 _NOBODY: frozenset[Role] = frozenset()
 
 # What is not in the table is allowed to nobody.
@@ -70,6 +78,8 @@ ALLOWED: dict[type[m.Message], frozenset[Role]] = {
     m.ListKeys: _OPERATORS,
     m.AllowKey: _ADMINS,
     m.RevokeKey: _ADMINS,
+    m.Invite: _ADMINS,
+    m.Enrol: _NEWCOMERS,
     m.Register: _NODES,
     m.Heartbeat: _NODES,
     m.Accept: _NODES,
@@ -94,8 +104,14 @@ def is_allowed(kind: type[m.Message], role: Role) -> bool:
 
 def check_control(kind: type[m.Message], principal: Principal) -> None:
     """Raise NotAllowed unless this principal may send this request on the control channel."""
-    if kind not in CONTROL or not is_allowed(kind, principal.role):
+    if kind in CONTROL and is_allowed(kind, principal.role):
+        return
+    if principal.role is Role.INVITED:
         raise NotAllowed(
-            f"the key {principal.name!r} has the role {principal.role.value}, which does not "
-            f"include {kind.__name__}: ask an admin for another role"
+            f"the key of an invitation may enrol and nothing else, so no {kind.__name__}: use the "
+            "line with `remuda-node --join` or `remuda login`"
         )
+    raise NotAllowed(
+        f"the key {principal.name!r} has the role {principal.role.value}, which does not "
+        f"include {kind.__name__}: ask an admin for another role"
+    )

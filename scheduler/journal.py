@@ -25,7 +25,7 @@ from .room import Room
 from .stored_specs import StoredSpecs
 from .task import State
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """`schema.sql` is version 1; `schema_N.sql` brings a journal from the version before to N."""
 
 EPOCH_FIRST = 1

@@ -9,7 +9,7 @@ from ..config.home import Home
 from ..config.keys import AuthorizedKey, Identity, check_public
 from ..protocol.errors import Conflict, Invalid, NotFound, RemudaError
 from ..protocol.messages import AllowKey, Done, RevokeKey
-from .access import Principal, Role
+from .access import GIVEN, Principal, Role
 from .registry import Registry
 from .zap import Keys
 
@@ -20,12 +20,8 @@ def allow(
     registry: Registry, keys: Keys, message: AllowKey, principal: Principal, now_ms: int
 ) -> Done:
     """Admit a key; raises Invalid or Conflict."""
-    if not NAME.fullmatch(message.name):
-        raise Invalid(
-            f"name: found {message.name[:64]!r}; allowed are letters, digits, . _ - @, at most 63",
-            field="name",
-        )
-    role = _role(message.role)
+    check_name(message.name)
+    role = given_role(message.role)
     check_public(message.public_key)
     registry.allow_key(
         message.name, role.value, message.public_key, principal=principal.name, now_ms=now_ms
@@ -37,27 +33,46 @@ def allow(
 def revoke(
     registry: Registry, keys: Keys, message: RevokeKey, principal: Principal, now_ms: int
 ) -> tuple[Done, Role]:
-    """Withdraw a key and return the role it had; raises NotFound or Conflict."""
+    """Withdraw a key and the invitations under its name; return the role it had.
+
+    Raises NotFound or Conflict.
+    """
     holders = [who for who in keys.live.values() if who.name == message.name]
+    withdraw = registry.invites.withdraw
+    if not holders and withdraw(message.name, principal=principal.name, now_ms=now_ms):
+        return Done(f"the invitation of {message.name} is withdrawn"), Role.INVITED
     if not holders:
-        raise NotFound(f"no good key has the name {message.name[:64]!r}", field="name")
+        raise NotFound(
+            f"no good key and no invitation has the name {message.name[:64]!r}", field="name"
+        )
     role = holders[0].role
     admins = {who.name for who in keys.live.values() if who.role is Role.ADMIN}
     if admins == {message.name}:
         raise Conflict(
             f"{message.name} is the last admin key: allow another admin first", field="name"
         )
+    withdraw(message.name, principal=principal.name, now_ms=now_ms)
     registry.revoke_key(message.name, principal=principal.name, now_ms=now_ms)
     keys.revoke(message.name)
     return Done(f"{message.name} is revoked"), role
 
 
-def _role(word: str) -> Role:
-    try:
-        return Role(word)
-    except ValueError as error:
-        roles = ", ".join(role.value for role in Role)
-        raise Invalid(f"role: found {word[:64]!r}; allowed are {roles}", field="role") from error
+def check_name(name: str) -> None:
+    """Raise Invalid unless a key can have this name."""
+    if not NAME.fullmatch(name):
+        raise Invalid(
+            f"name: found {name[:64]!r}; allowed are letters, digits, . _ - @, at most 63",
+            field="name",
+        )
+
+
+def given_role(word: str) -> Role:
+    """Return the role that a key is to have; raises Invalid for one that nobody is given."""
+    for role in GIVEN:
+        if role.value == word:
+            return role
+    roles = ", ".join(role.value for role in GIVEN)
+    raise Invalid(f"role: found {word[:64]!r}; allowed are {roles}", field="role")
 
 
 def bootstrap(registry: Registry, authorized: list[AuthorizedKey], now_ms: int) -> list[str]:
@@ -73,7 +88,7 @@ def bootstrap(registry: Registry, authorized: list[AuthorizedKey], now_ms: int) 
         if key.name in names or key.public in publics:
             continue
         try:
-            role = _role(key.role)
+            role = given_role(key.role)
             if not NAME.fullmatch(key.name):
                 raise Invalid("its name has characters that a name has not")
             registry.allow_key(
@@ -107,5 +122,6 @@ def live_keys(registry: Registry) -> Keys:
     """Read the keys that are good now."""
     rows = registry.keys()
     return Keys(
-        {row.public_key: Principal(row.name, Role(row.role)) for row in rows if not row.revoked_ms}
+        {row.public_key: Principal(row.name, Role(row.role)) for row in rows if not row.revoked_ms},
+        registry.invites.principals(),
     )

@@ -142,9 +142,10 @@ def _plain(value: object) -> Any:
     return str(value) if isinstance(value, Path) else repr(value)
 
 
-def list_keys(view: View, _message: m.ListKeys, _principal: Principal, _now: Now) -> m.Page:
+def list_keys(view: View, _message: m.ListKeys, _principal: Principal, now: Now) -> m.Page:
+    """List the keys, and the invitations with which somebody may still come."""
     known = view.registry.keys()
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": key.name,
             "role": key.role,
@@ -153,8 +154,22 @@ def list_keys(view: View, _message: m.ListKeys, _principal: Principal, _now: Now
             "state": "revoked" if key.revoked_ms else "allowed",
             "created_ms": key.created_ms,
             "revoked_ms": key.revoked_ms,
+            "expires_ms": 0,
         }
         for key in known
+    ]
+    rows += [
+        {
+            "name": invite.label,
+            "role": invite.role,
+            "public_key": invite.public_key,
+            "fingerprint": fingerprint(invite.public_key),
+            "state": "invited",
+            "created_ms": invite.created_ms,
+            "revoked_ms": 0,
+            "expires_ms": invite.expires_ms,
+        }
+        for invite in view.registry.invites.pending(now.wall_ms)
     ]
     return m.Page(rows, len(rows))
 

@@ -8,6 +8,7 @@ import apsw
 
 from ..protocol.errors import Conflict
 from .audit import write_audit
+from .invites import Invites
 from .records import AuditRow
 from .room import Room
 
@@ -23,20 +24,31 @@ class KeyRow(NamedTuple):
 
 
 class Registry:
-    """Keys and dispatch ports in the journal; each change is a commit of its own."""
+    """Keys, invitations and dispatch ports in the journal; each change is a commit of its own."""
 
     def __init__(self, connection: apsw.Connection, room: Room) -> None:
         self._db = connection
         self._room = room
+        self.invites = Invites(connection, room)
 
     def keys(self) -> list[KeyRow]:
         """Return all keys, revoked ones included, by name."""
         return [KeyRow(*row) for row in self._db.execute("SELECT * FROM keys ORDER BY name")]
 
     def allow_key(
-        self, name: str, role: str, public_key: str, *, principal: str, now_ms: int
+        self,
+        name: str,
+        role: str,
+        public_key: str,
+        *,
+        principal: str,
+        now_ms: int,
+        invite: str = "",
     ) -> None:
-        """Admit a key. Raises Conflict when the name or the key is taken."""
+        """Admit a key, and spend the invitation by which it came.
+
+        Raises Conflict when the name or the key is taken.
+        """
         for known in self.keys():
             if known.public_key == public_key:
                 state = "revoked" if known.revoked_ms else "allowed"
@@ -52,12 +64,16 @@ class Registry:
             self._db.execute(
                 "INSERT INTO keys VALUES (?, ?, ?, ?, 0)", (name, role, public_key, now_ms)
             )
-            write_audit(self._db, [AuditRow(now_ms, principal, "key allow", f"{name} as {role}")])
+            verb = "key allow"
+            if invite:
+                verb = "key enrol"
+                self.invites.spend(invite, public_key, now_ms)
+            write_audit(self._db, [AuditRow(now_ms, principal, verb, f"{name} as {role}")])
 
         self._room.write(self._db, write)
 
     def revoke_key(self, name: str, *, principal: str, now_ms: int) -> bool:
-        """Withdraw a key; return False when no good key has that name."""
+        """Withdraw a key, and what it invited; return False when no good key has that name."""
 
         def write() -> bool:
             self._db.execute(
@@ -65,6 +81,7 @@ class Registry:
             )
             if not self._db.changes():
                 return False
+            self.invites.withdraw_of(name, now_ms)
             write_audit(self._db, [AuditRow(now_ms, principal, "key revoke", name)])
             return True
 

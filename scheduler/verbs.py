@@ -9,7 +9,7 @@ from ..protocol import ids
 from ..protocol import messages as m
 from ..protocol.codec import encode
 from ..protocol.errors import Invalid, NotAllowed, NotFound
-from . import key_verbs
+from . import enrolling, key_verbs
 from .access import Principal, Role
 from .edge import Edge, Later, check_session
 from .events import CancelTasks, Event, JoinNode, NodeRevoked, Now, SubmitTasks
@@ -69,6 +69,12 @@ class Verbs:
             m.AskTask: self._ask_task,
             m.AllowKey: self._allow_key,
             m.RevokeKey: self._revoke_key,
+            m.Invite: lambda message, principal, handle, now: Outcome(
+                [(handle, enrolling.invite(view, keys, message, principal, now.wall_ms))]
+            ),
+            m.Enrol: lambda message, principal, handle, now: Outcome(
+                [(handle, enrolling.enrol(view, keys, wire, message, principal, now.wall_ms))]
+            ),
             m.Register: self._register,
             m.Drain: _node_verb,
             m.Undrain: _node_verb,

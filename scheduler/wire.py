@@ -228,7 +228,7 @@ class Wire:
             except zmq.Again:
                 return
             last = frames[-1]
-            principal = self._keys.live.get(str(last.get("User-Id")))
+            principal = self._keys.holder(str(last.get("User-Id")))
             envelope = _envelope(frames)
             if envelope is None:
                 self.counts["envelopes_dropped"] += 1

@@ -24,10 +24,12 @@ class Keys:
     """The keys that are live now, by their public half (Z85).
 
     `User-Id` of every frame is the public key itself: a name that is given to a new key never
-    revives sessions of the old one.
+    revives sessions of the old one. `invited` are the one-time keys of invitations, also of those
+    that are over: their holders are told so.
     """
 
     live: dict[str, Principal] = field(default_factory=dict)
+    invited: dict[str, Principal] = field(default_factory=dict)
 
     def allow(self, public_key: str, principal: Principal) -> None:
         self.live[public_key] = principal
@@ -38,11 +40,15 @@ class Keys:
             del self.live[public_key]
 
     def holder(self, public_key: str) -> Principal | None:
-        return self.live.get(public_key)
+        """Return who speaks with a key on control."""
+        return self.live.get(public_key) or self.invited.get(public_key)
 
     def may_connect(self, public_key: str, domain: str) -> bool:
-        """Decide a handshake: any live key on control, nodes elsewhere, one node on its pipe."""
-        who = self.live.get(public_key)
+        """Decide a handshake: any live key on control, nodes elsewhere, one node on its pipe.
+
+        An invitation's key is let in on control alone.
+        """
+        who = self.holder(public_key)
         if who is None:
             return False
         if domain == CONTROL_DOMAIN:

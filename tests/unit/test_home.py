@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from remuda.config.cluster import CLIENT, connection, find_cluster, identities_dir
+from remuda.config.cluster import CLIENT, connection, find_cluster
 from remuda.config.endpoints import Endpoints, read_endpoints, tcp_url, write_endpoints
 from remuda.config.home import Home, default_home, write_atomically
 from remuda.config.keys import Identity, KeyFileError, ensure_key_pair, generate, save_identity
+from remuda.config.logins import identities_dir
 from remuda.protocol.errors import Invalid, NotFound, Unreachable
 
 SCHEDULER = generate()

@@ -14,7 +14,8 @@ from remuda.scheduler.access import (
     is_allowed,
 )
 
-# Every message with the roles that may send it: n(ode), v(iewer), s(ubmit), o(perator), a(dmin).
+# Every message with the roles that may send it: n(ode), v(iewer), s(ubmit), o(perator), a(dmin),
+# i(nvited).
 # Written by hand, not derived: a change of the table must be made in both places.
 VERDICTS = {
     "Submit": "soa", "Cancel": "soa", "Retry": "soa", "Logs": "soa",
@@ -25,6 +26,7 @@ VERDICTS = {
     "Drain": "oa", "Undrain": "oa", "DeclareLost": "oa", "ForgetNode": "oa",
     "Events": "vsoa", "Prune": "soa", "EventRows": "",
     "ListKeys": "oa", "AllowKey": "a", "RevokeKey": "a",
+    "Invite": "a", "Enrol": "ni",
     "Register": "n", "Heartbeat": "n", "Accept": "n", "Reject": "n", "Started": "n",
     "Progress": "n", "Results": "n", "Output": "n", "Answered": "n",
     "Failure": "", "Submitted": "", "Cancelled": "", "Changes": "", "Resolved": "", "Page": "",
@@ -39,7 +41,7 @@ ON_CONTROL = {
     "Submit", "Cancel", "Retry", "Logs", "Watch", "States", "Resolve", "ListTasks", "ShowTask",
     "Explain", "ListNodes", "Status", "ShowConfig", "ShowBatch", "ListKeys", "AllowKey",
     "RevokeKey", "Register", "Drain", "Undrain", "DeclareLost", "ForgetNode",
-    "Events", "Prune", "AskTask",
+    "Events", "Prune", "AskTask", "Invite", "Enrol",
 }  # fmt: skip
 KINDS = sorted(m.MESSAGES.values(), key=lambda kind: kind.__name__)
 
@@ -71,6 +73,12 @@ def test_control_takes_its_own_messages_from_these_roles_alone(
 
 def test_the_channels_share_no_message() -> None:
     assert (set(), set(), set()) == (CONTROL & UPLINK, CONTROL & HEARTBEAT, UPLINK & HEARTBEAT)
+
+
+def test_the_key_of_an_invitation_may_enrol_and_nothing_else() -> None:
+    assert [m.Enrol] == [kind for kind in KINDS if is_allowed(kind, Role.INVITED)]
+    with pytest.raises(NotAllowed, match="may enrol and nothing else, so no Submit"):
+        check_control(m.Submit, Principal("x", Role.INVITED))
 
 
 @pytest.mark.parametrize(

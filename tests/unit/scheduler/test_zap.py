@@ -7,7 +7,7 @@ from remuda.config.keys import generate
 from remuda.scheduler.access import Principal, Role
 from remuda.scheduler.zap import Keys, Verdict, judge
 
-PAIRS = {name: generate() for name in ("alice", "n1", "n2", "stranger")}
+PAIRS = {name: generate() for name in ("alice", "n1", "n2", "guest", "stranger")}
 
 
 @pytest.fixture
@@ -16,6 +16,8 @@ def keys() -> Keys:
     table.allow(PAIRS["alice"].public, Principal("alice", Role.ADMIN))
     for name in ("n1", "n2"):
         table.allow(PAIRS[name].public, Principal(name, Role.NODE))
+    guest = PAIRS["guest"].public
+    table.invited[guest] = Principal(guest, Role.INVITED)
     return table
 
 
@@ -35,6 +37,7 @@ def verdict(keys: Keys, name: str, domain: str) -> Verdict:
     [
         ("alice", {"control"}),
         ("n1", {"control", "uplink", "heartbeat", "beacon", "node:n1"}),
+        ("guest", {"control"}),
         ("stranger", set()),
     ],
 )
@@ -70,6 +73,12 @@ def test_what_is_no_request_gets_no_answer(keys: Keys, frames: list[bytes]) -> N
 def test_a_revoked_key_is_refused(keys: Keys) -> None:
     keys.revoke("n1")
     assert not verdict(keys, "n1", "uplink").accepted
+
+
+def test_an_invited_key_is_nobody_who_lives(keys: Keys) -> None:
+    guest = PAIRS["guest"].public
+    assert (None, Role.INVITED) == (keys.live.get(guest), keys.invited[guest].role)
+    assert keys.holder(guest) == keys.invited[guest]
 
 
 def test_a_name_given_to_a_new_key_does_not_revive_the_old_one(keys: Keys) -> None:
