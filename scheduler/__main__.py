@@ -19,12 +19,15 @@ from ..config.home import HOME_VARIABLE, Home, default_home
 from ..config.keys import KeyPair, ensure_key_pair, fingerprint
 from ..config.load import Loaded, load
 from ..config.logs import configure_logs, get_logger
+from ..config.store_home import ensure_store_secret
 from ..protocol.errors import RemudaError
 from .assembly import Parts, authorized, endpoints, make_door, make_loop
+from .claimed import Signatures
 from .journal import Journal
-from .key_verbs import bootstrap, bootstrap_admin, live_keys
+from .key_verbs import bootstrap, bootstrap_admin, bootstrap_store, live_keys
 from .loop import IO_FAILURE_EXIT, Log, Loop, read_clock
 from .registry import Registry
+from .store_side import StoreSide
 from .trouble import Trouble
 from .wire import Wire
 
@@ -90,7 +93,9 @@ def _serve(home: Home, loaded: Loaded, log: Log) -> None:
         trouble = Trouble(log)
         wire = Wire(door, settings.ports(), keys, trouble)
         try:
-            parts = Parts(journal, wire, door, keys, loaded, log, trouble)
+            signatures = Signatures(ensure_store_secret(home))
+            store = StoreSide(home, keys, signatures, journal.objects, trouble)
+            parts = Parts(journal, wire, door, keys, loaded, log, trouble, store)
             loop = make_loop(parts, epoch)
             _stop_on_signals(loop, wire)
             write_endpoints(home.endpoints_file, endpoints(parts, epoch))
@@ -115,6 +120,7 @@ def _admit_first_keys(
     endpoint = tcp_url(settings.scheduler.listen, settings.scheduler.port)
     scheduler = Trusted(pair.public, endpoint, settings.cluster.name)
     admin = bootstrap_admin(registry, home, scheduler, now_ms)
+    bootstrap_store(registry, home, scheduler, now_ms)
     if admin is not None:
         log.info("made the first admin key", name=admin.name, file=str(home.key_file(CLIENT)),
                  fingerprint=fingerprint(admin.key.public))  # fmt: skip

@@ -10,7 +10,7 @@ from ..protocol.errors import NotAllowed
 
 
 class Role(Enum):
-    """What a key is for; `node` keys speak for a host, the others for people and programs.
+    """What a key is for: `node` keys speak for a host, `store` for the store, others for people.
 
     An `invited` key is the one-time key of an invitation; nobody is given that role.
     """
@@ -21,6 +21,7 @@ class Role(Enum):
     OPERATOR = "operator"
     ADMIN = "admin"
     INVITED = "invited"
+    STORE = "store"
 
 
 GIVEN = (Role.NODE, Role.VIEWER, Role.SUBMIT, Role.OPERATOR, Role.ADMIN)
@@ -28,10 +29,11 @@ GIVEN = (Role.NODE, Role.VIEWER, Role.SUBMIT, Role.OPERATOR, Role.ADMIN)
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Whoever holds a live key."""
+    """Whoever holds a live key; `key` is its public half (Z85)."""
 
     name: str
     role: Role
+    key: str = ""
 
     @property
     def sees_payloads(self) -> bool:
@@ -50,6 +52,7 @@ _OPERATORS = frozenset({Role.OPERATOR, Role.ADMIN})
 _ADMINS = frozenset({Role.ADMIN})
 _NODES = frozenset({Role.NODE})
 _NEWCOMERS = frozenset({Role.INVITED, Role.NODE})
+_STORES = frozenset({Role.STORE})
 _NOBODY: frozenset[Role] = frozenset()
 
 # What is not in the table is allowed to nobody.
@@ -60,6 +63,9 @@ ALLOWED: dict[type[m.Message], frozenset[Role]] = {
     m.Logs: _SUBMITTERS,
     m.Prune: _SUBMITTERS,
     m.AskTask: _SUBMITTERS,
+    m.FindStore: _SUBMITTERS,
+    m.TaskObjects: _SUBMITTERS,
+    m.References: _STORES,
     m.Watch: _READERS,
     m.Events: _READERS,
     m.States: _READERS,

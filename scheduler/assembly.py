@@ -41,6 +41,7 @@ from .reach import Reach
 from .retry import ClassPolicy, Placement
 from .self_test import check_strangers_are_refused
 from .sockets import Door
+from .store_side import StoreSide
 from .verbs import Verbs
 from .view import View
 from .watch import Watches
@@ -64,6 +65,7 @@ class Parts:
     loaded: Loaded
     log: Log
     on_trouble: Callable[[str, str], None]
+    store: StoreSide
 
 
 def make_loop(parts: Parts, epoch: int) -> Loop:
@@ -81,6 +83,7 @@ def make_loop(parts: Parts, epoch: int) -> Loop:
         journal.history,
         value_bytes_max=settings.inline_bytes_max,
         random_bits=secrets.randbits,
+        signatures=parts.store.signatures,
         spec_defaults=spec_defaults(parts.loaded.settings.tasks),
     )
     outputs, reach = Outputs(), Reach()
@@ -146,6 +149,7 @@ def _make_view(parts: Parts, core: Core) -> View:
         cluster=settings.cluster.name,
         version=importlib.metadata.version("remuda"),
         started_ms=started_ms,
+        store=parts.store,
         listen=f"{parts.door.host}:{parts.wire.ports().control}",
         ended=Counter(parts.journal.catalogue.ended_counts()),
         counters=parts.wire.counts,
@@ -239,7 +243,7 @@ def _address(listen: str, keys: Keys) -> str:
         )
     except (ValueError, OSError) as error:
         raise Refused(f"[scheduler] listen: {listen!r} is no address of this host") from error
-    if not address.is_loopback and not keys.live:
+    if not address.is_loopback and all(who.role is Role.STORE for who in keys.live.values()):
         raise Refused(
             f"will not listen on {address} without keys: write some into the home's authorized "
             "file (`remuda key new`), or listen on 127.0.0.1"

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import repeat
 from typing import Any, Protocol
 
 from ..protocol import ids, spec
@@ -13,8 +14,9 @@ from ..protocol.codec import unpack_document
 from ..protocol.errors import Conflict, Invalid, NotFound, ResultExpired, ValueTooLarge
 from ..protocol.messages import BATCH_MAX, Retry, Submit, Submitted
 from .access import Principal
+from .claimed import Signatures, check_covered, check_submission
 from .events import NewSpec, NewTask, SubmitTasks
-from .records import SubmissionRow
+from .records import Payload, SpecRow, SubmissionRow
 from .spec_check import SpecCheck, check_spec
 from .task import TERMINAL, State
 from .watch import SESSION_BYTES
@@ -40,8 +42,8 @@ class Memory(Protocol):
     def find_once(self, principal: str, once: str) -> int | None: ...
     def task_ids(self, first_number: int, members: int) -> list[int]: ...
     def batch_rows(self, batch: int) -> list[SubmissionRow]: ...
-    def spec_bodies(self, spec_ids: Sequence[int]) -> dict[int, bytes]: ...
-    def args(self, task_ids: Sequence[int]) -> dict[int, bytes]: ...
+    def specs(self, spec_ids: Sequence[int]) -> dict[int, SpecRow]: ...
+    def payloads(self, task_ids: Sequence[int]) -> dict[int, Payload]: ...
     def briefs(self, task_ids: Sequence[int]) -> dict[int, Any]: ...
 
 
@@ -62,11 +64,13 @@ class Edge:
         *,
         value_bytes_max: int,
         random_bits: Callable[[int], int],
+        signatures: Signatures,
         spec_defaults: Mapping[str, Any] | None = None,
     ) -> None:
         self._memory = memory
         self._value_bytes_max = value_bytes_max
         self._random_bits = random_bits
+        self._signatures = signatures
         self._specs = SpecCheck(spec_defaults)
         self._batches: OrderedDict[tuple[str, bytes], _Batch] = OrderedDict()
         self._turn_keys: set[tuple[str, object]] = set()
@@ -107,6 +111,9 @@ class Edge:
             self._specs.check(document, f"specs[{index}].")
             for index, document in enumerate(message.specs)
         ]
+        objects, spec_objects = check_submission(
+            self._signatures, message, specs, principal.key, wall_ms
+        )
         batch = self._batch_of(owner, message, request, wall_ms)
         self._turn_keys.update((owner, key) for key in keys)
         return SubmitTasks(
@@ -115,11 +122,12 @@ class Edge:
             session=message.session,
             submit_key=message.submit_key,
             specs=specs,
-            tasks=self._new_tasks(message, batch, wall_ms),
+            tasks=self._new_tasks(message, objects, batch, wall_ms),
             batch=batch,
             batch_key=message.batch_key,
             offset=message.offset,
             allow_infeasible=message.allow_infeasible,
+            spec_objects=spec_objects,
         )
 
     def retry(
@@ -134,21 +142,26 @@ class Edge:
         if (owner, message.submit_key) in self._turn_keys:
             return Later.NEXT_TURN
         originals = self._originals(message, principal, active)
-        specs, index_of = self._changed_specs(originals, message.changes)
-        args = self._memory.args([brief.id for brief in originals])
+        specs, spec_objects, index_of = self._changed_specs(originals, message.changes)
+        payloads = self._memory.payloads([brief.id for brief in originals])
         first = self._mint(wall_ms)
         tasks = [
             NewTask(
                 first + ID_STRIDE * position,
                 index_of[brief.spec_id],
-                args.get(brief.id, b""),
+                payload.args,
                 "",
                 brief.id,
+                payload.objects,
             )
             for position, brief in enumerate(originals)
+            for payload in [payloads.get(brief.id, Payload())]
         ]
         self._turn_keys.add((owner, message.submit_key))
-        return SubmitTasks(request, owner, message.session, message.submit_key, specs, tasks)
+        return SubmitTasks(
+            request, owner, message.session, message.submit_key, specs, tasks,
+            spec_objects=spec_objects,
+        )  # fmt: skip
 
     def _check_shape(self, message: Submit) -> None:
         _check_key(message.submit_key, "submit_key")
@@ -201,16 +214,19 @@ class Edge:
         """Make an id with room above it for members or for the other ids of its frame."""
         return ids.new_id(wall_ms, self._random_bits(79))
 
-    def _new_tasks(self, message: Submit, batch: int, wall_ms: int) -> list[NewTask]:
+    def _new_tasks(
+        self, message: Submit, objects: list[bytes], batch: int, wall_ms: int
+    ) -> list[NewTask]:
         if batch:
             first, stride = ids.member(batch, message.offset), 1
         else:
             first, stride = self._mint(wall_ms), ID_STRIDE
         once = message.once or [""] * len(message.args)
-        rows = zip(message.spec_index, message.args, once, strict=True)
+        named = objects or repeat(b"", len(message.args))
+        rows = zip(message.spec_index, message.args, once, named, strict=True)
         return [
-            NewTask(first + stride * position, index, args, key)
-            for position, (index, args, key) in enumerate(rows)
+            NewTask(first + stride * position, index, args, key, objects=each)
+            for position, (index, args, key, each) in enumerate(rows)
         ]
 
     def _batch_of(self, owner: str, message: Submit, request: int, wall_ms: int) -> int:
@@ -277,16 +293,20 @@ class Edge:
 
     def _changed_specs(
         self, originals: list[Any], changes: dict[str, Any]
-    ) -> tuple[list[NewSpec], dict[int, int]]:
+    ) -> tuple[list[NewSpec], list[bytes], dict[int, int]]:
+        """Return the specs of copies, the objects that they name, and where each spec went."""
         if unknown := sorted(changes.keys() - _SPEC_FIELDS):
             raise Invalid(f"changes.{unknown[0]}: there is no such field", field="changes")
         spec_ids = list(dict.fromkeys(brief.spec_id for brief in originals))
-        bodies = self._memory.spec_bodies(spec_ids)
+        stored = self._memory.specs(spec_ids)
         specs = [
-            check_spec({**unpack_document(bodies[spec_id]), **changes}, "changes.")
+            check_spec({**unpack_document(stored[spec_id].body), **changes}, "changes.")
             for spec_id in spec_ids
         ]
-        return specs, {spec_id: index for index, spec_id in enumerate(spec_ids)}
+        objects = [stored[spec_id].objects for spec_id in spec_ids]
+        for new, known in zip(specs, objects, strict=True):
+            check_covered(new, known, "changes")
+        return specs, objects, {spec_id: index for index, spec_id in enumerate(spec_ids)}
 
 
 _SPEC_FIELDS = frozenset(spec.TaskSpec.__slots__)

@@ -24,13 +24,14 @@ class Now(NamedTuple):
 
 
 class NewSpec(NamedTuple):
-    """A validated spec: its encoded document and what the core needs of it."""
+    """A validated spec: its encoded document, what the core needs of it, the objects it names."""
 
     body: bytes
     request: Request
     policy: Policy
     kind: str
     name: str
+    digests: tuple[bytes, ...] = ()
 
 
 class NewTask(NamedTuple):
@@ -41,13 +42,15 @@ class NewTask(NamedTuple):
     args: bytes
     once: str = ""
     retry_of: int = 0
+    objects: bytes = b""
 
 
 @dataclass(slots=True)
 class SubmitTasks:
     """A submission frame that is new (the edge has answered known keys from the journal).
 
-    `request` is the edge's handle for the reply.
+    `request` is the edge's handle for the reply. `spec_objects` is empty or holds, for each spec,
+    the objects that it names (see `claims.join_objects`).
     """
 
     request: int
@@ -60,6 +63,7 @@ class SubmitTasks:
     batch_key: bytes = b""
     offset: int = 0
     allow_infeasible: bool = False
+    spec_objects: list[bytes] = field(default_factory=list)
 
 
 @dataclass(slots=True)

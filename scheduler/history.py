@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import apsw
 
 from ..protocol import ids
-from .records import SubmissionRow, TaskResult
+from .records import Payload, SpecRow, SubmissionRow, TaskResult
 
 CHUNK = 500
 
@@ -101,10 +101,17 @@ class History:
         """Return the encoded documents of specs."""
         return dict(self._rows_in("SELECT spec_id, body FROM specs WHERE spec_id IN", spec_ids))
 
-    def args(self, task_ids: Iterable[int]) -> dict[int, bytes]:
-        """Return the arguments of tasks."""
-        rows = self._rows_in("SELECT id, args FROM tasks WHERE id IN", map(ids.to_bytes, task_ids))
-        return {ids.from_bytes(task): args for task, args in rows}
+    def specs(self, spec_ids: Iterable[int]) -> dict[int, SpecRow]:
+        """Return encoded documents of specs with the objects that they name."""
+        rows = self._rows_in("SELECT spec_id, body, objects FROM specs WHERE spec_id IN", spec_ids)
+        return {row[0]: SpecRow(*row) for row in rows}
+
+    def payloads(self, task_ids: Iterable[int]) -> dict[int, Payload]:
+        """Return the arguments of tasks with the objects that they name."""
+        rows = self._rows_in(
+            "SELECT id, args, objects FROM tasks WHERE id IN", map(ids.to_bytes, task_ids)
+        )
+        return {ids.from_bytes(task): Payload(args, objects) for task, args, objects in rows}
 
     # --- single tasks ------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from .ballast import Ballast
 from .catalogue import Catalogue
 from .events import Recovered, RecoveredAttempt, RecoveredTask
 from .history import History
+from .object_refs import ObjectRefs, refer
 from .pruning import Pruning
 from .records import Commit, NodeRow
 from .registry import Registry
@@ -43,7 +44,7 @@ class Journal:
 
     `commit` returns once its rows are on disk (WAL, synchronous=FULL). Errors of SQLite
     propagate as `apsw.Error`; after an I/O error the outcome is unknown and the process must end.
-    `history` and `catalogue` read, `registry` keeps keys and ports, `pruning` removes.
+    `history`, `catalogue` and `objects` read, `registry` keeps keys and ports, `pruning` removes.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Journal:
         self.history = History(reader)
         self.catalogue = Catalogue(reader, self.history)
         self.registry = Registry(connection, room)
+        self.objects = ObjectRefs(reader)
         self.pruning = Pruning(connection, room)
         self._retention = Retention(connection, on_removed=self.pruning.count)
 
@@ -124,7 +126,8 @@ class Journal:
     def _write(self, commit: Commit) -> None:
         many = self._db.executemany
         if commit.specs:
-            many("INSERT INTO specs VALUES (?, ?)", commit.specs)
+            many("INSERT INTO specs VALUES (?, ?, ?)", commit.specs)
+        refer(self._db, commit)
         if commit.submissions:
             self._write_submissions(commit)
         if commit.moved:
@@ -172,10 +175,11 @@ class Journal:
         )  # fmt: skip
         self._db.executemany(
             "INSERT INTO tasks (id, number, batch, spec_id, owner, name, session, state, retry_of,"
-            " created_ms, args) VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?)",
+            " created_ms, args, objects) VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?)",
             [
                 (ids.to_bytes(row.id), row.number, _or_null(row.batch), row.spec_id, row.owner,
-                 row.name, row.session, _or_null(row.retry_of), row.created_ms, row.args)
+                 row.name, row.session, _or_null(row.retry_of), row.created_ms, row.args,
+                 row.objects)
                 for row in commit.tasks
             ],
         )  # fmt: skip
@@ -213,9 +217,9 @@ class Journal:
             [(row.state, row.code, row.ended_ms, ids.to_bytes(row.id)) for row in commit.results],
         )
         self._db.executemany(
-            "INSERT INTO results VALUES (?, ?, ?)",
+            "INSERT INTO results VALUES (?, ?, ?, ?)",
             [
-                (ids.to_bytes(row.id), row.value, row.details)
+                (ids.to_bytes(row.id), row.value, row.details, row.objects)
                 for row in commit.results
                 if row.value or row.details
             ],

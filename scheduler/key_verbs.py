@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..config.first_keys import Trusted, ensure_admin
+from ..config.first_keys import Trusted, ensure_admin, ensure_identity
 from ..config.home import Home
 from ..config.keys import AuthorizedKey, Identity, check_public
 from ..protocol.errors import Conflict, Invalid, NotFound, RemudaError
@@ -13,6 +13,7 @@ from .access import GIVEN, Principal, Role
 from .registry import Registry
 from .zap import Keys
 
+STORE = "remuda-store"  # a name that no user would take
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
 
 
@@ -118,10 +119,24 @@ def bootstrap_admin(
     return admin
 
 
+def bootstrap_store(registry: Registry, home: Home, scheduler: Trusted, now_ms: int) -> None:
+    """Give the store of this home its key, unless it was withdrawn."""
+    identity = ensure_identity(home.key_file("store"), STORE, Role.STORE.value, scheduler)
+    known = registry.keys()
+    if all(row.public_key != identity.key.public for row in known):
+        registry.allow_key(
+            STORE, Role.STORE.value, identity.key.public, principal="first start", now_ms=now_ms
+        )
+
+
 def live_keys(registry: Registry) -> Keys:
     """Read the keys that are good now."""
     rows = registry.keys()
     return Keys(
-        {row.public_key: Principal(row.name, Role(row.role)) for row in rows if not row.revoked_ms},
+        {
+            row.public_key: Principal(row.name, Role(row.role), row.public_key)
+            for row in rows
+            if not row.revoked_ms
+        },
         registry.invites.principals(),
     )

@@ -65,12 +65,13 @@ def finish(
     value: bytes = b"",
     details: bytes = b"",
     node: str = "",
+    objects: bytes = b"",
 ) -> None:
     """Bring a task to its end and forget it: from here on the journal speaks for it."""
     advance(core, task, fact)
     core.counts[task.state] -= 1
     effects.commit.results.append(
-        TaskResult(task.id, task.state, code, value, details, now.wall_ms)
+        TaskResult(task.id, task.state, code, value, details, now.wall_ms, objects)
     )
     effects.commit.moved.pop(task.id, None)
     effects.changes.append(_change(task, code, node, value, details))
@@ -174,6 +175,7 @@ def settle_failure(
     run_us: int = 0,
     outcome: str = "failed",
     began: bool = True,
+    objects: bytes = b"",
 ) -> None:
     """Charge a failed try to its budget, then wait for the next one or end the task.
 
@@ -186,10 +188,11 @@ def settle_failure(
     if not verdict.again or not _place_again(core, task, attempt, verdict):
         if verdict.kind is FailureClass.NODE_LOST and task.spec.policy.if_node_lost != "fail":
             code, message = POISON, f"{verdict.tries} of its nodes were lost: {message}"
-            details = b""
+            details = objects = b""
         finish(
             core, task, Fact.FAIL, now, effects,
             code=code, details=details or error_document(code, message), node=attempt.node,
+            objects=objects,
         )  # fmt: skip
         return
     wait_ns = pause_ns(task.spec.policy, verdict, core.chance)

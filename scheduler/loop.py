@@ -13,7 +13,7 @@ import apsw
 from ..config.log_once import LogOnce
 from ..protocol.codec import VERSION_OLDEST, decode, encode
 from ..protocol.errors import Conflict, ForeignProtocol, MalformedFrame, UnknownMessage
-from ..protocol.messages import Answered, Beacon, Failure, Message, Output, Registered
+from ..protocol.messages import Answered, Beacon, Failure, Message, Output, Registered, Results
 from .access import HEARTBEAT, UPLINK, Role
 from .core import Core
 from .events import Event, NodeSays, Now
@@ -90,7 +90,7 @@ class Loop:
         self._restraint = Restraint(core, journal.room)
         self._restraint.heed()  # a start on a full disk grants nothing
         self._mirror = mirror
-        self._payloads = Payloads(journal.history)
+        self._payloads = Payloads(journal.history, view.store.entitle_node)
         self._log = log
         self._on_trouble = on_trouble
         self._note_once = LogOnce()
@@ -223,6 +223,8 @@ class Loop:
             if told := self._reach.told(name, message):
                 self._intake.reply_all([told])
         else:
+            if isinstance(message, Results) and message.objects:
+                self._view.store.check_objects(message, said.principal)
             events.append(NodeSays(name, message))
 
     # --- durable -------------------------------------------------------------------------------
@@ -296,6 +298,7 @@ class Loop:
             uplink_port=self._ports.uplink,
             heartbeat_port=self._ports.heartbeat,
             beacon_port=self._ports.beacon,
+            store_port=self._view.store.port(),
         )
 
     def _tend(self, now: Now, *, idle: bool) -> None:
@@ -307,6 +310,7 @@ class Loop:
             self._mirror.tend(now)
         if mono_ns >= self._beacon_due_ns:
             self._wire.send_beacon(self._beacon)
+            self._view.store.tell_keys()
             self._beacon_due_ns = mono_ns + BEACON_NS
             self._intake.reply_all(self._outputs.expire(mono_ns))
             self._intake.reply_all(self._reach.expire(mono_ns))

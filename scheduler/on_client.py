@@ -26,7 +26,11 @@ def on_submit(core: Core, event: SubmitTasks, now: Now, effects: Effects) -> Non
         effects.replies.append((event.request, refusal))
         return
     first = core.next_number
-    specs = [_add_spec(core, new, event.principal, effects) for new in event.specs]
+    objects = event.spec_objects or [b""] * len(event.specs)
+    specs = [
+        _add_spec(core, new, named, event.principal, effects)
+        for new, named in zip(event.specs, objects, strict=True)
+    ]
     for new in event.tasks:
         spec = specs[new.spec_index]
         task = Task(
@@ -50,6 +54,7 @@ def on_submit(core: Core, event: SubmitTasks, now: Now, effects: Effects) -> Non
                 new.once,
                 new.retry_of,
                 now.wall_ms,
+                new.objects,
             )
         )
     members = len(event.tasks)
@@ -129,10 +134,10 @@ def _wrong_times(core: Core, policy: Policy, now: Now) -> Failure | None:
     return None
 
 
-def _add_spec(core: Core, new: NewSpec, owner: str, effects: Effects) -> Spec:
+def _add_spec(core: Core, new: NewSpec, objects: bytes, owner: str, effects: Effects) -> Spec:
     spec = Spec(core.next_spec_id, shared(new.request), new.policy, new.kind, owner)
     core.next_spec_id += 1
-    effects.commit.specs.append(SpecRow(spec.spec_id, new.body))
+    effects.commit.specs.append(SpecRow(spec.spec_id, new.body, objects))
     return spec
 
 

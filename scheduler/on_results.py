@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..protocol import ids
 from ..protocol.codec import unpack_document
@@ -28,6 +28,8 @@ def on_results(core: Core, node: Node, message: Results, now: Now, effects: Effe
     A result under a wrong token is no result: it is neither accepted nor acknowledged.
     """
     acked_tasks, acked_attempts = [], []
+    count = len(message.tasks)
+    objects = message.objects if len(message.objects) == count else [b""] * count
     rows = zip(
         message.tasks,
         message.attempts,
@@ -36,9 +38,10 @@ def on_results(core: Core, node: Node, message: Results, now: Now, effects: Effe
         message.values,
         message.details,
         message.run_us,
+        objects,
         strict=True,
     )
-    for blob, number, token, outcome, value, details, run_us in rows:
+    for blob, number, token, *said in rows:
         task = core.tasks.get(int.from_bytes(blob, "big"))
         live = task.live if task else None
         if task and live and live.number == number and live.node == node.name:
@@ -47,7 +50,7 @@ def on_results(core: Core, node: Node, message: Results, now: Now, effects: Effe
                     Note("error", "result with a wrong token", {"node": node.name})
                 )
                 continue
-            _settle(core, task, outcome, value, details, run_us, now, effects)
+            _settle(core, task, _Said(*said), now, effects)
         elif len(blob) != ids.ID_BYTES:
             effects.notes.append(Note("error", "result without a task", {"node": node.name}))
             continue
@@ -61,7 +64,7 @@ def on_results(core: Core, node: Node, message: Results, now: Now, effects: Effe
                     "",
                     "",
                     now.wall_ms,
-                    run_us,
+                    _Said(*said).run_us,
                 )
             )
         acked_tasks.append(blob)
@@ -71,29 +74,42 @@ def on_results(core: Core, node: Node, message: Results, now: Now, effects: Effe
     )
 
 
-def _settle(
-    core: Core,
-    task: Task,
-    outcome: int,
-    value: bytes,
-    details: bytes,
-    run_us: int,
-    now: Now,
-    effects: Effects,
-) -> None:
+class _Said(NamedTuple):
+    """What a node says of one end; `objects` were claimed and checked."""
+
+    outcome: int
+    value: bytes
+    details: bytes
+    run_us: int
+    objects: bytes
+
+
+def _settle(core: Core, task: Task, said: _Said, now: Now, effects: Effects) -> None:
     assert task.live is not None
+    outcome, value, details, run_us, objects = said
     wanted = task.state is not State.STOPPING or task.stop is not StopReason.CANCELLED
     if outcome == Outcome.SUCCEEDED and wanted:
         core.runtimes.add(task.spec.kind, run_us * 1_000)
         node = life.close_attempt(core, task, "succeeded", now, effects, run_us=run_us).node
-        life.finish(core, task, Fact.SUCCEED, now, effects, value=value, details=details, node=node)
+        life.finish(
+            core,
+            task,
+            Fact.SUCCEED,
+            now,
+            effects,
+            value=value,
+            details=details,
+            node=node,
+            objects=objects,
+        )
     elif task.state is State.STOPPING and not _failed_by_itself(task, outcome):
         life.gone(core, task, now, effects, details=details, run_us=run_us)
     elif outcome == Outcome.FAILED:
         code, text = _read_error(details)
         life.settle_failure(
-            core, task, now, effects, code=code, message=text, details=details, run_us=run_us
-        )
+            core, task, now, effects, code=code, message=text, details=details, run_us=run_us,
+            objects=objects,
+        )  # fmt: skip
     else:
         if not task.live.recalled:
             holder = core.fleet.nodes[task.live.node]

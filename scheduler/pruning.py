@@ -15,6 +15,7 @@ import msgpack
 
 from ..protocol import ids
 from .audit import write_audit
+from .object_refs import let_go, let_go_of_specs
 from .records import AuditRow
 from .room import Room
 from .task import State
@@ -47,15 +48,18 @@ class Slice(NamedTuple):
 def remove(db: apsw.Connection, doomed: Sequence[Doomed]) -> None:
     """Remove tasks with their attempts and results, and the specs that nobody needs any more."""
     tasks = [(task.id,) for task in doomed]
+    specs = {(task.spec_id,) for task in doomed}
     db.executemany("DELETE FROM attempts WHERE task = ?", tasks)
     db.executemany("DELETE FROM results WHERE task = ?", tasks)
     db.executemany("DELETE FROM tasks WHERE id = ?", tasks)
+    let_go(db, tasks)
     db.executemany(
         "DELETE FROM specs WHERE spec_id = ?1"
         " AND spec_id < (SELECT max(spec_id) FROM specs)"
         " AND NOT EXISTS (SELECT 1 FROM tasks WHERE spec_id = ?1)",
-        {(task.spec_id,) for task in doomed},
+        specs,
     )
+    let_go_of_specs(db, specs)
 
 
 class Pruning:

@@ -19,6 +19,7 @@ from .node_rows import node_row
 from .resolve import resolve
 from .silence import reconcile_left_ns
 from .states import states
+from .store_queries import find_store, references, task_objects
 from .task_document import show_explain, show_task
 from .view import View, may_see, read_id
 from .watch import WORDS
@@ -186,6 +187,9 @@ _QUERIES: dict[type[m.Message], _Query] = {
     m.Status: show_status,
     m.ShowConfig: show_config,
     m.ListKeys: list_keys,
+    m.FindStore: find_store,
+    m.TaskObjects: task_objects,
+    m.References: references,
 }
 
 

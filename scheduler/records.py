@@ -39,11 +39,22 @@ class TaskRow(NamedTuple):
     once: str
     retry_of: int
     created_ms: int
+    objects: bytes = b""
 
 
 class SpecRow(NamedTuple):
+    """An encoded spec, with the objects that it names (see `claims.join_objects`)."""
+
     spec_id: int
     body: bytes
+    objects: bytes = b""
+
+
+class Payload(NamedTuple):
+    """What a task is called with: its encoded argument, and the objects that this names."""
+
+    args: bytes = b""
+    objects: bytes = b""
 
 
 class TaskMoved(NamedTuple):
@@ -92,7 +103,10 @@ class AttemptEnded(NamedTuple):
 
 
 class TaskResult(NamedTuple):
-    """The end of a task: written once. `state` is a terminal `State`."""
+    """The end of a task: written once. `state` is a terminal `State`.
+
+    `objects` are those that value, outputs and logs name (see `claims.join_objects`).
+    """
 
     id: int
     state: int
@@ -100,6 +114,7 @@ class TaskResult(NamedTuple):
     value: bytes
     details: bytes
     ended_ms: int
+    objects: bytes = b""
 
 
 class NodeRow(NamedTuple):

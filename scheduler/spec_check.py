@@ -147,6 +147,7 @@ def check_spec(document: dict[str, Any], where: str) -> NewSpec:
         policy=policy_of(spec),
         kind=kind_of(spec),
         name=spec.label[: wire_spec.NAME_CHARS_MAX],
+        digests=tuple(spec.digests()),
     )
 
 

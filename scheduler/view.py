@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..config.load import Loaded
 from ..protocol import ids
@@ -18,6 +18,9 @@ from .pruning import Pruning
 from .registry import Registry
 from .task import Task
 from .watch import WORDS, Watches
+
+if TYPE_CHECKING:
+    from .store_side import StoreSide
 
 
 @dataclass(slots=True)
@@ -36,6 +39,7 @@ class View:
     version: str
     started_ms: int
     listen: str
+    store: StoreSide
     ended: Counter[int] = field(default_factory=Counter)
     counters: Counter[str] = field(default_factory=Counter)
     problems: dict[str, str] = field(default_factory=dict)

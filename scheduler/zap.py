@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from zmq.utils import z85
 
@@ -30,14 +30,22 @@ class Keys:
 
     live: dict[str, Principal] = field(default_factory=dict)
     invited: dict[str, Principal] = field(default_factory=dict)
+    changes: int = 0
 
     def allow(self, public_key: str, principal: Principal) -> None:
-        self.live[public_key] = principal
+        self.live[public_key] = replace(principal, key=public_key)
+        self.changes += 1
 
     def revoke(self, name: str) -> None:
         """Forget all keys under a name; their open sessions count for nothing from now on."""
         for public_key in [key for key, who in self.live.items() if who.name == name]:
             del self.live[public_key]
+        self.changes += 1
+
+    def of_node(self, name: str) -> str:
+        """Return the public key of a node; "" when none has that name."""
+        found = (key for key, who in self.live.items() if (who.role, who.name) == (Role.NODE, name))
+        return next(found, "")
 
     def holder(self, public_key: str) -> Principal | None:
         """Return who speaks with a key on control."""

@@ -274,7 +274,9 @@ def test_status_nodes_settings_and_keys_are_shown(scheduler: RawScheduler) -> No
     (entry,) = root.ask(m.ShowConfig("scheduler.lease")).body["entries"]
     assert ("scheduler.lease", 30.0, "defaults") == (entry["key"], entry["value"], entry["layer"])
     assert "not_found" == root.ask(m.ShowConfig("scheduler.colour")).code
-    assert sorted(scheduler.keys) == sorted(row["name"] for row in root.ask(m.ListKeys()).rows)
+    assert sorted([*scheduler.keys, "remuda-store"]) == sorted(
+        row["name"] for row in root.ask(m.ListKeys()).rows
+    )
 
 
 def test_a_key_with_nonsense_in_it_is_refused(scheduler: RawScheduler) -> None:

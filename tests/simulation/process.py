@@ -10,6 +10,7 @@ from remuda.protocol import codec
 from remuda.protocol import messages as m
 from remuda.protocol.errors import RemudaError
 from remuda.scheduler.access import HEARTBEAT, UPLINK, Principal, Role, check_control
+from remuda.scheduler.claimed import Signatures
 from remuda.scheduler.core import Core, CoreSettings
 from remuda.scheduler.edge import Edge, Later
 from remuda.scheduler.events import Event, NodeSays, Now
@@ -65,17 +66,18 @@ class Process:
             settings=settings, now=now,
         )  # fmt: skip
         self.watches = Watches(self.epoch, changes_max=CHANGES_MAX)
-        self.payloads = Payloads(journal.history)
+        self.payloads = Payloads(journal.history, lambda _node, _objects: b"")
         unused: Any = None  # keys, sockets, settings: no request of the simulation asks for them
         self.view = View(
             core=self.core, history=journal.history, catalogue=journal.catalogue,
             registry=journal.registry, pruning=journal.pruning, watches=self.watches,
             feed=EventFeed(self.epoch, now.wall_ms), loaded=unused, cluster="simulated",
-            version="", started_ms=now.wall_ms, listen="", ended=Counter(),
+            version="", started_ms=now.wall_ms, listen="", store=unused, ended=Counter(),
         )  # fmt: skip
         self.edge = Edge(
-            journal.history, value_bytes_max=VALUE_BYTES_MAX, random_bits=agenda.chance.getrandbits
-        )
+            journal.history, value_bytes_max=VALUE_BYTES_MAX,
+            random_bits=agenda.chance.getrandbits, signatures=Signatures(b"s" * 32),
+        )  # fmt: skip
         self.verbs = Verbs(self.view, self.edge, unused, unused, unused, unused)
         self.restraint = Restraint(self.core, journal.room)
         self.restraint.heed()

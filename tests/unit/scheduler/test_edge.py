@@ -19,6 +19,7 @@ from remuda.protocol.errors import (
     ValueTooLarge,
 )
 from remuda.scheduler.access import Principal, Role
+from remuda.scheduler.claimed import Signatures
 from remuda.scheduler.core import Core, CoreSettings
 from remuda.scheduler.edge import Edge, Later
 from remuda.scheduler.events import CancelTasks, Now, SubmitTasks
@@ -27,6 +28,8 @@ from remuda.scheduler.journal import Journal
 ALICE, BOB = Principal("alice", Role.SUBMIT), Principal("bob", Role.SUBMIT)
 NOW = Now(1, 1_700_000_000_000_000_000)
 COMMAND: dict[str, Any] = {"kind": "command", "argv": ["true"]}
+
+SECRET = b"s" * 32
 
 
 class Desk:
@@ -46,6 +49,7 @@ class Desk:
             self.journal.history,
             value_bytes_max=1_000,
             random_bits=random.Random(1).getrandbits,
+            signatures=Signatures(SECRET),
             spec_defaults=defaults,
         )
         self.requests = 0

@@ -12,7 +12,7 @@ from remuda.protocol import ids
 from remuda.scheduler.catalogue import COUNTED_MAX, Catalogue
 from remuda.scheduler.history import CHUNK, History
 from remuda.scheduler.journal import Journal
-from remuda.scheduler.records import AttemptEnded, Commit
+from remuda.scheduler.records import AttemptEnded, Commit, Payload
 from remuda.scheduler.task import State
 
 from . import facts
@@ -164,7 +164,7 @@ def test_unknown_tasks_are_left_out(history: History) -> None:
     assert history.show_task(999) is None
     assert {} == history.briefs([999])
     assert {} == history.ended([999])
-    assert {} == history.args([999])
+    assert {} == history.payloads([999])
 
 
 def test_briefs_tell_the_last_attempt_and_node(history: History) -> None:
@@ -189,8 +189,8 @@ def test_many_ids_are_asked_for_in_chunks(tmp_path: Path) -> None:
     journal = Journal.open(tmp_path / "state")
     most = 2 * CHUNK + 1
     journal.commit(facts.submission(1, most))
-    args = journal.history.args(range(1, most + 1))
-    assert {task: b"%d" % task for task in range(1, most + 1)} == args
+    found = journal.history.payloads(range(1, most + 1))
+    assert {task: Payload(b"%d" % task) for task in range(1, most + 1)} == found
     journal.close()
 
 

@@ -63,7 +63,7 @@ class MirroredWorld(World):
             core=self.core, history=self.journal.history, catalogue=self.journal.catalogue,
             registry=self.journal.registry, pruning=self.journal.pruning,
             feed=EventFeed(self.core.epoch, 0), watches=Watches(self.core.epoch, changes_max=1_000),
-            loaded=loaded, cluster="test", version="0", started_ms=0, listen="",
+            loaded=loaded, cluster="test", version="0", started_ms=0, listen="", store=None,  # type: ignore[arg-type]  # nobody asks for it
         )  # fmt: skip
         self.mirror = Mirror(self.view, loaded.settings.redis, "c", self.pipe, SilentLog())  # type: ignore[arg-type]  # it has what is used of it
 
