@@ -9,9 +9,8 @@ from typing import Any
 
 from ..protocol import spec as specs
 from ..protocol.resources import describe_request, format_bytes
-from . import screen
+from . import screen, views
 from .task_life import life_facts
-from .views import last_start_ms
 from .writing import age, ahead, counted, one_line, rfc3339, row_id, span
 
 Document = Mapping[str, Any]
@@ -108,6 +107,8 @@ def _facts(body: Document, details: Document) -> list[tuple[str, str]]:
     return [
         ("id", row_id(body)),
         ("runs", command if command != body.get("name") else ""),
+        ("entry", one_line(views.entry(body) or "")),
+        ("array index", views.told(body, "array") or ""),
         ("asks for", describe_request(spec.request)),
         ("raised to", _raised(body.get("raised") or {})),
         ("owner", str(body.get("owner", ""))),
@@ -118,7 +119,7 @@ def _facts(body: Document, details: Document) -> list[tuple[str, str]]:
         ("once", str(body.get("once") or "")),
         *life_facts(spec, body),
         ("created", _moment(body.get("created_ms"))),
-        ("started", _moment(last_start_ms(body))),
+        ("started", _moment(views.last_start_ms(body))),
         ("ended", _moment(body.get("ended_ms"))),
         ("progress", _progress(body)),
         ("exit code", str(details["exit_code"]) if details.get("exit_code") is not None else ""),

@@ -58,6 +58,8 @@ def task_in_full(document: Row) -> dict[str, Any]:
         "priority": (document.get("spec") or {}).get("priority", PRIORITY_DEFAULT),
         "started_at": rfc3339(started_ms),
         "once": document.get("once") or None,
+        "entry": entry(document),
+        "array_index": array_index(document),
         "request": plain(document.get("spec") or {}),
         "raised": plain(document.get("raised") or {}),
         "budgets": plain(document.get("budgets") or []),
@@ -67,6 +69,24 @@ def task_in_full(document: Row) -> dict[str, Any]:
         "message": details.get("message"),
         "detail": details,
     }
+
+
+def entry(document: Row) -> str | None:
+    """Return the entry of a member of `--each-line`; None for others, and where it is hidden."""
+    return told(document, "each")
+
+
+def array_index(document: Row) -> int | None:
+    """Return the index of a member of `--array`; None for others, and where it is hidden."""
+    text = told(document, "array")
+    return int(text) if text and text.isdecimal() else None
+
+
+def told(document: Row, flag: str) -> str | None:
+    """Read what a command is told by its argument, if its request has this flag."""
+    if not (document.get("spec") or {}).get(flag) or "args" not in document:
+        return None
+    return bytes(document["args"]).decode(errors="replace")
 
 
 def last_start_ms(document: Row) -> int:

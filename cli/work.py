@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import screen
+from ..protocol import ids
+from ..protocol.errors import Invalid
+from . import many, screen
 from .commands import Session, command
 from .interrupts import INTERRUPTED, raising_interrupts
-from .task_options import TaskOptions, arguments, array
-from .writing import counted
+from .task_options import TaskOptions, arguments
 
 if TYPE_CHECKING:
     from ..client.client import Client
+    from ..client.stream import Unwatched
     from ..client.task import Task
 
 Command = Annotated[
@@ -49,7 +51,8 @@ def run(session: Session, options: TaskOptions, command: Command) -> int:
 @command(
     "submit",
     example="remuda submit --retries 3 --cwd . -- python train.py\n"
-    "remuda submit --array 0-99 -- sh -c 'render $REMUDA_ARRAY_INDEX'",
+    "remuda submit --array 0-99 -- sh -c 'render $REMUDA_ARRAY_INDEX'\n"
+    "remuda submit --each-line urls.txt --retries 2 -- curl -fsSO {}",
     tail=True,
 )
 def submit(
@@ -59,30 +62,40 @@ def submit(
     indices: Annotated[
         str, typer.Option("--array", metavar="0-9", help="A batch: one task for each index.")
     ] = "",
+    each_line: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE",
+            help="A batch: one task for each line of FILE (- is ours), which stands for {}.",
+        ),
+    ] = "",
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait for the end; its exit code is ours.")
     ] = False,
 ) -> int:
-    """Submit a command and print its id (of a batch with --array).
+    """Submit a command and print its id (of a batch with --array or --each-line).
 
     It runs in an empty directory of its own (REMUDA_TASK_DIR) unless --cwd is given; files stay
-    where they are: DIR is a path on the node that runs it.
+    where they are: DIR is a path on the node that runs it. The members of a batch are ID.0, ID.1
+    and so on; REMUDA_ARRAY_INDEX or REMUDA_ENTRY tells each which it is. Blank lines are skipped.
     """
+    if indices and each_line:
+        raise Invalid("--array and --each-line: a batch is made of one of them", field="array")
+    if each_line == "-" and str(options.stdin or "") == "-":
+        raise Invalid("--each-line - and --stdin -: our standard input serves one of them")
     with _client(session) as client:
         given = options.given()
-        if not indices:
+        if not (indices or each_line):
             task = client.submit_command(command, **given)
             if not (wait and session.json):  # one document: with the outcome
                 _print_task(session, client, task, is_new=not is_known(options, task))
             return _wait_for_task(session, client, task) if wait else 0
-        batch = client.submit_array(command, array(indices), **given)
-        if session.json:
-            screen.document({"batch": batch.id, "tasks": len(batch)})
+        if indices:
+            stored = many.submit_array(session, client, command, indices, given)
         else:
-            _say(session, f"submitted a batch of {counted(len(batch), 'task')} to {client.name}")
-            screen.line(batch.id)
-        sys.stdout.flush()
-        return _wait_for_batch(session, client, [each.key for each in batch]) if wait else 0
+            stored = many.submit_each_line(session, client, command, each_line, given)
+        many.tell(session, client, stored)
+        return _wait_for_batch(session, client, stored) if wait else 0
 
 
 @command(
@@ -172,9 +185,11 @@ def _wait_for_task(session: Session, client: Client, task: Task) -> int:
     return exit_code(standing)
 
 
-def _wait_for_batch(session: Session, client: Client, keys: list[bytes]) -> int:
+def _wait_for_batch(session: Session, client: Client, stored: Unwatched) -> int:
     from .task_output import wait
 
+    first = ids.from_bytes(stored.batch)
+    keys = [ids.to_bytes(ids.member(first, index)) for index in range(stored.count)]
     silent = Session(quiet=True) if session.json else session
     return wait(silent, client.link, keys, timeout_s=None)
 

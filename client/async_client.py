@@ -14,17 +14,18 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mappin
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from .async_task import AsyncBatch, AsyncTask
+from .batch_verbs import BatchVerbs, Function
 from .bridge import Ends, Threads
 from .client import Client
 from .connection import REQUEST_TIMEOUT_S
 from .feed import LIMIT, Event
 from .operating import OperatorVerbs
 from .outcome import CompletedTask
-from .submitter import Function, Submitter, completed_run
+from .submitter import Submitter, completed_run
 from .task import Task
 
 P = ParamSpec("P")
-Held = TypeVar("Held", bound=Submitter | OperatorVerbs)
+Held = TypeVar("Held", bound=BatchVerbs | OperatorVerbs)
 Found = TypeVar("Found")
 Made = TypeVar("Made")
 Awaited = Callable[Concatenate["AsyncSubmitter", P], Coroutine[Any, Any, Made]]
@@ -63,6 +64,7 @@ class AsyncSubmitter:
     submit_many = _awaited(Submitter.submit_many, _tasks)
     submit_command = _awaited(Submitter.submit_command, AsyncTask)
     submit_array = _awaited(Submitter.submit_array, AsyncBatch)
+    submit_each = _awaited(Submitter.submit_each, AsyncBatch)
 
     def options(self, **options: object) -> AsyncSubmitter:
         """Return a submitter with these options laid over ours, checked at once."""

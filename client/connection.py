@@ -13,7 +13,7 @@ from ..protocol import codec
 from ..protocol.errors import RemudaError
 from ..protocol.messages import Message
 from .courier import RESEND_S, Courier
-from .exchange import Receiver, Reply
+from .exchange import Reply
 
 REQUEST_TIMEOUT_S = 30.0
 Answer = TypeVar("Answer", bound=Message)
@@ -55,13 +55,32 @@ class Connection:
 
         `timeout_s` 0: as long as it takes. The question is sent again after `answer_s`.
         """
+        return self.ask(message, kind, timeout_s=timeout_s, answer_s=answer_s).result()
+
+    def ask(
+        self,
+        message: Message,
+        kind: type[Answer],
+        *,
+        timeout_s: float | None = None,
+        answer_s: float = RESEND_S,
+    ) -> Future[Answer]:
+        """Ask and go on; the future gives the answer, or what `request` would raise."""
         self.check_usable()
-        answered: Future[Reply] = Future()
-        receiver = settle(answered)
+        answered: Future[Answer] = Future()
+
+        def receive(outcome: Reply | RemudaError) -> None:
+            try:
+                if isinstance(outcome, RemudaError):
+                    raise outcome
+                answered.set_result(expect(outcome, kind))
+            except RemudaError as error:
+                answered.set_exception(error)
+
         patience_s = self.request_timeout_s if timeout_s is None else timeout_s
         frame = codec.encode(message, 0)
-        self.courier.post(frame, receiver, patience_s=patience_s, answer_s=answer_s)
-        return expect(answered.result(), kind)
+        self.courier.post(frame, receive, patience_s=patience_s, answer_s=answer_s)
+        return answered
 
     def check_usable(self) -> None:
         """Raise when the caller could wait here for ever: after a fork, or on our own thread."""
@@ -93,18 +112,6 @@ def open_connection(
     """Find the cluster that arguments, environment or files name, and prepare to dial it."""
     ref = clusters.find_cluster(home=home, cluster=cluster, endpoint=endpoint)
     return Connection(ref, request_timeout_s=request_timeout_s)
-
-
-def settle(answered: Future[Reply]) -> Receiver:
-    """Make a receiver that puts its outcome into a future."""
-
-    def receive(outcome: Reply | RemudaError) -> None:
-        if isinstance(outcome, RemudaError):
-            answered.set_exception(outcome)
-        else:
-            answered.set_result(outcome)
-
-    return receive
 
 
 def expect(reply: Reply, kind: type[Answer]) -> Answer:

@@ -1,98 +1,184 @@
-"""How do many tasks travel? In frames that share one spec, a few on their way at a time."""
+"""How do many tasks travel? As one batch in frames, some of them under way at a time."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
 
+from ..protocol import ids
+from ..protocol.codec import pack_document
 from ..protocol.errors import RemudaError
-from ..protocol.messages import MAP_FRAME_TASKS, SOURCE_BYTES_MAX, Submit
+from ..protocol.messages import MAP_FRAME_TASKS, SOURCE_BYTES_MAX, Submit, Submitted
 from . import control
-from .batch import Batch
+from .connection import Connection
 from .session import Session
 from .task import Task
 from .when_full import Patience, settle
 
 FRAMES_OPEN_MAX = 10
 ARGS_BYTES_MAX = 4 * 1024 * 1024 - 2 * SOURCE_BYTES_MAX - 512 * 1024
+ROW_BYTES = 8
+Stored = TypeVar("Stored")
+Spec = dict[str, Any]
+Row = tuple[Spec, bytes]
+"""What one task is: a spec, which many may share, and its own argument."""
+
+
+class Carrier(Protocol[Stored]):
+    """Who brings frames to the scheduler, and keeps what was stored of them."""
+
+    @property
+    def session(self) -> bytes:
+        """Return the watching session that is to hear of the tasks; empty: none."""
+
+    @property
+    def batch(self) -> bytes:
+        """Return the batch, once a frame of it was stored."""
+
+    def send(self, message: Submit) -> Future[Stored]:
+        """Send a frame."""
+
+    def take(self, stored: Stored) -> None:
+        """Take in what became of the oldest frame."""
+
+
+class Watched:
+    """Makes a future of every task."""
+
+    def __init__(self, session: Session) -> None:
+        self.send = session.submit
+        self.session = session.key
+        self.tasks: list[Task] = []
+
+    @property
+    def batch(self) -> bytes:
+        return self.tasks[0].batch_key if self.tasks else b""
+
+    def take(self, stored: list[Task]) -> None:
+        self.tasks += stored
+
+
+class Unwatched:
+    """Only counts: a million tasks take no room here. `on_count` hears of each frame."""
+
+    session = b""
+
+    def __init__(self, link: Connection, on_count: Callable[[int], None] | None = None) -> None:
+        self._link = link
+        self._on_count = on_count
+        self.batch = b""
+        self.count = 0
+
+    @property
+    def id(self) -> str:
+        """Return the id of the batch; empty when nothing was submitted."""
+        return ids.format_id(ids.from_bytes(self.batch)) if self.batch else ""
+
+    def send(self, message: Submit) -> Future[Submitted]:
+        return self._link.ask(message, Submitted)
+
+    def take(self, stored: Submitted) -> None:
+        self.batch = stored.batch
+        self.count += stored.count
+        if self._on_count is not None:
+            self._on_count(self.count)
 
 
 @dataclass(slots=True)
-class _Frame:
-    message: Submit
-    stored: Future[list[Task]]
+class Chunk:
+    """The tasks of one frame; each spec is there once."""
+
+    specs: list[Spec] = field(default_factory=list)
+    spec_index: list[int] = field(default_factory=list)
+    args: list[bytes] = field(default_factory=list)
 
 
-class Stream:
+class Stream(Generic[Stored]):
     """One batch on its way: frames are numbered by the offset of their first member."""
 
     def __init__(
-        self, session: Session, spec: dict[str, Any], patience: Patience, *, allow_infeasible: bool
+        self,
+        carrier: Carrier[Stored],
+        link: Connection,
+        patience: Patience,
+        *,
+        closed: threading.Event | None = None,
+        allow_infeasible: bool = False,
+        frame_tasks: int = MAP_FRAME_TASKS,
     ) -> None:
-        self._session = session
-        self._spec = spec
+        self._carrier = carrier
+        self._link = link
         self._patience = patience
+        self._closed = closed or threading.Event()
         self._allow_infeasible = allow_infeasible
+        self._frame_tasks = frame_tasks
         self._batch_key = os.urandom(16)
-        self._open: deque[_Frame] = deque()
-        self._tasks: list[Task] = []
+        self._open: deque[tuple[Submit, Future[Stored]]] = deque()
         self._sent = 0
 
-    def submit(self, args: Iterable[bytes]) -> Batch:
+    def submit(self, rows: Iterable[Row]) -> None:
         """Send all, in order. What fails half-way is cancelled as a whole."""
         try:
-            for chunk in chunks(args):
+            for chunk in chunks(rows, self._frame_tasks):
                 self._send(chunk)
                 # The first frame alone: what is refused for its spec leaves nothing behind.
-                while len(self._open) > (0 if not self._tasks else FRAMES_OPEN_MAX):
+                while len(self._open) > (FRAMES_OPEN_MAX if self._carrier.batch else 0):
                     self._confirm()
             while self._open:
                 self._confirm()
         except BaseException:
             self._take_back()
             raise
-        return Batch(self._session, self._tasks[0].batch_key if self._tasks else b"", self._tasks)
 
-    def _send(self, args: list[bytes]) -> None:
+    def _send(self, chunk: Chunk) -> None:
         message = Submit(
             submit_key=os.urandom(16),
-            session=self._session.key,
-            specs=[self._spec],
-            spec_index=[0] * len(args),
-            args=args,
+            session=self._carrier.session,
+            specs=chunk.specs,
+            spec_index=chunk.spec_index,
+            args=chunk.args,
             batch_key=self._batch_key,
             offset=self._sent,
             allow_infeasible=self._allow_infeasible,
         )
-        self._sent += len(args)
-        self._open.append(_Frame(message, self._session.submit(message)))
+        self._sent += len(chunk.args)
+        self._open.append((message, self._carrier.send(message)))
 
     def _confirm(self) -> None:
         """Wait for the oldest frame, in order."""
-        frame = self._open[0]
-        self._tasks += settle(self._session, frame.message, frame.stored, self._patience)
+        message, stored = self._open[0]
+        send, patience = self._carrier.send, self._patience
+        self._carrier.take(settle(send, message, stored, patience, self._closed))
         self._open.popleft()
 
     def _take_back(self) -> None:
-        if self._tasks:
+        if self._carrier.batch:
             with contextlib.suppress(RemudaError):  # the first error is what the user must see
-                control.cancel(self._session.connection, (), [self._tasks[0].batch_key])
+                control.cancel(self._link, (), [self._carrier.batch])
 
 
-def chunks(args: Iterable[bytes]) -> Iterator[list[bytes]]:
-    """Cut arguments into frames, by count and by size."""
-    chunk: list[bytes] = []
-    size = 0
-    for arg in args:
-        if chunk and (len(chunk) >= MAP_FRAME_TASKS or size + len(arg) > ARGS_BYTES_MAX):
+def chunks(rows: Iterable[Row], tasks_max: int = MAP_FRAME_TASKS) -> Iterator[Chunk]:
+    """Cut tasks into frames, by count and by size."""
+    chunk, size = Chunk(), 0
+    known: dict[int, int] = {}
+    for spec, args in rows:
+        added = len(args) + ROW_BYTES
+        if id(spec) not in known:
+            added += len(pack_document(spec))
+        if chunk.args and (len(chunk.args) >= tasks_max or size + added > ARGS_BYTES_MAX):
             yield chunk
-            chunk, size = [], 0
-        chunk.append(arg)
-        size += len(arg) + 8
-    if chunk:
+            chunk, size, known = Chunk(), 0, {}
+        if id(spec) not in known:
+            known[id(spec)] = len(chunk.specs)
+            chunk.specs.append(spec)
+        chunk.spec_index.append(known[id(spec)])
+        chunk.args.append(args)
+        size += added
+    if chunk.args:
         yield chunk

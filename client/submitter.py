@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..protocol.errors import Invalid, TaskFailed, ValueTooLarge
-from ..protocol.messages import BATCH_MAX, VALUE_BYTES_MAX, Submit
+from ..protocol.errors import Invalid, TaskFailed
+from ..protocol.messages import BATCH_MAX, Submit
 from ..protocol.spec import TaskSpec, to_document
-from ..worker import values
 from . import output
-from .batch import Batch
+from .batch_verbs import BatchVerbs, Function
+from .calls import encode_call, words_of
 from .connection import Connection
 from .functions import target_of
 from .options import check_names, moves_on, once_of, said_of, to_spec
 from .outcome import CompletedTask, completed, output_cut
-from .stream import ARGS_BYTES_MAX, Stream
+from .stream import ARGS_BYTES_MAX, Spec
 from .task import Task
-from .when_full import FOR_EVER_S, Patience, patience_of, store
+from .when_full import Patience, patience_of, store
 
 if TYPE_CHECKING:
     from .executor import Executor
     from .session import Session
 
-Function = Callable[..., Any] | str
 SPECS_KNOWN_MAX = 128
 RUN_OUTPUT_BYTES_MAX = 64 * 1024 * 1024
 ITS_OWN_CODES = frozenset(
@@ -32,7 +31,7 @@ ITS_OWN_CODES = frozenset(
 )
 
 
-class Submitter:
+class Submitter(BatchVerbs):
     """Submits functions, handlers and commands, all with the same options.
 
     `submit`, `call` and `map` hand every argument to the function; ours are given to `options`.
@@ -56,16 +55,6 @@ class Submitter:
     def call(self, function: Function, /, *args: Any, **kwargs: Any) -> Any:
         """Submit one call and wait for its value."""
         return self.submit(function, *args, **kwargs).result()
-
-    def map(self, function: Function, /, *iterables: Iterable[Any], **kwargs: Any) -> Batch:
-        """Submit one call for each item, like `map`; returns once all are stored.
-
-        Waits while the queue is full, unless `when_full` says otherwise.
-        """
-        if not iterables:
-            raise TypeError("map needs at least one iterable")
-        calls = (encode_call(args, kwargs) for args in zip(*iterables))  # noqa: B905 - as map does
-        return self._many(self._spec_of(function), calls, self._options)
 
     def submit_many(
         self, calls: Iterable[tuple[Function, Sequence[Any], Mapping[str, Any]]]
@@ -96,18 +85,8 @@ class Submitter:
     def submit_command(self, /, argv: Sequence[str | os.PathLike[str]], **options: object) -> Task:
         """Submit a command, a list of words; options are laid over ours."""
         merged = {**self._options, **options}
-        made = to_spec("command", merged, argv=_argv(argv))
+        made = to_spec("command", merged, argv=words_of(argv))
         return self._one(to_document(made, said_of(merged)), b"", merged)
-
-    def submit_array(
-        self, /, argv: Sequence[str | os.PathLike[str]], indices: Iterable[int], **options: object
-    ) -> Batch:
-        """Submit a command once for each index, which REMUDA_ARRAY_INDEX tells it."""
-        merged = {**self._options, **options}
-        made = to_spec("command", merged, argv=_argv(argv), array=True)
-        return self._many(
-            to_document(made, said_of(merged)), (b"%d" % index for index in indices), merged
-        )
 
     def run(
         self, argv: Sequence[str | os.PathLike[str]], *, check: bool = False, **options: object
@@ -124,7 +103,7 @@ class Submitter:
 
         return Executor(self)
 
-    def _spec_of(self, function: Function) -> dict[str, Any]:
+    def _spec_of(self, function: Function) -> Spec:
         if moves_on(self._options):
             return to_document(self._make_spec(function), said_of(self._options))
         known = self._specs.get(function)
@@ -151,15 +130,6 @@ class Submitter:
         if once:
             message.once = [once]
         return store(self._session, message, Patience(patience_of(options)))[0]
-
-    def _many(
-        self, spec: dict[str, Any], args: Iterable[bytes], options: Mapping[str, object]
-    ) -> Batch:
-        if once_of(options):
-            raise Invalid("once: a key names one task, and these are many", field="once")
-        allow = bool(options.get("allow_infeasible"))
-        patience = Patience(patience_of(options, FOR_EVER_S))
-        return Stream(self._session, spec, patience, allow_infeasible=allow).submit(args)
 
     def _message(
         self,
@@ -199,26 +169,3 @@ def _with_whole_output(link: Connection, task: Task) -> CompletedTask:
             pieces = output.follow(link, task.key, streams=(stream,))
             texts[stream] = "".join(output.as_text(pieces))
     return CompletedTask(task.id, done.returncode, texts["out"], texts["err"])
-
-
-def encode_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
-    """Encode the arguments of a call; raises ValueTooLarge or Invalid before anything is sent."""
-    try:
-        return values.encode_call(args, kwargs, bytes_max=VALUE_BYTES_MAX)
-    except values.ValueTooLarge as error:
-        raise ValueTooLarge(f"arguments: {error}", field="args") from error
-    except values.NotEncodable as error:
-        raise Invalid(f"arguments: {error}", field="args") from error
-
-
-def _argv(argv: Sequence[str | os.PathLike[str]]) -> list[str]:
-    if isinstance(argv, (str, bytes)) or not argv:
-        raise Invalid(
-            f"argv: found {argv!r}; a command is a list of words, like ['sh', '-c', '...']",
-            field="argv",
-        )
-    words = [os.fspath(word) for word in argv]
-    for word in words:
-        if not isinstance(word, str):
-            raise Invalid(f"argv: found {word!r}, each word is text", field="argv")
-    return words

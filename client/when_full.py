@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ..protocol.errors import Invalid, QueueFull
 from ..protocol.messages import Submit
@@ -21,6 +21,7 @@ PAUSE_S_MIN = 0.2
 PAUSE_S_MAX = 30.0
 JITTER = 0.5
 FOR_EVER_S = float("inf")
+Stored = TypeVar("Stored")
 ALLOWED = "fail, wait, or wait=10m"
 
 
@@ -62,16 +63,20 @@ class Patience:
 
 def store(session: Session, message: Submit, patience: Patience) -> list[Task]:
     """Submit one frame; the same frame again while the queue is full, as it keeps its key."""
-    return settle(session, message, session.submit(message), patience)
+    return settle(session.submit, message, session.submit(message), patience, session.closed)
 
 
 def settle(
-    session: Session, message: Submit, stored: Future[list[Task]], patience: Patience
-) -> list[Task]:
+    send: Callable[[Submit], Future[Stored]],
+    message: Submit,
+    stored: Future[Stored],
+    patience: Patience,
+    closed: threading.Event,
+) -> Stored:
     """Wait for a frame that is on its way, sending it again while the queue is full."""
     while True:
         try:
             return stored.result()
         except QueueFull as refusal:
-            patience.pause(refusal, session.closed)
-        stored = session.submit(message)
+            patience.pause(refusal, closed)
+        stored = send(message)

@@ -24,6 +24,7 @@ TAGS_MAX = 32
 STDIN_BYTES_MAX = 64 * 1024
 RETRIES_MAX = 1_000
 PRIORITY_MAX = 100
+ENTRY_MARK = "{}"
 PRIORITY_DEFAULT = 50
 GRACE_MS_DEFAULT = 5_000
 BACKOFF_FIRST_MS = 1_000
@@ -44,7 +45,8 @@ class TaskSpec:
 
     `target` is `module:qualname` of a function or the name of a handler; a function of a script's
     `__main__` brings its file as `source` (with `source_name`). `array` says that `args` holds the
-    member's array index.
+    member's array index, `each` that it holds the member's entry: UTF-8 text that stands for each
+    `{}` in the words of the command.
 
     Limits are 0 for none: `timeout_ms` of a try, `start_timeout_ms` from its grant to its start,
     `silence_ms` without output or progress, `deadline_ms` (Unix time) over all tries, `expires_ms`
@@ -100,6 +102,7 @@ class TaskSpec:
     secrets: list[str] = field(default_factory=list)
     fresh: bool = False
     keep_log: bool = False
+    each: bool = False
 
     @property
     def request(self) -> Request:
@@ -127,7 +130,7 @@ class TaskSpec:
     @property
     def protocol(self) -> int:
         """Return the oldest protocol that a node must speak to run this as it is meant."""
-        if self.has_surroundings:
+        if self.has_surroundings or self.each:
             return OBJECTS_PROTOCOL
         return LIMITS_PROTOCOL if self.needs_limits_of_nodes else 1
 
@@ -149,6 +152,21 @@ class TaskSpec:
         if self.name:
             return self.name
         return " ".join(self.argv)[:NAME_CHARS_MAX] if self.kind == "command" else self.target
+
+
+def with_entry(argv: list[str], entry: str) -> list[str]:
+    """Put an entry in the place of each `{}`."""
+    return [word.replace(ENTRY_MARK, entry) for word in argv]
+
+
+def check_entry(entry: bytes) -> None:
+    """Raise ValueError for an entry that no word of a command and no variable can hold."""
+    if b"\x00" in entry:
+        raise ValueError("a NUL byte cannot be part of a command")
+    try:
+        entry.decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"it is not UTF-8 text (byte {error.start})") from error
 
 
 _DEFAULTS = {

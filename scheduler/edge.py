@@ -111,6 +111,7 @@ class Edge:
             self._specs.check(document, f"specs[{index}].")
             for index, document in enumerate(message.specs)
         ]
+        _check_entries(message)
         objects, spec_objects = check_submission(
             self._signatures, message, specs, principal.key, wall_ms
         )
@@ -323,6 +324,20 @@ def check_session(session: bytes) -> None:
         raise Invalid(
             f"session: found {len(session)} bytes, it has {SESSION_BYTES}", field="session"
         )
+
+
+def _check_entries(message: Submit) -> None:
+    """Raise Invalid for an entry that cannot stand in a command; the specs were checked."""
+    with_entries = {index for index, each in enumerate(message.specs) if each.get("each")}
+    if not with_entries:
+        return
+    for position, index in enumerate(message.spec_index):
+        if index in with_entries:
+            try:
+                spec.check_entry(message.args[position])
+            except ValueError as error:
+                field = f"args[{position}]"
+                raise Invalid(f"{field}: {error}", field=field) from error
 
 
 def _check_once(message: Submit, count: int) -> None:

@@ -104,6 +104,7 @@ _FIELDS: dict[str, Any] = {
     "secrets": Annotated[list[_EnvKey], Field(max_length=wire_spec.SECRETS_MAX)],
     "fresh": bool,
     "keep_log": bool,
+    "each": bool,
 }
 
 
@@ -172,6 +173,10 @@ def _check_kind(spec: TaskSpec) -> None:
             raise ValueError(f"target: {spec.target!r} is not a function: write it module:qualname")
     if spec.kind == "handler" and ":" in spec.target:
         raise ValueError(f"target: {spec.target!r} is not the name of a handler")
+    if spec.each and spec.kind != "command":
+        raise ValueError("each: only the words of a command have a place for an entry")
+    if spec.each and spec.array:
+        raise ValueError("each: a member has an array index or an entry, not both")
     _check_files(spec)
     if spec.backoff_longest_ms < spec.backoff_first_ms:
         raise ValueError("backoff_longest_ms: is shorter than backoff_first_ms")

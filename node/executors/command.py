@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ...protocol import codec, ids
 from ...protocol.messages import Outcome as Result
+from ...protocol.spec import with_entry
 from ...worker import frames
 from ...worker.frames import Finished, Host, Run
 from .. import failures, outputs
@@ -43,13 +44,14 @@ class CommandExecutor:
         spec = attempt.plan.spec
         settings = self._surroundings.settings.tasks
         own = {**spec.env, **_names(attempt)}
-        size = sum(map(len, spec.argv)) + sum(len(key) + len(own[key]) for key in own)
+        argv = with_entry(spec.argv, _entry(attempt)) if spec.each else spec.argv
+        size = sum(map(len, argv)) + sum(len(key) + len(own[key]) for key in own)
         if size > ARGUMENTS_CHARS_MAX:
             raise TooLong(f"arguments and environment have {size} characters: use a file")
         return Run(
             attempt.task,
             attempt.number,
-            argv=spec.argv,
+            argv=argv,
             env=self._surroundings.env(own, attempt.gpus),
             cwd=spec.cwd or None,
             stdin_blob=spec.stdin or None,
@@ -97,7 +99,13 @@ def _names(attempt: Attempt) -> dict[str, str]:
         names["REMUDA_BATCH"] = ids.format_id(batch)
     if attempt.plan.spec.array:
         names["REMUDA_ARRAY_INDEX"] = attempt.args.decode("ascii", "replace")
+    if attempt.plan.spec.each:
+        names["REMUDA_ENTRY"] = _entry(attempt)
     return names
+
+
+def _entry(attempt: Attempt) -> str:
+    return attempt.args.decode(errors="replace")
 
 
 def _judge(answer: Finished) -> tuple[Result, str, str, int | None]:

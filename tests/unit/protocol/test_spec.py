@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from remuda.protocol import codec
 from remuda.protocol.resources import Request
-from remuda.protocol.spec import NAME_CHARS_MAX, FileRow, TaskSpec, from_document, to_document
+from remuda.protocol.spec import (
+    NAME_CHARS_MAX,
+    FileRow,
+    TaskSpec,
+    from_document,
+    to_document,
+    with_entry,
+)
 
 from ...fakes.hostile import blobs, texts, values_of
 
@@ -79,3 +86,24 @@ def test_only_a_handler_asks_for_a_handler() -> None:
 )
 def test_people_see_a_name_or_what_runs(spec: TaskSpec, label: str) -> None:
     assert label == spec.label
+
+
+@pytest.mark.parametrize(
+    ("argv", "made"),
+    [
+        (["cp", "{}", "{}.bak"], ["cp", "a b", "a b.bak"]),
+        (["echo", "{", "}"], ["echo", "{", "}"]),
+    ],
+)
+def test_an_entry_stands_for_each_pair_of_braces(argv: list[str], made: list[str]) -> None:
+    assert made == with_entry(argv, "a b")
+
+
+def test_an_entry_is_not_looked_through_for_braces() -> None:
+    assert ["{}{}"] == with_entry(["{}"], "{}{}")
+
+
+def test_only_a_node_that_knows_of_entries_runs_a_command_with_one() -> None:
+    assert [1, 3] == [
+        TaskSpec("command", ["echo", "{}"], each=each).request.protocol for each in (False, True)
+    ]

@@ -353,3 +353,29 @@ def test_what_a_spec_does_not_say_is_as_the_cluster_has_it(tmp_path: Path) -> No
     found = [task.spec.policy for task in desk.core.tasks.values()]
     assert [(1_000, 7), (5_000, 7)] == [(each.grace_ms, each.backoff_first_ms) for each in found]
     desk.journal.close()
+
+
+EACH: dict[str, Any] = {**COMMAND, "each": True}
+
+
+def test_an_entry_is_any_text(desk: Desk) -> None:
+    entries = [b"", "a b \u00e9 {}".encode(), b"-"]
+    assert 3 == desk.submit(frame(3, specs=[EACH], args=entries)).count
+
+
+@pytest.mark.parametrize(("entry", "said"), [(b"a\0b", "NUL"), (b"\xff", "UTF-8")])
+def test_an_entry_that_no_command_could_take_is_refused_and_named(
+    desk: Desk, entry: bytes, said: str
+) -> None:
+    with pytest.raises(Invalid, match=said) as caught:
+        desk.submit(frame(2, specs=[COMMAND, EACH], spec_index=[0, 1], args=[b"\xff", entry]))
+    assert "args[1]" == caught.value.field
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"kind": "function", "target": "m:f", "each": True}, {**EACH, "array": True}],
+)
+def test_an_entry_needs_a_command_without_an_index(desk: Desk, fields: dict[str, Any]) -> None:
+    with pytest.raises(Invalid, match="each: "):
+        desk.submit(frame(specs=[fields]))

@@ -1,0 +1,81 @@
+"""Which entries does a file have, one on each line, and which line is none?"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from ..protocol.errors import Invalid, NotFound
+from ..protocol.messages import VALUE_BYTES_MAX
+from ..protocol.spec import check_entry
+
+ENTRIES_MAX = 10_000_000
+OURS = "-"
+_BOM = b"\xef\xbb\xbf"
+
+
+class Entries:
+    """The lines of a file, or of our standard input (`-`), read one by one.
+
+    Blank lines are none; `skipped` counts them. Raises Invalid, which names file and line.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.name = "stdin" if path == OURS else path
+        self._path = path
+        self.skipped = 0
+
+    def count(self) -> int | None:
+        """Check every line and return how many entries there are; None where that reads them up."""
+        if self._path == OURS or not stat.S_ISREG(self._stat().st_mode):
+            return None
+        return sum(1 for _ in self)
+
+    def __iter__(self) -> Iterator[str]:
+        self.skipped = found = 0
+        with self._open() as file:
+            number = 0
+            while line := file.readline(VALUE_BYTES_MAX + 3):
+                number += 1
+                entry = self._entry(number, line)
+                if not entry.strip():
+                    self.skipped += 1
+                    continue
+                found += 1
+                if found > ENTRIES_MAX:
+                    raise self._wrong(number, f"a batch has at most {ENTRIES_MAX:,} entries")
+                yield entry
+
+    def _entry(self, number: int, line: bytes) -> str:
+        if number == 1:
+            line = line.removeprefix(_BOM)
+        blob = line.removesuffix(b"\n").removesuffix(b"\r")
+        if len(blob) > VALUE_BYTES_MAX:
+            raise self._wrong(
+                number,
+                f"has more than {VALUE_BYTES_MAX:,} bytes: write them to a file and name that",
+            )
+        try:
+            check_entry(blob)
+        except ValueError as error:
+            raise self._wrong(number, str(error)) from error
+        return blob.decode()
+
+    def _wrong(self, number: int, text: str) -> Invalid:
+        return Invalid(f"{self.name}, line {number}: {text}", field="each-line")
+
+    def _stat(self) -> os.stat_result:
+        try:
+            return Path(self._path).stat()
+        except FileNotFoundError as error:
+            raise NotFound(f"--each-line: there is no file {self._path}") from error
+
+    def _open(self) -> BinaryIO:
+        if self._path == OURS:
+            return open(sys.stdin.fileno(), "rb", closefd=False)
+        self._stat()
+        return Path(self._path).open("rb")

@@ -1,0 +1,132 @@
+"""Which verbs make a batch: one call or command for each of many things?"""
+
+from __future__ import annotations
+
+import os
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..protocol.errors import Invalid, ValueTooLarge
+from ..protocol.messages import VALUE_BYTES_MAX
+from ..protocol.spec import check_entry, to_document
+from .batch import Batch
+from .calls import encode_call, words_of
+from .options import once_of, said_of, to_spec
+from .stream import Carrier, Row, Spec, Stored, Stream, Unwatched, Watched
+from .when_full import FOR_EVER_S, Patience, patience_of
+
+if TYPE_CHECKING:
+    from .connection import Connection
+    from .session import Session
+
+Argv = Sequence[str | os.PathLike[str]]
+Function = Callable[..., Any] | str
+
+
+class BatchVerbs(ABC):
+    """The verbs of a submitter that make many tasks at once."""
+
+    _session: Session
+    _options: dict[str, object]
+
+    @abstractmethod
+    def _spec_of(self, function: Function) -> Spec:
+        """Return the spec of a call, with our options."""
+
+    def map(self, function: Function, /, *iterables: Iterable[Any], **kwargs: Any) -> Batch:
+        """Submit one call for each item, like `map`; returns once all are stored.
+
+        Waits while the queue is full, unless `when_full` says otherwise.
+        """
+        if not iterables:
+            raise TypeError("map needs at least one iterable")
+        spec = self._spec_of(function)
+        calls = (
+            (spec, encode_call(args, kwargs))
+            for args in zip(*iterables)  # noqa: B905 - as map does
+        )
+        return self._watched(calls, self._options)
+
+    def submit_array(self, /, argv: Argv, indices: Iterable[int], **options: object) -> Batch:
+        """Submit a command once for each index, which REMUDA_ARRAY_INDEX tells it."""
+        return self._watched(array_rows(argv, indices, self._with(options)), self._with(options))
+
+    def submit_each(self, /, argv: Argv, entries: Iterable[str], **options: object) -> Batch:
+        """Submit a command once for each entry, which stands for `{}` in its words.
+
+        REMUDA_ENTRY tells it too.
+        """
+        return self._watched(entry_rows(argv, entries, self._with(options)), self._with(options))
+
+    def _with(self, options: Mapping[str, object]) -> dict[str, object]:
+        return {**self._options, **options}
+
+    def _watched(self, rows: Iterable[Row], options: Mapping[str, object]) -> Batch:
+        carrier = Watched(self._session)
+        session = self._session
+        stream(carrier, session.connection, options, session.closed).submit(rows)
+        return Batch(session, carrier.batch, carrier.tasks)
+
+
+def store_counted(
+    link: Connection,
+    rows: Iterable[Row],
+    options: Mapping[str, object],
+    on_count: Callable[[int], None] | None = None,
+) -> Unwatched:
+    """Submit a batch that is only counted, in bounded memory; `on_count` hears of each frame."""
+    carrier = Unwatched(link, on_count)
+    stream(carrier, link, options).submit(rows)
+    return carrier
+
+
+def stream(
+    carrier: Carrier[Stored],
+    link: Connection,
+    options: Mapping[str, object],
+    closed: threading.Event | None = None,
+) -> Stream[Stored]:
+    """Make ready to submit a batch with these options; raises Invalid."""
+    if once_of(options):
+        raise Invalid("once: a key names one task, and these are many", field="once")
+    return Stream(
+        carrier,
+        link,
+        Patience(patience_of(options, FOR_EVER_S)),
+        closed=closed,
+        allow_infeasible=bool(options.get("allow_infeasible")),
+    )
+
+
+def array_rows(argv: Argv, indices: Iterable[int], options: Mapping[str, object]) -> Iterator[Row]:
+    """Make a task of a command for each index."""
+    made = to_spec("command", options, argv=words_of(argv), array=True)
+    spec = to_document(made, said_of(options))
+    return ((spec, b"%d" % index) for index in indices)
+
+
+def entry_rows(argv: Argv, entries: Iterable[str], options: Mapping[str, object]) -> Iterator[Row]:
+    """Make a task of a command for each entry; raises Invalid, which names the entry."""
+    made = to_spec("command", options, argv=words_of(argv), each=True)
+    spec = to_document(made, said_of(options))
+    return ((spec, encode_entry(number, entry)) for number, entry in enumerate(entries))
+
+
+def encode_entry(number: int, entry: str) -> bytes:
+    """Write an entry as the argument of its task; raises Invalid or ValueTooLarge."""
+    if not isinstance(entry, str):
+        raise Invalid(f"entry {number}: found {entry!r}, an entry is text", field="entries")
+    try:
+        blob = entry.encode()
+        check_entry(blob)
+    except ValueError as error:
+        raise Invalid(f"entry {number}: {error}", field="entries") from error
+    if len(blob) > VALUE_BYTES_MAX:
+        raise ValueTooLarge(
+            f"entry {number}: it has {len(blob)} bytes, allowed are {VALUE_BYTES_MAX}: write it "
+            "to a file and let the entry name that",
+            field="entries",
+        )
+    return blob
