@@ -93,6 +93,18 @@ class TaskOptions:
     env: Annotated[
         list[str] | None, typer.Option(metavar="K=V", help="A variable of its environment.")
     ] = None
+    secret: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[=VAR]", help="A variable that its node sets from its [secrets]."
+        ),
+    ] = None
+    python: Annotated[
+        str, typer.Option(metavar="NAME", help="An interpreter of its node, one of [pythons].")
+    ] = ""
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="A call: in a new worker, which ends with it.")
+    ] = False
     cwd: Annotated[
         str,
         typer.Option(
@@ -133,6 +145,9 @@ class TaskOptions:
             "when_full": self.when_full,
             "once": self.once,
             "env": pairs("env", self.env),
+            "secrets": list(self.secret or []),
+            "python": self.python,
+            "fresh": self.fresh,
             "cwd": self.cwd,
             "stdin": _stdin(self.stdin),
             "name": self.name,

@@ -41,8 +41,9 @@ def run(session: Session, options: TaskOptions, command: Command) -> int:
     """
     from .foreground import attend
 
+    given = _given(session, options)
     with _client(session) as client:
-        task = client.submit_command(command, **options.given())
+        task = client.submit_command(command, **given)
         if is_known(options, task):
             _say(session, f"known under this key already: following {task.id}")
         return attend(session, client.link, task.key, task.id)
@@ -83,8 +84,8 @@ def submit(
         raise Invalid("--array and --each-line: a batch is made of one of them", field="array")
     if each_line == "-" and str(options.stdin or "") == "-":
         raise Invalid("--each-line - and --stdin -: our standard input serves one of them")
+    given = _given(session, options)
     with _client(session) as client:
-        given = options.given()
         if not (indices or each_line):
             task = client.submit_command(command, **given)
             if not (wait and session.json):  # one document: with the outcome
@@ -124,8 +125,9 @@ def call(
     from .foreground import LeftRunning, explain_end, hint_of_waiting, interruptible, leave
 
     positional, keywords = arguments(arg or [])
+    given = _given(session, options)
     with _client(session) as client:
-        task = client.options(**options.given()).submit(target, *positional, **keywords)
+        task = client.options(**given).submit(target, *positional, **keywords)
         try:
             with interruptible(session, task.key) as interrupts, hint_of_waiting(session, task.key):
                 (standing,) = control.wait_ended(client.link, [task.key])
@@ -139,6 +141,19 @@ def call(
             return exit_code(standing)
         _print_result(session, value_of(standing, task.id))
     return 0
+
+
+def _given(session: Session, options: TaskOptions) -> dict[str, Any]:
+    """Return the options for the client, with a word about variables that look like secrets."""
+    import warnings
+
+    from ..client.environment_options import SecretInEnv, telling, text_about
+
+    given = options.given()
+    for variable in telling(given.get("env")):
+        _say(session, f"warning: {text_about(variable)}")
+    warnings.simplefilter("ignore", SecretInEnv)  # said already, and as a command line says it
+    return given
 
 
 def _client(session: Session) -> Client:

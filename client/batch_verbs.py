@@ -13,6 +13,7 @@ from ..protocol.messages import VALUE_BYTES_MAX
 from ..protocol.spec import check_entry, to_document
 from .batch import Batch
 from .calls import encode_call, words_of
+from .environment_options import warn_of_secrets
 from .options import once_of, said_of, to_spec
 from .stream import Carrier, Row, Spec, Stored, Stream, Unwatched, Watched
 from .when_full import FOR_EVER_S, Patience, patience_of
@@ -51,6 +52,7 @@ class BatchVerbs(ABC):
 
     def submit_array(self, /, argv: Argv, indices: Iterable[int], **options: object) -> Batch:
         """Submit a command once for each index, which REMUDA_ARRAY_INDEX tells it."""
+        warn_of_secrets(options)
         return self._watched(array_rows(argv, indices, self._with(options)), self._with(options))
 
     def submit_each(self, /, argv: Argv, entries: Iterable[str], **options: object) -> Batch:
@@ -58,6 +60,7 @@ class BatchVerbs(ABC):
 
         REMUDA_ENTRY tells it too.
         """
+        warn_of_secrets(options)
         return self._watched(entry_rows(argv, entries, self._with(options)), self._with(options))
 
     def _with(self, options: Mapping[str, object]) -> dict[str, object]:

@@ -15,6 +15,7 @@ from ..protocol import failures, resources, spec
 from ..protocol.errors import Invalid, NotFound, ValueTooLarge
 from ..protocol.resources import MILLI
 from ..protocol.spec import TaskSpec
+from . import environment_options
 from .moments import is_from_now, parse_moment_ms
 from .when_full import patience_of
 
@@ -38,7 +39,13 @@ CWD_CHARS_MAX = 4096
 LEAST_BYTES = 1 << 20
 """Nobody types less memory: a bare number was meant in another unit."""
 Fields = dict[str, Any]
-_ALIASES = {"node_labels": "labels", "node_label": "labels", "nodes": "node", "tag": "tags"}
+_ALIASES = {
+    "node_labels": "labels",
+    "node_label": "labels",
+    "nodes": "node",
+    "tag": "tags",
+    "secret": "secrets",
+}
 
 
 def to_spec(kind: spec.Kind, options: Mapping[str, object], **fields: Any) -> TaskSpec:
@@ -56,6 +63,7 @@ def to_spec(kind: spec.Kind, options: Mapping[str, object], **fields: Any) -> Ta
     _check_texts(made)
     try:
         resources.check_request(made.request)
+        environment_options.check(made)
     except ValueError as error:
         raise Invalid(str(error), field=str(error).partition(":")[0]) from error
     return made
@@ -324,6 +332,7 @@ _READERS: dict[str, Callable[[object], Fields]] = {
     "stdin": _stdin,
     "name": _name,
     "tags": _pairs("tags", spec.TAGS_MAX),
+    **environment_options.READERS,
 }
 # Of the submission, not of the task.
 _ELSEWHERE = frozenset({"once", "allow_infeasible", "when_full"})

@@ -13,6 +13,7 @@ from . import output
 from .batch_verbs import BatchVerbs, Function
 from .calls import encode_call, words_of
 from .connection import Connection
+from .environment_options import warn_of_secrets
 from .functions import target_of
 from .options import check_names, moves_on, once_of, said_of, to_spec
 from .outcome import CompletedTask, completed, output_cut
@@ -46,6 +47,7 @@ class Submitter(BatchVerbs):
         """Return a submitter with these options laid over ours, checked at once."""
         merged = {**self._options, **options}
         to_spec("function", merged)
+        warn_of_secrets(options)
         return Submitter(self._session, merged)
 
     def submit(self, function: Function, /, *args: Any, **kwargs: Any) -> Task:
@@ -86,6 +88,7 @@ class Submitter(BatchVerbs):
         """Submit a command, a list of words; options are laid over ours."""
         merged = {**self._options, **options}
         made = to_spec("command", merged, argv=words_of(argv))
+        warn_of_secrets(options)
         return self._one(to_document(made, said_of(merged)), b"", merged)
 
     def run(

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from .fields import HOUR_S, KIB, MIB, MINUTE_S, Bytes, Name, Seconds, Section, setting
+from .settings_environments import PYTHONS_MAX, SECRETS_MAX, PythonSettings, SecretSettings
 from .settings_node import HandlerSettings, NodeSettings, TaskSettings
 from .settings_policies import Policies, PolicySettings, default_policies
 from .settings_redis import RedisSettings
@@ -24,8 +25,10 @@ __all__ = [
     "NodeSettings",
     "PolicySettings",
     "PortPlan",
+    "PythonSettings",
     "RedisSettings",
     "SchedulerSettings",
+    "SecretSettings",
     "Settings",
     "TaskSettings",
 ]
@@ -74,6 +77,12 @@ class Settings(Section):
     tasks: TaskSettings = Field(default_factory=TaskSettings)
     policies: Policies = Field(default_factory=default_policies)
     handlers: Annotated[dict[Name, HandlerSettings], Field(max_length=HANDLERS_MAX)] = Field(
+        default_factory=dict
+    )
+    pythons: Annotated[dict[Name, PythonSettings], Field(max_length=PYTHONS_MAX)] = Field(
+        default_factory=dict
+    )
+    secrets: Annotated[dict[Name, SecretSettings], Field(max_length=SECRETS_MAX)] = Field(
         default_factory=dict
     )
     logging: LoggingSettings = Field(default_factory=LoggingSettings)

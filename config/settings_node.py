@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from .fields import (
     DAY_S,
@@ -21,7 +21,6 @@ from .fields import (
     Seconds,
     Section,
     Target,
-    Text,
     Texts,
     TextTable,
     setting,
@@ -95,11 +94,5 @@ class HandlerSettings(Section):
     workers: int = setting(1, "worker processes", 1, 1024)
     vram_bytes: Bytes | None = setting(None, "GPU memory of one worker; unset: no GPU", MIB)
     cpus: float = setting(1.0, "CPUs of one worker", 0.001, 100_000)
-    python: Text | None = setting(None, "reserved: the interpreter to run it with")
-
-    @field_validator("python")
-    @classmethod
-    def _is_reserved(cls, found: str | None) -> str | None:
-        if found is not None:
-            raise ValueError("named interpreters are reserved for a later version: remove this key")
-        return found
+    python: Name | None = setting(None, "its interpreter, one of [pythons]; unset: the agent's")
+    secrets: Texts = setting((), "secrets of its node for it, as NAME or NAME=VARIABLE")

@@ -14,7 +14,13 @@ from pydantic_core import PydanticUndefined
 
 from remuda.config.contradictions import rules
 from remuda.config.fields import Section, toml_key
-from remuda.config.settings import HandlerSettings, PolicySettings, Settings
+from remuda.config.settings import (
+    HandlerSettings,
+    PolicySettings,
+    PythonSettings,
+    SecretSettings,
+    Settings,
+)
 from remuda.config.written import written
 from remuda.protocol.resources import BYTES_MAX, DURATION_S_MAX
 
@@ -22,6 +28,8 @@ PAGE = Path(__file__).resolve().with_name("configuration.md")
 TABLES: dict[str, dict[str, type[Section]]] = {
     "policies": {"[policies.CLASS]": PolicySettings},
     "handlers": {"[handlers.NAME]": HandlerSettings},
+    "pythons": {"[pythons.NAME]": PythonSettings},
+    "secrets": {"[secrets.NAME]": SecretSettings},
 }
 UNBOUNDED = {BYTES_MAX, DURATION_S_MAX}
 NOTE = "<!-- Written by docs/generate_configuration.py: change config/, then run it again. -->"

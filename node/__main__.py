@@ -36,13 +36,14 @@ from .executors import Executor
 from .executors.command import CommandExecutor
 from .executors.function import FunctionExecutor
 from .executors.handler import HandlerExecutor
-from .executors.surroundings import Surroundings
+from .executors.surroundings import Surroundings, inherited_env
 from .fetching import Fetching
 from .gpu_locks import GpuLocks
 from .hearing import Hearing
 from .leaving import Leaving
 from .loop import Loop
 from .membership import Membership
+from .premises import premises_of
 from .probe import Probe, read_once
 from .reach import Reach
 from .report import Report
@@ -146,8 +147,13 @@ def build(
     core = Core(secrets.token_bytes(INCARNATION_BYTES), slots, max(1, facts.cpus_milli // MILLI))
     for handler, wanted in settings.handlers.items():
         residents.declare(core.state, handler, wanted.workers, wanted.vram_bytes or 0)
-    report = Report(facts, _limits(settings), node.labels, _version(), settings.handlers)
-    surroundings = Surroundings(name, settings, node_dir / "work", lambda: report.facts.gpus)
+    code = _runtime(node_dir)
+    env = inherited_env(os.environ)
+    premises = premises_of(settings, code, env, os.environ)
+    report = Report(facts, _limits(settings), node.labels, _version(), settings.handlers, premises)
+    surroundings = Surroundings(
+        name, settings, node_dir / "work", lambda: report.facts.gpus, env, premises=premises
+    )
     function = FunctionExecutor(surroundings)
     executors: dict[str, Executor] = {
         "command": CommandExecutor(surroundings),
@@ -158,7 +164,7 @@ def build(
     make_private_directory(runners_dir)
     crew = Crew(
         runners_dir,
-        _runtime(node_dir),
+        code,
         idle_s=node.runner_idle_s,
         runners_max=node.runners_max,
         unkillable_after_s=node.unkillable_after_s,

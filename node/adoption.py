@@ -14,6 +14,7 @@ from . import endings, grants, link, recovery, residents
 from .crew import Order, Seat
 from .grants import Grant, Granted
 from .hearing import LOST, Hearing
+from .interpreters import NotOffered
 from .lanes import Lane, LaneState
 from .stage import worker_name
 from .task import Attempt, Key, Plan, ending
@@ -118,8 +119,13 @@ class Adoption:
         resident = residents.find(self.hearing.core.state, worker.resident)
         if resident is None or hello.newest < PROTOCOL:
             return False
-        host = self.hearing.stage.executors["handler"].host(worker.resident, None, worker.gpus)
-        ours = Lane(0, worker.pool, worker.gpus, worker.resident)
+        executor = self.hearing.stage.executors["handler"]
+        try:
+            host = executor.host(worker.resident, None, worker.gpus)
+            stamp = executor.stamp(worker.resident, None)
+        except NotOffered:  # its interpreter or a secret of it is gone
+            return False
+        ours = Lane(0, worker.pool, worker.gpus, worker.resident, stamp=stamp)
         return worker_name(ours, host) == worker.worker
 
     def settle(self, directory: Path) -> None:

@@ -227,6 +227,22 @@ def on_progress(state: State, key: Key, milli: int, text: str) -> None:
         state.progress[key] = (milli, text)
 
 
+def on_stale(state: State, lane: Lane, attempts: Iterable[Attempt]) -> None:
+    """Take calls back that were not handed over: what their worker is made of has changed.
+
+    It ends with the calls that it has; a new one is started for these.
+    """
+    for attempt in reversed(list(attempts)):
+        del lane.open[attempt.key]
+        attempt.handed, attempt.lane = False, 0
+        state.backlog.put_back(attempt)
+    if lane.open:
+        lane.single = True
+    else:
+        _give_up_slot(state, lane, [])
+        close(state, lane)
+
+
 def on_refused(state: State, attempt: Attempt, reason: str) -> None:
     """Take in that the shell could not begin an attempt: nothing ran."""
     if attempt.phase == Phase.ENDED:

@@ -8,7 +8,7 @@ from .backlog import Bucket
 from .effects import Feed, Launch, OpenLane
 from .lanes import IDLE_NS_MAX, WORK_AHEAD_US, Lane, LaneState
 from .state import State
-from .task import HANDLER_POOL, Attempt
+from .task import FRESH_POOL, HANDLER_POOL, Attempt
 
 WORKERS_HARD_MAX = 256
 
@@ -18,7 +18,7 @@ def fill(state: State, now: int) -> None:
     for bucket in state.backlog.in_turn():
         if not bucket.pool:
             _launch(state, bucket)
-        elif bucket.charge.cards:
+        elif bucket.charge.cards or bucket.pool.startswith(FRESH_POOL):
             _open_singles(state, bucket, now)
         else:
             _feed_idle(state, bucket)
@@ -53,8 +53,11 @@ def _launch(state: State, bucket: Bucket) -> None:
 
 
 def _open_singles(state: State, bucket: Bucket, now: int) -> None:
-    """Start a worker for each task with GPUs: it is bound to them and ends with its task."""
-    while (attempt := _claim(state, bucket)) is not None:
+    """Start a worker for each task with GPUs, or that wants a fresh one: it ends with its task."""
+    while state.lanes.count_functions() < WORKERS_HARD_MAX:
+        attempt = _claim(state, bucket)
+        if attempt is None:
+            return
         state.release(attempt)
         lane = state.lanes.add(bucket.pool, now, gpus=attempt.gpus, single=True)
         state.effects.append(OpenLane(lane, attempt))

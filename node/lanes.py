@@ -28,8 +28,9 @@ class Lane:
     """One warm worker: its calls run one after the other, on one charge.
 
     Ids are negative, so that they never meet an attempt's `seq` among the holders of slots.
-    `single`: bound to GPUs of one task, with which it ends. `long` is a call that has been running
-    for a while: nothing is put behind it.
+    `single`: ends with the calls that it has, and gets no others: bound to GPUs of one task, asked
+    for fresh, or made of what has changed since. `long` is a call that has been running for a
+    while: nothing is put behind it. `stamp` is what the shell compares to tell such a change.
     """
 
     id: int
@@ -42,6 +43,7 @@ class Lane:
     charge: Charge | None = None
     idle_since: int = 0
     long: Key | None = None
+    stamp: tuple[object, ...] = ()
 
     @property
     def is_idle(self) -> bool:

@@ -141,6 +141,7 @@ class Loop:
 
     def _keep_house(self, now: int) -> None:
         self.stage.has_news |= self.membership.strain.look_if_due(now)
+        self.stage.has_news |= self.membership.report.premises.look_if_due(now)
         if now >= self._probe_at:
             self._probe_at = now + self.probe_every_ns
             self.probe.request(now)

@@ -161,7 +161,8 @@ class Membership:
         self.session.on_refused(now)
 
     def _alarms(self) -> list[str]:
-        return [*self.stage.unkillable.values(), *self.strain.problems]
+        premises = self.report.premises
+        return [*self.stage.unkillable.values(), *self.strain.problems, *premises.problems]
 
     def beat_if_due(self, now: int) -> None:
         """Say what we hold, and how we are."""

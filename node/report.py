@@ -13,6 +13,7 @@ from . import releases, residents
 from .capabilities import HostFacts, Limits, capabilities, limited_gpus
 from .core import Core
 from .gpu import Reading
+from .premises import Premises
 from .probe import Probe
 
 FULL_EVERY = 15
@@ -31,6 +32,7 @@ class Report:
     labels: Mapping[str, str]
     version: str
     handlers: Mapping[str, HandlerSettings]
+    premises: Premises = field(default_factory=Premises)
     _last: dict[str, Any] = field(default_factory=dict)
     _since: int = 0
     _said: int = 0
@@ -58,9 +60,17 @@ class Report:
         extra += [f"GPU {uuid} is held back: {held[uuid]}" for uuid in sorted(held)]
         why = {**held, **notes}  # cards that another agent holds are not to be had either
         gpus = [replace(gpu, withheld=why.get(gpu.uuid, "")) for gpu in found.gpus]
-        notes_all = [*found.notes, *extra[:NOTES_MAX]]
+        interpreters = self.premises.interpreters
+        notes_all = [*found.notes, *interpreters.notes, *extra[:NOTES_MAX]]
         return wire.to_document(
-            replace(found, gpus=gpus, notes=notes_all, alarms=raised[:NOTES_MAX])
+            replace(
+                found,
+                gpus=gpus,
+                notes=notes_all,
+                alarms=raised[:NOTES_MAX],
+                pythons={name: each.text for name, each in interpreters.working.items()},
+                secrets=list(self.premises.secrets.offered),
+            )
         )
 
     def capabilities_due(

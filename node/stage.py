@@ -34,6 +34,7 @@ from .executors.command import TooLong
 from .gpu import PinningError
 from .gpu_locks import Conflict, GpuLocks
 from .grants import WorkerGrant
+from .interpreters import NotOffered
 from .lanes import Lane
 from .state import State
 from .task import Attempt, Key, ending
@@ -90,7 +91,7 @@ class Stage:
             until_boot_ns = self.state.fence.until_for(attempt.plan.spec)
             order = order._replace(fence_boot_ns=until_boot_ns)
             seat = self._occupy(attempt.gpus, lambda seat: seat.grants.add_attempts([attempt]))
-        except (NotPlaced, PinningError) as refusal:
+        except (NotPlaced, NotOffered, PinningError) as refusal:
             endings.on_refused(self.state, attempt, str(refusal))
             return
         except TooLong as error:
@@ -106,11 +107,13 @@ class Stage:
         lane, attempt = effect
         executor = self.executors["handler" if lane.resident else "function"]
         try:
+            # Stamped before it is read: what changes in between is taken for a change.
+            lane.stamp = executor.stamp(lane.resident, attempt)
             host = executor.host(lane.resident, attempt, lane.gpus)
             host = host._replace(worker=worker_name(lane, host))
             worker = WorkerGrant(host.worker, lane.pool, lane.resident, lane.gpus)
             seat = self._occupy(lane.gpus, lambda seat: seat.grants.add_worker(worker))
-        except (NotPlaced, PinningError) as refusal:
+        except (NotPlaced, NotOffered, PinningError) as refusal:
             self._lane_refused(lane, attempt, refusal, now)
             return
         seat.lane = lane.id
@@ -123,7 +126,8 @@ class Stage:
     ) -> None:
         reason = str(refusal)
         refused = [attempt] if lane.single and attempt is not None else []
-        if isinstance(refusal, NoMeans) and len(self.state.lanes.of_pool(lane.pool)) == 1:
+        is_alone = len(self.state.lanes.of_pool(lane.pool)) == 1
+        if isinstance(refusal, (NoMeans, NotOffered)) and is_alone:
             refused += self.state.backlog.of_pool(lane.pool)
         for each in refused:
             endings.on_refused(self.state, each, reason)
@@ -136,13 +140,18 @@ class Stage:
         seat = self.lane_seats.get(lane.id)
         if seat is None:  # refused a moment ago: its attempts were answered
             return
+        executor = self.executors[attempts[0].plan.spec.kind]
         try:
+            if not lane.resident and executor.stamp("", attempts[0]) != lane.stamp:
+                endings.on_stale(self.state, lane, attempts)
+                return
             seat.grants.add_attempts(attempts)
-        except OSError as error:
+        except (NotOffered, OSError) as error:
+            reason = _unwritten(error) if isinstance(error, OSError) else str(error)
             for attempt in attempts:
-                endings.on_refused(self.state, attempt, _unwritten(error))
+                endings.on_refused(self.state, attempt, reason)
             return
-        order = self.executors[attempts[0].plan.spec.kind].order
+        order = executor.order
         for at in range(0, len(attempts), CALLS_PER_BATCH_MAX):
             part = attempts[at : at + CALLS_PER_BATCH_MAX]
             keys = tuple((attempt.task, attempt.number) for attempt in part)
@@ -255,7 +264,9 @@ def _unwritten(error: OSError) -> str:
 
 def worker_name(lane: Lane, host: Host) -> str:
     """Name a worker by all that makes it what it is, so that another agent can tell."""
-    blob = repr(host._replace(worker="")).encode()
+    # This goes to the disk: of secrets the names, and the files' stamps.
+    secrets = dict.fromkeys(host.secrets, "")
+    blob = repr((host._replace(worker="", secrets=secrets), lane.stamp)).encode()
     digest = hashlib.blake2b(blob, digest_size=8).hexdigest()
     return f"{lane.resident or lane.pool}:{digest}"
 

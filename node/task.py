@@ -15,6 +15,7 @@ Key = tuple[bytes, int]
 """What names an attempt: the 16 bytes of its task and a number that only grows."""
 
 HANDLER_POOL = "handler:"
+FRESH_POOL = "fresh:"
 FENCED = "fenced"
 FENCED_TEXT = "stopped: this node had not heard its scheduler for too long"
 
@@ -110,12 +111,17 @@ def ending(
 
 
 def plan_of(spec: TaskSpec, owner: str) -> Plan:
-    """Name the workers that may run a spec: same owner, environment, directory and code."""
+    """Name the workers that may run a spec: same owner, environment, directory and code.
+
+    The environment is the interpreter, what is installed for it, and all variables.
+    """
     if spec.kind == "command":
         pool = ""
     elif spec.kind == "handler":
         pool = HANDLER_POOL + spec.target
     else:
         key = [owner, sorted(spec.env.items()), spec.cwd, spec.source_name, spec.source]
-        pool = "function:" + hashlib.blake2b(repr(key).encode(), digest_size=12).hexdigest()
+        key += [spec.python, spec.requirements, sorted(spec.secrets)]
+        kind = FRESH_POOL if spec.fresh else "function:"
+        pool = kind + hashlib.blake2b(repr(key).encode(), digest_size=12).hexdigest()
     return Plan(spec, owner, pool, spec.request.cards)

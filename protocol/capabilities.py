@@ -9,6 +9,8 @@ from typing import Any
 GPUS_PER_NODE_MAX = 64
 HANDLERS_PER_NODE_MAX = 64
 LABELS_PER_NODE_MAX = 64
+PYTHONS_PER_NODE_MAX = 64
+SECRETS_PER_NODE_MAX = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,10 @@ def from_document(document: dict[str, Any]) -> Capabilities:
     capabilities: Capabilities = _build(Capabilities, {**plain, "gpus": [], "handlers": []})
     if len(capabilities.labels) > LABELS_PER_NODE_MAX:
         raise ValueError(f"capabilities: more than {LABELS_PER_NODE_MAX} labels")
+    if len(capabilities.pythons) > PYTHONS_PER_NODE_MAX:
+        raise ValueError(f"capabilities: more than {PYTHONS_PER_NODE_MAX} pythons")
+    if len(capabilities.secrets) > SECRETS_PER_NODE_MAX:
+        raise ValueError(f"capabilities: more than {SECRETS_PER_NODE_MAX} secrets")
     return dataclasses.replace(capabilities, gpus=gpus, handlers=handlers)
 
 

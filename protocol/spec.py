@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from . import secret_names
 from .resources import MILLI, Request
 
 Kind = Literal["command", "function", "handler"]
@@ -57,7 +58,8 @@ class TaskSpec:
     from there.
     `project` (digest of a tree) goes on `sys.path`, `stdin_object` is a standard input that is too
     large for `stdin`. `python` names an interpreter of the node, `requirements` holds the text of a
-    requirements file for an environment made from it, `secrets` name variables that the node sets.
+    requirements file for an environment made from it, `secrets` are `NAME` or `NAME=VARIABLE`: the
+    node sets the variable.
     `fresh`: in a new worker; `keep_log`: with all of its output in the store.
     """
 
@@ -119,7 +121,7 @@ class TaskSpec:
             handler=self.target if self.kind == "handler" else "",
             protocol=self.protocol,
             python=self.python,
-            secrets=tuple(sorted(self.secrets)),
+            secrets=secret_names.names(self.secrets),
         )
 
     @property

@@ -9,7 +9,7 @@ from ..protocol.resources import describe_request
 from .events import Now
 from .explain_held import WORDS_FOR_HELD
 from .fleet import Node
-from .placement import avoided, could_run, may_ever, refusals_now
+from .placement import avoided, could_run, may_ever, nowhere, refusals_now
 from .retry import budget, is_own, used, waits_for_another
 from .spans import span
 from .task import NOT_RAISED, State, Task
@@ -126,7 +126,8 @@ def _refusals(core: Core, task: Task) -> dict[str, str]:
 def _why_queued(core: Core, task: Task, refusals: dict[str, str]) -> tuple[str, str]:
     able = [node for node in core.fleet.nodes.values() if not may_ever(node, task.spec.request)]
     if not able:
-        return "no known node could ever run it", "a_fitting_node"
+        why = nowhere(core.fleet, task.spec.request)
+        return why or "no known node could ever run it", "a_fitting_node"
     if not all(refusals.values()):
         return "it is about to be placed", "its turn"
     working = [node for node in able if node.takes_work]

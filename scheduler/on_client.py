@@ -9,7 +9,7 @@ from ..protocol.messages import Cancelled, Failure, Message, Submitted
 from ..protocol.resources import describe_request
 from . import life, limits, stopping
 from .events import CancelTasks, NewSpec, Now, SubmitTasks, TaskAsked
-from .placement import explain_refusals
+from .placement import explain_refusals, nowhere
 from .records import AuditRow, Effects, SpecRow, SubmissionRow, TaskRow, ToNode
 from .task import ON_NODE, Fact, Policy, Spec, State, StopReason, Task, shared
 
@@ -111,8 +111,8 @@ def _why_not(core: Core, event: SubmitTasks, now: Now) -> Failure | None:
             return Failure(
                 "infeasible",
                 f"no node could ever run this ({describe_request(new.request)}): "
-                f"{explain_refusals(refusals)}; ask for less, or pass --allow-infeasible "
-                "to wait for a new node",
+                f"{nowhere(core.fleet, new.request) or explain_refusals(refusals)}; "
+                "ask for less, or pass --allow-infeasible to wait for a new node",
             )
     return None
 

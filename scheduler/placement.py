@@ -90,10 +90,28 @@ def _too_few(cards: list[Card], able: int, request: Request) -> Refusal:
 def _speaks(node: Node, request: Request) -> Refusal:
     if node.protocol >= request.protocol:
         return ""
-    return (
-        f"speaks protocol {node.protocol}, so it holds neither fences nor limits of silence: "
-        "upgrade remuda there"
-    )
+    lacks = max(number for number in _BROUGHT if number <= request.protocol)
+    return f"speaks protocol {node.protocol}, so it {_BROUGHT[lacks]}: upgrade remuda there"
+
+
+_BROUGHT = {
+    2: "holds neither fences nor limits of silence",
+    3: "knows no files, code, environments or secrets of tasks",
+}
+
+
+def _offers_python(node: Node, request: Request) -> Refusal:
+    known = node.capabilities.pythons
+    if not request.python or request.python in known:
+        return ""
+    return f"has no python {request.python!r} (known: {_listed(known)})"
+
+
+def _has_secrets(node: Node, request: Request) -> Refusal:
+    missing = [name for name in request.secrets if name not in node.capabilities.secrets]
+    if not missing:
+        return ""
+    return f"has no secret {missing[0]!r} (known: {_listed(node.capabilities.secrets)})"
 
 
 MAY_EVER: tuple[_Filter, ...] = (
@@ -103,6 +121,8 @@ MAY_EVER: tuple[_Filter, ...] = (
     _large_enough,
     _has_cards,
     _speaks,
+    _offers_python,
+    _has_secrets,
 )
 
 
@@ -204,6 +224,10 @@ def _first_refusal(filters: tuple[_Filter, ...], node: Node, request: Request) -
 
 def _cpus(milli: int) -> str:
     return "1 CPU" if milli == MILLI else f"{milli / MILLI:g} CPUs"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
 
 
 def _gpus(count: int) -> str:
@@ -330,6 +354,19 @@ def avoided(fleet: Fleet, request: Request, names: Sequence[str]) -> Sequence[st
     """
     others = (node for node in fleet.nodes.values() if node.name not in names)
     return names if any(node.takes_work and not may_ever(node, request) for node in others) else ()
+
+
+def nowhere(fleet: Fleet, request: Request) -> str:
+    """Say which interpreter or secret of a request no node has; empty when each is somewhere."""
+    offers = [node.capabilities for node in fleet.nodes.values()]
+    pythons = {name for each in offers for name in each.pythons}
+    if request.python and request.python not in pythons:
+        return f"no node has python {request.python!r}; known: {_listed(pythons)}"
+    secrets = {name for each in offers for name in each.secrets}
+    for name in request.secrets:
+        if name not in secrets:
+            return f"no node has secret {name!r}; known: {_listed(secrets)}"
+    return ""
 
 
 def explain_refusals(refusals: dict[str, Refusal], most: int = 3) -> str:

@@ -17,7 +17,7 @@ from pydantic import (
     create_model,
 )
 
-from ..protocol import failures
+from ..protocol import failures, secret_names
 from ..protocol import spec as wire_spec
 from ..protocol.claims import DIGEST_BYTES
 from ..protocol.codec import INT_MAX, pack_document
@@ -101,7 +101,7 @@ _FIELDS: dict[str, Any] = {
     "requirements": Annotated[
         str, StringConstraints(max_length=wire_spec.REQUIREMENTS_CHARS_MAX, pattern=r"^[^\x00]*$")
     ],
-    "secrets": Annotated[list[_EnvKey], Field(max_length=wire_spec.SECRETS_MAX)],
+    "secrets": Annotated[list[_Text], Field(max_length=wire_spec.SECRETS_MAX)],
     "fresh": bool,
     "keep_log": bool,
     "each": bool,
@@ -178,6 +178,7 @@ def _check_kind(spec: TaskSpec) -> None:
     if spec.each and spec.array:
         raise ValueError("each: a member has an array index or an entry, not both")
     _check_files(spec)
+    _check_environment(spec)
     if spec.backoff_longest_ms < spec.backoff_first_ms:
         raise ValueError("backoff_longest_ms: is shorter than backoff_first_ms")
     for field, names in (("retry_on", spec.retry_on), ("never_on", spec.never_on)):
@@ -198,6 +199,23 @@ def _check_files(spec: TaskSpec) -> None:
             raise ValueError(f"{field}: a digest has {DIGEST_BYTES} bytes")
     if spec.stdin and spec.stdin_object:
         raise ValueError("stdin_object: the standard input is given twice")
+
+
+def _check_environment(spec: TaskSpec) -> None:
+    """Raise ValueError for secrets that contradict, or where a handler's worker is what it is."""
+    try:
+        secret_names.check(spec.secrets, spec.env)
+    except ValueError as error:
+        raise ValueError(f"secrets: {error}") from error
+    if spec.kind != "handler":
+        return
+    said = {"python": spec.python, "requirements": spec.requirements, "secrets": spec.secrets}
+    for field, value in {**said, "fresh": spec.fresh}.items():
+        if value:
+            raise ValueError(
+                f"{field}: a handler runs in the worker that holds its model: what is around that "
+                "is said in [handlers.NAME] of its node"
+            )
 
 
 def _invalid(error: ValidationError, where: str) -> Invalid:

@@ -20,7 +20,7 @@ from .task import State, Task, policy_of
 from .view import View
 from .watch import WORDS
 
-_PRIVATE_SPEC = ("env", "stdin", "source")
+_PRIVATE_SPEC = ("env", "stdin", "source", "requirements")
 
 
 def show_task(view: View, message: m.ShowTask, principal: Principal, _now: Now) -> m.Document:

@@ -42,7 +42,7 @@ from .batches import pack_failure as pack_failure
 from .batches import split_key as split_key
 from .batches import unpack_failure as unpack_failure
 
-PROTOCOL = 2
+PROTOCOL = 3
 PROTOCOL_OLDEST = 1
 FRAME_BYTES_MAX = 8 << 20
 CALLS_OPEN_MAX = 8192
@@ -60,7 +60,8 @@ class Run(NamedTuple):
 
     `cwd` None means the attempt's own `work/` directory. At most one of `stdin_path` and
     `stdin_blob`; neither means /dev/null. `timeout_s` 0 means none, and so do `silence_s` (without
-    output and progress) and `fence_boot_ns` (see Renew).
+    output and progress) and `fence_boot_ns` (see Renew). `secrets` join the environment of the
+    command itself, and of nothing that runs beside it; they came with protocol 3.
     """
 
     task: bytes
@@ -75,6 +76,7 @@ class Run(NamedTuple):
     output_bytes_max: int = OUTPUT_BYTES_MAX
     silence_s: float = 0.0
     fence_boot_ns: int = 0
+    secrets: dict[str, str] = {}  # noqa: RUF012 - a default of a tuple, never changed
 
 
 class Host(NamedTuple):
@@ -83,7 +85,7 @@ class Host(NamedTuple):
     `worker` is the agent's name for it (its pool key); a repeated Host with the same name is
     ignored. `argv0` is the interpreter's path. `sys_path` entries go in front. `handler` is
     `module:Class`, or None for a worker of plain functions. `main_name`, `main_source` and
-    `main_sha256` carry the one file of a script whose functions are called.
+    `main_sha256` carry the one file of a script whose functions are called. `secrets` as in Run.
     """
 
     worker: str
@@ -98,6 +100,7 @@ class Host(NamedTuple):
     load_timeout_s: float = 0.0
     grace_s: float = 5.0
     output_bytes_max: int = OUTPUT_BYTES_MAX
+    secrets: dict[str, str] = {}  # noqa: RUF012 - as above
 
 
 class Cancel(NamedTuple):

@@ -2,7 +2,8 @@
 
 The worker's own code is always the runtime's, under the names `remuda.worker.*`; the public face
 `remuda` is an installed one where there is one, also an editable one (a finder of its own), else
-the runtime's small one: it is looked for last.
+the runtime's small one: it is looked for last. `start/worker.py --check` tells whether an
+interpreter can run it.
 """
 
 import importlib.machinery
@@ -47,6 +48,11 @@ def prepare() -> None:
 
 if __name__ == "__main__":
     prepare()
-    from remuda.worker.main import main
+    if sys.argv[1] == "--check":
+        from remuda.worker.check import main as check
 
-    main(sys.argv[1])
+        check()
+    else:
+        from remuda.worker.main import main
+
+        main(sys.argv[1])

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ...worker.frames import Call, Finished, Host, Outcome, Run
+from ..secret_files import Stamp
 from ..task import Attempt, Ending
 
 
@@ -15,6 +16,12 @@ class Executor(Protocol):
 
     def host(self, worker: str, attempt: Attempt | None, gpus: tuple[str, ...]) -> Host:
         """Describe the worker to start; only for kinds that run in one."""
+
+    def stamp(self, worker: str, attempt: Attempt | None) -> tuple[Stamp, ...]:
+        """Say what a worker is made of that changes outside of orders: with the same it is fresh.
+
+        Raises NotOffered, as `host` and `order` do, when the node lacks what is asked for.
+        """
 
     def order(self, attempt: Attempt) -> Run | Call:
         """Describe one attempt to the runner that has it."""

@@ -10,6 +10,7 @@ from ...protocol.spec import with_entry
 from ...worker import frames
 from ...worker.frames import Finished, Host, Run
 from .. import failures, outputs
+from ..secret_files import Stamp
 from ..task import FENCED, FENCED_TEXT, Attempt, Ending
 from .surroundings import Surroundings
 
@@ -39,10 +40,14 @@ class CommandExecutor:
     def host(self, worker: str, attempt: Attempt | None, gpus: tuple[str, ...]) -> Host:
         raise NotImplementedError("a command runs in no worker")
 
+    def stamp(self, worker: str, attempt: Attempt | None) -> tuple[Stamp, ...]:
+        raise NotImplementedError("a command runs in no worker")
+
     def order(self, attempt: Attempt) -> Run:
         """Describe the command to its runner, which adds what only it knows."""
         spec = attempt.plan.spec
-        settings = self._surroundings.settings.tasks
+        around = self._surroundings
+        settings = around.settings.tasks
         own = {**spec.env, **_names(attempt)}
         argv = with_entry(spec.argv, _entry(attempt)) if spec.each else spec.argv
         size = sum(map(len, argv)) + sum(len(key) + len(own[key]) for key in own)
@@ -52,13 +57,14 @@ class CommandExecutor:
             attempt.task,
             attempt.number,
             argv=argv,
-            env=self._surroundings.env(own, attempt.gpus),
+            env=around.env(own, attempt.gpus, around.interpreter(spec.python)),
             cwd=spec.cwd or None,
             stdin_blob=spec.stdin or None,
             timeout_s=spec.timeout_ms / 1000,
             grace_s=spec.grace_ms / 1000,
             output_bytes_max=settings.output_bytes_max,
             silence_s=spec.silence_ms / 1000,
+            secrets=around.premises.secrets.variables(spec.secrets),
         )
 
     def ending(self, answer: Finished | frames.Outcome, directory: Path) -> Ending:

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 from ...worker.frames import Call, Finished, Host, Outcome
+from ..secret_files import Stamp
 from ..task import Attempt, Ending
 from .calls import call_ending
 from .surroundings import Surroundings
@@ -22,10 +23,11 @@ class FunctionExecutor:
         assert attempt is not None
         spec = attempt.plan.spec
         around = self._surroundings
+        python = around.interpreter(spec.python)
         return Host(
             worker=worker,
-            python=around.python,
-            env=around.env(spec.env, gpus),
+            python=around.program(python),
+            env=around.env(spec.env, gpus, python),
             cwd=spec.cwd or str(around.work_dir),
             sys_path=around.python_path,
             main_name=spec.source_name or None,
@@ -33,7 +35,14 @@ class FunctionExecutor:
             main_sha256=hashlib.sha256(spec.source).hexdigest() if spec.source else None,
             grace_s=around.settings.tasks.grace_s,
             output_bytes_max=around.settings.tasks.output_bytes_max,
+            secrets=around.premises.secrets.variables(spec.secrets),
         )
+
+    def stamp(self, worker: str, attempt: Attempt | None) -> tuple[Stamp, ...]:
+        """Return those of its secrets' files."""
+        assert attempt is not None
+        wanted = attempt.plan.spec.secrets
+        return self._surroundings.premises.secrets.stamps(wanted) if wanted else ()
 
     def order(self, attempt: Attempt) -> Call:
         """Describe the call."""

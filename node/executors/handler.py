@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ...config.settings import HandlerSettings
 from ...worker.frames import Call, Finished, Host, Outcome
+from ..secret_files import Stamp
 from ..task import Attempt, Ending
 from .calls import call_ending
 from .surroundings import Surroundings
@@ -19,17 +21,23 @@ class HandlerExecutor:
     def host(self, worker: str, attempt: Attempt | None, gpus: tuple[str, ...]) -> Host:
         """Describe a resident; it is the same for every caller."""
         around = self._surroundings
-        name = worker.split(":")[1]
+        handler = self._settings(worker)
+        python = around.interpreter(handler.python or "")
         return Host(
             worker=worker,
-            python=around.python,
-            env=around.env({}, gpus),
+            python=around.program(python),
+            env=around.env({}, gpus, python),
             cwd=str(around.work_dir),
             sys_path=around.python_path,
-            handler=around.settings.handlers[name].target,
+            handler=handler.target,
             grace_s=around.settings.tasks.grace_s,
             output_bytes_max=around.settings.tasks.output_bytes_max,
+            secrets=around.premises.secrets.variables(handler.secrets),
         )
+
+    def stamp(self, worker: str, attempt: Attempt | None) -> tuple[Stamp, ...]:
+        """Return those of its secrets' files."""
+        return self._surroundings.premises.secrets.stamps(self._settings(worker).secrets)
 
     def order(self, attempt: Attempt) -> Call:
         """Describe the call; its target is the handler that the worker holds."""
@@ -39,3 +47,6 @@ class HandlerExecutor:
     def ending(self, answer: Finished | Outcome, directory: Path) -> Ending:
         assert isinstance(answer, Outcome)
         return call_ending(answer, directory, self._surroundings.edge_bytes)
+
+    def _settings(self, worker: str) -> HandlerSettings:
+        return self._surroundings.settings.handlers[worker.split(":")[1]]

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from ...config.settings import Settings
 from ..gpu import Gpu, pinning_env
+from ..interpreters import Interpreter
+from ..premises import Premises
 
 INHERITED = ("PATH", "HOME", "LANG")
 EDGE_BYTES_MAX = 256 * 1024
@@ -26,16 +28,28 @@ class Surroundings:
     known_gpus: Callable[[], Sequence[Gpu]] = tuple
     inherited: Mapping[str, str] = field(default_factory=lambda: inherited_env(os.environ))
     python: str = sys.executable
+    premises: Premises = field(default_factory=Premises)
 
-    def env(self, own: Mapping[str, str], gpus: tuple[str, ...]) -> dict[str, str]:
+    def env(
+        self, own: Mapping[str, str], gpus: tuple[str, ...], python: Interpreter | None = None
+    ) -> dict[str, str]:
         """Build a clean environment; raises PinningError when the cards cannot be shown."""
-        return {
+        env = {
             **self.inherited,
             **self.settings.tasks.env,
             **own,
             **pinning_env(gpus, self.settings.node.gpu_ids, self.known_gpus()),
             "REMUDA_NODE": self.node,
         }
+        return python.env(env) if python is not None else env
+
+    def interpreter(self, name: str) -> Interpreter | None:
+        """Return the interpreter of that name, None for the agent's own; raises NotOffered."""
+        return self.premises.interpreters.find(name) if name else None
+
+    def program(self, python: Interpreter | None) -> str:
+        """Return the path of the Python that a worker is started with."""
+        return str(python.path) if python is not None else self.python
 
     @property
     def edge_bytes(self) -> int:

@@ -158,7 +158,7 @@ class Command:
         stdin = _open_stdin(order, cwd)
         try:
             fds = {0: stdin, 1: self._pipes[0].child_fd, 2: self._pipes[1].child_fd}
-            return spawn(order.argv, env, cwd, fds)
+            return spawn(order.argv, {**env, **order.secrets}, cwd, fds)
         finally:
             os.close(stdin)
 

@@ -120,7 +120,7 @@ class Orders:
             refusal = "busy", f"a {self._slot.occupant.kind} is running"
         elif len(answers.finished) >= FINISHED_MAX:
             refusal = "full", f"{FINISHED_MAX} results wait for an acknowledgement"
-        elif not (message.argv and _texts(message.argv) and _environment(message.env)):
+        elif not (message.argv and _texts(message.argv) and _are_environments(message)):
             refusal = "malformed", "argv or env is empty or not of texts"
         if refusal is not None:
             self._outbox.say(Refused(*refusal, task=message.task, attempt=message.attempt))
@@ -138,7 +138,7 @@ class Orders:
         refusal = None
         if self._slot.occupant is not None or self.stopping:
             refusal = Refused("busy", "the runner is taken or exiting")
-        elif not (_texts([message.python, *message.sys_path]) and _environment(message.env)):
+        elif not (_texts([message.python, *message.sys_path]) and _are_environments(message)):
             refusal = Refused("malformed", "python, sys_path or env is not of texts")
         if refusal is not None:
             self._outbox.say(refusal)
@@ -238,6 +238,10 @@ class Orders:
 
 def _texts(words: object) -> bool:
     return isinstance(words, list) and all(isinstance(word, str) for word in words)
+
+
+def _are_environments(message: Run | Host) -> bool:
+    return _environment(message.env) and _environment(message.secrets)
 
 
 def _environment(env: object) -> bool:

@@ -80,7 +80,7 @@ class Warm:
             os.close(self._page_fd)
         self._pipe.started()
         self._log.watch(self._poller, self._watch.heard)
-        self._pipe.send(frames.encode(self.order._replace(env={})))
+        self._pipe.send(frames.encode(self.order._replace(env={}, secrets={})))
 
     def forward(
         self,
@@ -230,7 +230,7 @@ def _start(order: Host, directory: Path, log_fd: int, fds: dict[int, int]) -> in
     """Start the worker process and return its pid; raise SpawnError."""
     work = directory / "work"
     work.mkdir(mode=0o700, exist_ok=True)
-    env = {**order.env, "REMUDA_RUNNER": directory.name}
+    env = {**order.env, **order.secrets, "REMUDA_RUNNER": directory.name}
     # The runtime's root is four levels up: <root>/remuda/node/runner/warm.py.
     start = Path(__file__).parents[3] / "start" / "worker.py"
     argv = [order.python, str(start), str(directory / "a")]

@@ -230,11 +230,14 @@ class World(Operated):
         memory_gib: int = 64,
         labels: dict[str, str] | None = None,
         handlers: list[wire.Handler] | None = None,
+        pythons: dict[str, str] | None = None,
+        secrets: list[str] | None = None,
     ) -> SimNode:
         """Register a new node."""
         known = wire.Capabilities(
-            round(cpus * 1000), memory_gib * GIB, gpus or [], handlers or [], labels or {}
-        )
+            round(cpus * 1000), memory_gib * GIB, gpus or [], handlers or [], labels or {},
+            pythons=pythons or {}, secrets=secrets or [],
+        )  # fmt: skip
         node = self.nodes[name] = SimNode(name, known)
         self.join(node)
         return node

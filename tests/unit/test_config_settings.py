@@ -14,7 +14,15 @@ from remuda.config.contradictions import contradictions
 from remuda.config.fields import Section, toml_key
 from remuda.config.load import DEFAULTS_FILE, load
 from remuda.config.problems import ConfigError
-from remuda.config.settings import HandlerSettings, NodeSettings, PolicySettings, PortPlan, Settings
+from remuda.config.settings import (
+    HandlerSettings,
+    NodeSettings,
+    PolicySettings,
+    PortPlan,
+    PythonSettings,
+    SecretSettings,
+    Settings,
+)
 
 TEXT = DEFAULTS_FILE.read_text()
 SECTIONS = {
@@ -22,6 +30,9 @@ SECTIONS = {
     for name, field in Settings.model_fields.items()
     if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
 }
+
+
+NAMED = {"handlers": HandlerSettings, "pythons": PythonSettings, "secrets": SecretSettings}
 
 
 def section_keys(text: str, pattern: str) -> dict[str, list[str]]:
@@ -45,9 +56,10 @@ def test_the_packaged_defaults_name_every_key_of_the_models_once_and_in_order(na
     assert [toml_key(field) for field in SECTIONS[name].model_fields] == written
 
 
-def test_the_packaged_defaults_show_every_key_of_a_handler():
-    written = section_keys(TEXT, r"# ([a-z_]+) = ")["handlers.NAME"]
-    assert [toml_key(field) for field in HandlerSettings.model_fields] == written
+@pytest.mark.parametrize(("name", "section"), NAMED.items())
+def test_the_packaged_defaults_show_every_key_of_a_named_table(name, section):
+    written = section_keys(TEXT, r"# ([a-z_]+) = ")[f"{name}.NAME"]
+    assert [toml_key(field) for field in section.model_fields] == written
 
 
 @pytest.mark.parametrize("name", SECTIONS)
@@ -61,7 +73,7 @@ def test_a_commented_key_of_the_packaged_defaults_is_one_without_a_default(name)
 
 
 def test_no_two_fields_of_a_section_share_a_toml_key():
-    for section in (*SECTIONS.values(), HandlerSettings, PolicySettings):
+    for section in (*SECTIONS.values(), *NAMED.values(), PolicySettings):
         keys = [toml_key(name) for name in section.model_fields]
         assert sorted(set(keys)) == sorted(keys)
 
@@ -69,7 +81,7 @@ def test_no_two_fields_of_a_section_share_a_toml_key():
 def test_every_setting_is_described():
     undescribed = [
         f"{section.__name__}.{name}"
-        for section in (*SECTIONS.values(), HandlerSettings, PolicySettings)
+        for section in (*SECTIONS.values(), *NAMED.values(), PolicySettings)
         for name, field in section.model_fields.items()
         if not field.description
     ]
@@ -143,9 +155,18 @@ def test_a_path_in_the_home_of_nobody_is_refused():
         NodeSettings(lock_dir="~no-such-user-here/locks")
 
 
-def test_the_interpreter_of_a_handler_is_reserved():
-    with pytest.raises(ValidationError, match="reserved for a later version"):
-        HandlerSettings(target="photos:Inpainter", python="sd")
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({}, "either a file or a credential"),
+        ({"file": "/etc/x", "credential": "x"}, "either a file or a credential"),
+        ({"file": "x"}, "must be absolute"),
+        ({"credential": "../x"}, "not a path"),
+    ],
+)
+def test_a_secret_comes_from_one_place(fields, words):
+    with pytest.raises(ValidationError, match=words):
+        SecretSettings(**fields)
 
 
 @pytest.mark.parametrize("target", ["photos", "photos:", ":x", "a b:c", "a:b()", "1a:b"])

@@ -2,9 +2,11 @@
 
 from remuda.node import residents, stops
 from remuda.node.effects import OpenLane, TakeBack
-from remuda.node.endings import LaneEnd, on_lane_ended, on_started
+from remuda.node.endings import LaneEnd, on_lane_ended, on_stale, on_started
+from remuda.node.task import plan_of
 from remuda.protocol import messages as m
 from remuda.protocol.messages import Outcome, Phase
+from remuda.protocol.spec import TaskSpec
 
 from .core_driver import GIB, CoreDriver, read, reasons, spec, task
 
@@ -176,3 +178,68 @@ def test_a_task_whose_own_worker_cannot_start_has_failed():
     driver.turn()
     read(driver)
     assert {task(1): Outcome.FAILED} == driver.results()
+
+
+FRESH = spec(kind="function", target="a:b", fresh=True)
+
+
+def test_a_call_that_wants_a_fresh_worker_gets_one_that_ends_with_it():
+    driver = CoreDriver(cpus=2)
+    driver.offer(FRESH, task(1), task(2))
+    driver.turn()
+    lanes = [effect.lane for effect in driver.of(OpenLane)]
+    assert [(True, ()), (True, ())] == [(lane.single, lane.gpus) for lane in lanes]
+    assert [[task(1)], [task(2)]] == driver.fed()
+    driver.load(driver.of(OpenLane)[0])
+    driver.end(task(1))
+    assert "closing" == lanes[0].state.value
+
+
+def test_fresh_workers_are_as_many_as_there_are_slots():
+    driver = CoreDriver(cpus=1)
+    driver.offer(FRESH, task(1))
+    driver.offer(FRESH, task(2), prefetched=True)
+    driver.turn()
+    assert 1 == len(driver.of(OpenLane))
+    driver.load(driver.of(OpenLane)[0])
+    driver.end(task(1))
+    driver.turn()
+    assert [[task(1)], [task(2)]] == driver.fed()
+
+
+def test_a_worker_with_other_secrets_or_another_interpreter_is_another_worker():
+    kinds = [{}, {"secrets": ["hf"]}, {"secrets": ["hf=A"]}, {"python": "sd"},
+             {"requirements": "six"}, {"fresh": True}]  # fmt: skip
+    specs = [TaskSpec("function", target="a:b", **fields) for fields in kinds]
+    assert len(kinds) == len({plan_of(each, "ann").pool for each in specs})
+
+
+def test_calls_for_a_worker_of_the_past_wait_for_a_new_one():
+    driver = CoreDriver(cpus=1)
+    driver.offer(CALL, task(1))
+    driver.turn()
+    lane = driver.of(OpenLane)[0].lane
+    driver.load(driver.of(OpenLane)[0])
+    driver.turn()
+    on_stale(driver.state, lane, list(lane.open.values()))
+    driver.state.check()
+    assert "closing" == lane.state.value
+    driver.turn()
+    assert [False, False] == [effect.lane.single for effect in driver.of(OpenLane)]
+
+
+def test_a_worker_of_the_past_ends_with_the_calls_that_it_has():
+    driver = CoreDriver(cpus=1)
+    driver.offer(CALL, task(1))
+    driver.turn()
+    lane = driver.of(OpenLane)[0].lane
+    driver.load(driver.of(OpenLane)[0])
+    driver.turn()
+    driver.end(task(1), run_us=20)
+    driver.offer(CALL, task(2), task(3), prefetched=True)
+    driver.turn()
+    on_stale(driver.state, lane, [lane.open[task(3), 1]])
+    driver.state.check()
+    assert (True, "ready") == (lane.single, lane.state.value)
+    driver.end(task(2), run_us=20)
+    assert "closing" == lane.state.value
