@@ -195,6 +195,11 @@ def _page(row: Row) -> None:
             ("cpus", _cpus(row)),
             ("memory", _memory(row)),
             ("labels", labels),
+            *(
+                ("python", f"{name}: {found}")
+                for name, found in sorted((row.get("pythons") or {}).items())
+            ),
+            ("secrets", ", ".join(sorted(row.get("secrets") or []))),
             ("tasks", _tasks(row)),
             *_drain(row.get("drain") or {}),
             *(("note", str(note)) for note in row.get("notes") or []),

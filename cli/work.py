@@ -29,7 +29,8 @@ Command = Annotated[
 @command(
     "run",
     example="remuda run -- nvidia-smi -L\n"
-    "remuda run --gpus 1 --timeout 2h --cwd . python train.py --epochs 3",
+    "remuda run --gpus 1 --timeout 2h --cwd . python train.py --epochs 3\n"
+    "remuda run --python sd --secret HF_TOKEN -- python download.py",
     tail=True,
 )
 def run(session: Session, options: TaskOptions, command: Command) -> int:

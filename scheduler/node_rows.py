@@ -38,6 +38,8 @@ def node_row(node: Node, now: Now, suspect_after_s: float) -> dict[str, Any]:
             for handler in known.handlers
         ],
         "labels": dict(known.labels),
+        "pythons": dict(known.pythons),
+        "secrets": list(known.secrets),
         "running": len(node.held) - len(node.backlog),
         "backlog": len(node.backlog),
         "boot_id": node.boot_id,

@@ -158,3 +158,13 @@ def test_a_row_notes_why_a_node_is_drained_and_until_when_its_tasks_may_stay() -
     assert re.fullmatch(r"new disk; tasks move on in (1h|59m 59s)", nodes.note_of(drained))
     assert "new disk" == nodes.note_of(drained | {"running": 0})
     assert "" == nodes.note_of(row("a"))
+
+
+def test_the_page_of_a_node_lists_its_interpreters_and_the_names_of_its_secrets(
+    fleet, capsys
+) -> None:
+    shown = row("gpu-1", pythons={"sd": "3.9.18 /opt/sd/bin/python"}, secrets=["s3", "hf"])
+    fleet.on[m.ListNodes] = lambda _: m.Page([shown], 1)
+    _, out, _ = run(capsys, "node show gpu-1")
+    assert re.search(r"python +sd: 3\.9\.18 /opt/sd/bin/python\n", out)
+    assert re.search(r"secrets +hf, s3\n", out)
