@@ -16,7 +16,9 @@ import pytest
 from remuda.client import control
 from remuda.client.outcome import TaskCancelled, TaskFailed
 from remuda.client.task import Task
+from remuda.protocol.codec import VERSION
 from remuda.protocol.errors import Conflict, Infeasible
+from remuda.scheduler.journal import SCHEMA_VERSION
 
 from .command_line import wait_until
 from .two_releases import NEW, OLD, TwoReleases, two_releases
@@ -122,7 +124,7 @@ def test_each_daemon_is_of_the_release_that_it_should_be(old: TwoReleases) -> No
     word = "import remuda, remuda.protocol.codec as c; print(remuda.__file__, c.VERSION)"
     files = {release: old.python(release, "-c", word).stdout.split() for release in (OLD, NEW)}
     assert [str(old.source[OLD] / "remuda" / "__init__.py"), "1"] == files[OLD]
-    assert [str(old.source[NEW] / "remuda" / "__init__.py"), "2"] == files[NEW]
+    assert [str(old.source[NEW] / "remuda" / "__init__.py"), str(VERSION)] == files[NEW]
 
 
 def test_a_new_agent_works_for_a_scheduler_of_the_release_before(old: TwoReleases) -> None:
@@ -133,7 +135,7 @@ def test_a_new_agent_works_for_a_scheduler_of_the_release_before(old: TwoRelease
 def test_a_new_client_is_told_to_wait_for_the_upgrade_of_the_scheduler(old: TwoReleases) -> None:
     done = old.type(NEW, "status")
     assert 4 == done.returncode
-    assert "protocol 2 is not spoken here: this side speaks 1" in done.stderr
+    assert f"protocol {VERSION} is not spoken here: this side speaks 1" in done.stderr
 
 
 class Upgraded:
@@ -178,7 +180,7 @@ def test_the_new_scheduler_goes_on_with_the_journal_of_the_old_one(upgraded: Upg
 
 def test_each_node_is_spoken_to_in_its_own_protocol(upgraded: Upgraded) -> None:
     rows = upgraded.client.nodes()
-    assert {"node-1": 1, "node-2": 2} == {row["name"]: row["protocol"] for row in rows}
+    assert {"node-1": 1, "node-2": VERSION} == {row["name"]: row["protocol"] for row in rows}
 
 
 def test_an_old_agent_works_for_the_new_scheduler(upgraded: Upgraded) -> None:
@@ -231,7 +233,7 @@ def test_the_old_scheduler_refuses_the_journal_and_says_what_to_do(upgraded: Upg
         "migrate(apsw.Connection(sys.argv[1]))"
     )
     done = upgraded.cluster.python(OLD, "-c", word, path)
-    assert "the journal has schema 2, this remuda knows 1" in done.stderr
+    assert f"the journal has schema {SCHEMA_VERSION}, this remuda knows 1" in done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -240,7 +242,7 @@ def adopted(upgraded: Upgraded) -> Upgraded:
     upgraded.cluster.kill("node-1")
     upgraded.cluster.start("node-1", NEW)
     wait_until(
-        lambda: {2} == {row["protocol"] for row in upgraded.client.nodes()},
+        lambda: {VERSION} == {row["protocol"] for row in upgraded.client.nodes()},
         f"the new agent does not join\n{upgraded.cluster.logs()}",
     )
     upgraded.go.touch()

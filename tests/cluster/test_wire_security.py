@@ -259,13 +259,16 @@ def test_without_keys_nothing_beyond_loopback_is_opened(tmp_path: Path) -> None:
     scheduler.close()
 
 
+STORE = ("remuda-store", "store")
+
+
 def test_a_fresh_home_gets_one_admin_key_that_only_its_owner_reads(tmp_path: Path) -> None:
     with fresh_scheduler(tmp_path) as scheduler:
         file = scheduler.home.key_file("client")
         admin = load_identity(file)
         scheduler.keys[admin.name] = admin.key
         rows = scheduler.client(admin.name).ask(m.ListKeys()).rows
-        assert [(admin.name, "admin")] == [(row["name"], row["role"]) for row in rows]
+        assert {(admin.name, "admin"), STORE} == {(row["name"], row["role"]) for row in rows}
         assert 0o600 == file.stat().st_mode & 0o777
         assert str(file) in scheduler.log()
 
@@ -281,7 +284,8 @@ def test_the_first_admin_key_is_made_once_and_survives_a_crash_before_it_is_know
         scheduler.start()
         assert made.key == load_identity(home.key_file("client")).key
         scheduler.keys[made.name] = made.key
-        assert 1 == len(scheduler.client(made.name).ask(m.ListKeys()).rows)
+        rows = scheduler.client(made.name).ask(m.ListKeys()).rows
+        assert {(made.name, "admin"), STORE} == {(row["name"], row["role"]) for row in rows}
 
 
 @contextmanager
