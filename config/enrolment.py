@@ -107,9 +107,9 @@ def _enrol_key(
     return Enrolled(identity, welcome, path)
 
 
-def ask_again(identity: Identity, *, patience_s: float = PATIENCE_S) -> Welcome:
+def ask_again(identity: Identity, control: str, *, patience_s: float = PATIENCE_S) -> Welcome:
     """Let a node that is admitted hear once more what a newcomer is told."""
-    door = Door(identity.endpoint, identity.scheduler_public, identity.key)
+    door = Door(control, identity.scheduler_public, identity.key)
     question = Enrol(identity.name, identity.role, identity.key.public)
     return read_welcome(knock(door, question, patience_s=patience_s))
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import fcntl
 import json
 import os
-import platform
 import secrets
 import sys
 from collections.abc import Sequence
@@ -25,7 +23,7 @@ from ..config.logs import configure_logs, get_logger
 from ..config.settings import Settings
 from ..protocol.errors import Conflict, Invalid, RemudaError
 from ..protocol.resources import MILLI
-from . import capabilities, residents, runtime
+from . import capabilities, joining, residents, runtime
 from .adoption import Adoption
 from .archive import Archive
 from .asking import Asks
@@ -38,11 +36,15 @@ from .executors.function import FunctionExecutor
 from .executors.handler import HandlerExecutor
 from .executors.surroundings import Surroundings, inherited_env
 from .fetching import Fetching
+from .gpu import Reading
 from .gpu_locks import GpuLocks
 from .hearing import Hearing
 from .leaving import Leaving
 from .loop import Loop
 from .membership import Membership
+from .options import options_of
+from .preflight import Finding, Level, of_level, render, to_plain
+from .preflight_host import of_host
 from .premises import premises_of
 from .probe import Probe, read_once
 from .reach import Reach
@@ -60,7 +62,7 @@ CONFIG_EXIT = 2
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the agent, or print what this host can do; errors are one line."""
-    options = _options(argv)
+    options = options_of(argv)
     try:
         root = options.home or Path(os.environ.get(HOME_VARIABLE, "") or default_home(os.environ))
         home = Home(root.expanduser().absolute())
@@ -68,7 +70,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = loaded.settings
         if options.probe:
             return print_probe(settings, as_json=options.json)
-        name = settings.node.name or platform.node()
+        line = joining.line_from(options.join)
+        if options.check:
+            name = joining.name_of(home, settings)
+            return print_check(joining.check(home, settings, name), as_json=options.json)
+        name = joining.join(home, settings, line) if line else joining.name_of(home, settings)
         configure_logs(settings.logging, daemon=f"node {name}")
         return serve(home, settings, name)
     except RemudaError as error:
@@ -76,30 +82,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
 
 
-def _options(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="remuda-node",
-        description="Run tasks of a remuda cluster on this host.",
-        epilog="example: remuda-node --home /var/lib/remuda --name gpu-7",
-    )
-    parser.add_argument("--home", type=Path, help="the directory of the cluster (REMUDA_HOME)")
-    parser.add_argument(
-        "--config", type=Path, action="append", default=[], help="one more configuration file"
-    )
-    parser.add_argument("--name", help="the node's name (default: the host's)")
-    parser.add_argument("--probe", action="store_true", help="print what this host can do")
-    parser.add_argument("--json", action="store_true", help="with --probe: one JSON document")
-    return parser.parse_args(argv)
-
-
 def print_probe(settings: Settings, *, as_json: bool) -> int:
     """Print what a node on this host would offer."""
-    facts = _facts(settings, ())
+    facts = capabilities.host_facts(_reading(settings), _limits(settings))
     if as_json:
         sys.stdout.write(json.dumps(capabilities.to_plain(facts), indent=2) + "\n")
     else:
         sys.stdout.write(capabilities.render(facts))
     return 0
+
+
+def print_check(found: list[Finding], *, as_json: bool) -> int:
+    """Print what the preflight found; 1 when something serious is among it."""
+    if as_json:
+        sys.stdout.write(json.dumps(to_plain(found), indent=2) + "\n")
+    else:
+        sys.stdout.write(render(found))
+    return int(bool(of_level(found, Level.SERIOUS)))
 
 
 def serve(home: Home, settings: Settings, name: str) -> int:
@@ -109,14 +108,16 @@ def serve(home: Home, settings: Settings, name: str) -> int:
     make_private_directory(node_dir)
     lock = _only_agent(node_dir)
     make_private_directory(node_dir / "work")
-    facts = _facts(settings, (node_dir,))
+    reading = _reading(settings)
+    facts = capabilities.host_facts(reading, _limits(settings), (node_dir,))
+    found = of_host(settings.node, node_dir, reading)
     try:
         capabilities.write_capabilities(node_dir / "capabilities.json", facts)
     except (
         OSError
     ) as error:  # nobody here reads it: a full disk must not keep a node from its tasks
         get_logger().warning("capabilities not written", error=error.strerror)
-    loop = build(home, settings, name, identity, node_dir, facts)
+    loop = build(home, settings, name, identity, node_dir, facts, found)
     log = get_logger()
     loop.adoption.run()
     loop.stage.look_at_cards()
@@ -138,7 +139,13 @@ def serve(home: Home, settings: Settings, name: str) -> int:
 
 
 def build(
-    home: Home, settings: Settings, name: str, identity: Identity, node_dir: Path, facts: HostFacts
+    home: Home,
+    settings: Settings,
+    name: str,
+    identity: Identity,
+    node_dir: Path,
+    facts: HostFacts,
+    found: Sequence[Finding],
 ) -> Loop:
     """Put the parts of an agent together."""
     node = settings.node
@@ -150,7 +157,9 @@ def build(
     code = _runtime(node_dir)
     env = inherited_env(os.environ)
     premises = premises_of(settings, code, env, os.environ)
-    report = Report(facts, _limits(settings), node.labels, _version(), settings.handlers, premises)
+    report = Report(
+        facts, _limits(settings), node.labels, _version(), settings.handlers, premises, found
+    )
     surroundings = Surroundings(
         name, settings, node_dir / "work", lambda: report.facts.gpus, env, premises=premises
     )
@@ -180,7 +189,14 @@ def build(
         chance, int(node.reconnect_s_min * NS_PER_S), int(node.reconnect_s_max * NS_PER_S)
     )
     membership = Membership(
-        name, stage, wire, session, report, probe, lambda: locate(home, identity), Strain(node_dir)
+        name,
+        stage,
+        wire,
+        session,
+        report,
+        probe,
+        lambda: locate(home, identity),
+        Strain(node_dir),
     )
     return Loop(
         poller,
@@ -230,10 +246,8 @@ def _only_agent(node_dir: Path) -> int:
     return descriptor
 
 
-def _facts(settings: Settings, folders: Sequence[Path]) -> HostFacts:
-    node = settings.node
-    reading = read_once(node.nvml, node.probe_deadline_s)
-    return capabilities.host_facts(reading, _limits(settings), folders)
+def _reading(settings: Settings) -> Reading:
+    return read_once(settings.node.nvml, settings.node.probe_deadline_s)
 
 
 def _limits(settings: Settings) -> Limits:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -11,6 +12,7 @@ from ..protocol import codec
 from ..protocol.errors import Conflict, RemudaError
 from ..protocol.messages import Beacon, Failure, Heartbeat, Register, Registered
 from .core import Core
+from .preflight_cluster import CLOCK_REMEDY, CLOCK_WARNING_MS, clock_ahead_ms, describe_clock
 from .probe import Probe
 from .report import Report, probe_age_ms
 from .session import Session, Standing
@@ -39,6 +41,8 @@ class Membership:
     address: Address | None = None
     heartbeat_ns: int = HEARTBEAT_NS
     loop_lag_ns: int = 0
+    _knocked_ms: int = 0
+    _clock_alarm: str = ""
     _seq: int = 0
     _beats: list[int] = field(default_factory=list)
 
@@ -86,6 +90,7 @@ class Membership:
             self._complain("cannot knock at the scheduler", str(error))
             self.session.on_failure(now)
             return
+        self._knocked_ms = _wall_ms()
         self.session.on_sent(now)
 
     def on_control(self, now: int) -> None:
@@ -121,6 +126,7 @@ class Membership:
             self.wire.hang_up_work()
             self.session.on_failure(now)
             return
+        self._compare_clocks(message)
         self.core.on_registered(message)
         self.heartbeat_ns = max(100, message.heartbeat_ms) * 1_000_000
         self._beats = sorted(now + early for early in EARLY_NS)
@@ -161,8 +167,21 @@ class Membership:
         self.session.on_refused(now)
 
     def _alarms(self) -> list[str]:
-        premises = self.report.premises
-        return [*self.stage.unkillable.values(), *self.strain.problems, *premises.problems]
+        clock = [self._clock_alarm] if self._clock_alarm else []
+        dying, premises = self.stage.unkillable.values(), self.report.premises
+        standing = [*premises.problems, *self.report.alarms()]
+        return [*dying, *self.strain.problems, *clock, *standing]
+
+    def _compare_clocks(self, message: Registered) -> None:
+        """Raise an alarm when our clock and the scheduler's differ, whatever the way took."""
+        if not message.wall_ms:
+            return  # it is of a version that does not tell
+        between = (self._knocked_ms - message.wall_ms, _wall_ms() - message.wall_ms)
+        ahead_ms = clock_ahead_ms(between)
+        self._clock_alarm = ""
+        if abs(ahead_ms) >= CLOCK_WARNING_MS:
+            self._clock_alarm = f"{describe_clock(ahead_ms)}: {CLOCK_REMEDY}"
+            self._complain("the clocks differ", self._clock_alarm)
 
     def beat_if_due(self, now: int) -> None:
         """Say what we hold, and how we are."""
@@ -211,3 +230,7 @@ class Membership:
         silenced = self.logs.should_log((what, why))
         if silenced is not None:
             get_logger().warning(what, why=why, silenced=silenced)
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000

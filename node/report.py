@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from . import releases, residents
 from .capabilities import HostFacts, Limits, capabilities, limited_gpus
 from .core import Core
 from .gpu import Reading
+from .preflight import Finding, Level, of_level
 from .premises import Premises
 from .probe import Probe
 
@@ -25,7 +26,10 @@ NOTES_MAX = 64
 
 @dataclass(slots=True)
 class Report:
-    """Keep the statement of a node; `capabilities_due` returns it when it is new or due."""
+    """Keep the statement of a node; `capabilities_due` returns it when it is new or due.
+
+    `found` is what the preflight of this start found.
+    """
 
     facts: HostFacts
     limits: Limits
@@ -33,6 +37,7 @@ class Report:
     version: str
     handlers: Mapping[str, HandlerSettings]
     premises: Premises = field(default_factory=Premises)
+    found: Sequence[Finding] = ()
     _last: dict[str, Any] = field(default_factory=dict)
     _since: int = 0
     _said: int = 0
@@ -61,6 +66,7 @@ class Report:
         why = {**held, **notes}  # cards that another agent holds are not to be had either
         gpus = [replace(gpu, withheld=why.get(gpu.uuid, "")) for gpu in found.gpus]
         interpreters = self.premises.interpreters
+        extra = [*self._warnings(), *extra]
         notes_all = [*found.notes, *interpreters.notes, *extra[:NOTES_MAX]]
         return wire.to_document(
             replace(
@@ -87,6 +93,15 @@ class Report:
         self._since = 0
         self._said = min(self._said + 1, SAY_NEW_TIMES)
         return statement
+
+    def alarms(self) -> list[str]:
+        """Return with what this host would not have been let in; cards that came back are none."""
+        bad = of_level(self.found, Level.SERIOUS)
+        return [str(each) for each in bad if each.topic != "gpus" or not self.facts.gpus]
+
+    def _warnings(self) -> list[str]:
+        worth = of_level(self.found, Level.WARNING)
+        return [str(each) for each in worth if each.topic not in ("path", "gpus")]
 
     def forget(self) -> None:
         """Say everything again at the next heartbeat."""

@@ -12,12 +12,13 @@ class Registered(Message):
     """Welcome: where to connect, the timers, and which of the held attempts may live.
 
     Fenced tasks are stopped by the node when no Desired came for `fence_ms` (0: never). The store
-    is at `store_port` of the same host (0: there is none).
+    is at `store_port` of the same host (0: there is none). `wall_ms` is the scheduler's clock at
+    this answer (0: it tells none).
     """
 
     TYPE = 96
     COLUMNS = ("tasks", "attempts")
-    ADDED = {"fence_ms": 2, "store_port": 3}  # noqa: RUF012 - read, never changed
+    ADDED = {"fence_ms": 2, "store_port": 3, "wall_ms": 3}  # noqa: RUF012 - read, never changed
     name: str
     rev: int
     dispatch_port: int
@@ -30,6 +31,7 @@ class Registered(Message):
     attempts: list[int]
     fence_ms: int = 0
     store_port: int = 0
+    wall_ms: int = 0
 
 
 @dataclass(slots=True)

@@ -98,7 +98,7 @@ def on_join(core: Core, event: JoinNode, now: Now, effects: Effects) -> None:
     core.write_node(node, effects)
     effects.commit.audit.append(AuditRow(now.wall_ms, node.name, "register", node.name))
     effects.rebind.append(node.name)
-    effects.replies.append((event.request, _registered(core, node)))
+    effects.replies.append((event.request, _registered(core, node, now)))
     stopping = [task for task in node.held.values() if task.state is State.STOPPING]
     if stopping:
         send_kill(core, stopping, effects)
@@ -131,7 +131,7 @@ def _adopt(core: Core, node: Node, register: Register, now: Now, effects: Effect
     return kept
 
 
-def _registered(core: Core, node: Node) -> Registered:
+def _registered(core: Core, node: Node, now: Now) -> Registered:
     return Registered(
         name=node.name,
         rev=node.rev,
@@ -144,6 +144,7 @@ def _registered(core: Core, node: Node) -> Registered:
         tasks=[ids.to_bytes(task_id) for task_id in node.held],
         attempts=[task.attempt for task in node.held.values()],
         fence_ms=core.settings.fence_ms,
+        wall_ms=now.wall_ms,
     )
 
 

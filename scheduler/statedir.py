@@ -6,31 +6,14 @@ import fcntl
 import os
 from pathlib import Path
 
+from ..config.filesystems import NETWORK_FILE_SYSTEMS, file_system_of
 from ..protocol.errors import RemudaError
-
-NETWORK_FILE_SYSTEMS = frozenset(
-    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre",
-     "beegfs", "gpfs", "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.s3fs"}
-)  # fmt: skip
 
 
 class StateDirError(RemudaError):
     """The state directory cannot be used; the message says why and what to do."""
 
     code = "state_dir"
-
-
-def file_system_of(folder: Path, mounts: str | None = None) -> str:
-    """Return the type of the file system that holds a folder (`ext4`, `nfs4`, ...), or nothing."""
-    text = Path("/proc/self/mounts").read_text("utf-8", "replace") if mounts is None else mounts
-    best, kind = "", ""
-    for line in text.splitlines():
-        fields = line.split(" ")
-        point = fields[1].encode("ascii", "replace").decode("unicode_escape")
-        inside = folder == Path(point) or Path(point) in folder.parents
-        if inside and len(point) >= len(best):
-            best, kind = point, fields[2]
-    return kind
 
 
 def claim(folder: Path, mounts: str | None = None) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+from remuda.config.filesystems import file_system_of
 from remuda.protocol import capabilities
 from remuda.protocol.codec import pack_document
 from remuda.protocol.ids import to_bytes
@@ -15,7 +16,7 @@ from remuda.protocol.spec import TaskSpec, to_document
 from remuda.scheduler import statedir
 from remuda.scheduler.journal import SCHEMA_VERSION, Journal, JournalError, connect, migrate
 from remuda.scheduler.records import NodeRow
-from remuda.scheduler.statedir import StateDirError, claim, file_system_of
+from remuda.scheduler.statedir import StateDirError, claim
 from remuda.scheduler.task import State, StopReason
 
 MOUNTS = """\

@@ -1,0 +1,116 @@
+"""Do this host and its scheduler go together: clocks, versions, each port that a node needs?"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Mapping
+from enum import Enum
+
+import zmq
+
+from ..config.enrolment import Welcome
+from ..protocol.codec import VERSION, VERSION_OLDEST
+from .preflight import Finding, fine, serious, warning
+
+CLOCK_WARNING_MS, CLOCK_SERIOUS_MS = 2_000, 60_000
+LIBZMQ_OLDEST = (4, 3, 4)  # before that, strangers could crash or stall a CURVE socket
+CLOCK_REMEDY = "let NTP set the clock: `timedatectl set-ntp true`, or chrony; then look again"
+
+
+class Reach(Enum):
+    """What came of dialling one port of the scheduler."""
+
+    OPEN = "open"
+    SILENT = "no answer"
+    REFUSED = "refused"
+    NOT_OURS = "something else answers"
+    KEY_REFUSED = "our key is refused"
+
+
+def of_cluster(
+    welcome: Welcome, ours: str, host: str, reached: Mapping[str, Reach]
+) -> list[Finding]:
+    """Say what is found; `ours` is our version, `reached` what came of dialling each channel."""
+    return [
+        *judge_clock(welcome.clock_ahead_ms),
+        *judge_versions(welcome, ours, zmq.zmq_version_info()),
+        *judge_ports(host, welcome.ports, reached),
+    ]
+
+
+def clock_ahead_ms(between: tuple[int, int]) -> int:
+    """Return by how much our clock is ahead (behind: < 0) at least, whatever the way took."""
+    least, most = between
+    return max(least, 0) or min(most, 0)
+
+
+def judge_clock(between: tuple[int, int]) -> Iterator[Finding]:
+    ahead_ms = clock_ahead_ms(between)
+    text = describe_clock(ahead_ms)
+    if abs(ahead_ms) >= CLOCK_SERIOUS_MS:
+        yield serious(
+            "clock", f"{text}: deadlines and rights that expire would go wrong", CLOCK_REMEDY
+        )
+    elif abs(ahead_ms) >= CLOCK_WARNING_MS:
+        yield warning("clock", f"{text}: times of files and logs will not fit", CLOCK_REMEDY)
+    else:
+        yield fine("clock", "agrees with the scheduler's")
+
+
+def describe_clock(ahead_ms: int) -> str:
+    """Write a difference between clocks in words."""
+    seconds = abs(ahead_ms) // 1_000
+    amount = f"{seconds} s" if seconds < 600 else f"{seconds // 60} minutes"
+    side = "ahead of" if ahead_ms > 0 else "behind"
+    return f"this host's clock is {amount} {side} the scheduler's"
+
+
+def judge_versions(welcome: Welcome, ours: str, libzmq: tuple[int, int, int]) -> Iterator[Finding]:
+    lowest, highest = welcome.protocol_min, welcome.protocol_max
+    spoken = f"remuda {ours} speaks protocol {VERSION_OLDEST} to {VERSION}"
+    theirs = f"the scheduler ({welcome.version}) {lowest} to {highest}"
+    if highest < VERSION_OLDEST or lowest > VERSION:
+        older = "scheduler" if highest < VERSION_OLDEST else "host"
+        yield serious("versions", f"{spoken}, {theirs}", f"upgrade this {older}: docs/upgrade.md")
+    elif highest < VERSION:
+        yield warning(
+            "versions",
+            f"{spoken}, {theirs}: what is new is not to be had here yet",
+            "upgrade the scheduler; in an upgrade it comes first: docs/upgrade.md",
+        )
+    else:
+        yield fine("versions", f"remuda {ours} here, {welcome.version} at the scheduler; "
+                               f"Python {platform.python_version()}")  # fmt: skip
+    if libzmq < LIBZMQ_OLDEST:
+        found, wanted = (".".join(map(str, version)) for version in (libzmq, LIBZMQ_OLDEST))
+        yield warning(
+            "versions",
+            f"libzmq {found} has known holes",
+            f"install a pyzmq that brings {wanted} or newer: `pip install -U pyzmq`",
+        )
+
+
+def judge_ports(
+    host: str, ports: Mapping[str, int], reached: Mapping[str, Reach]
+) -> Iterator[Finding]:
+    """Say which ports of the scheduler are not reached, in one finding."""
+    closed = {name: how for name, how in reached.items() if how is not Reach.OPEN}
+    if not closed:
+        names = ", ".join(f"{name} {ports[name]}" for name in reached)
+        yield fine("ports", f"all reached on {host}: {names}")
+        return
+    named = ", ".join(f"{name} {ports[name]} ({how.value})" for name, how in closed.items())
+    yield serious("ports", f"not reached on {host}: {named}", _ports_remedy(host, ports, closed))
+
+
+def _ports_remedy(host: str, ports: Mapping[str, int], closed: Mapping[str, Reach]) -> str:
+    kinds = set(closed.values())
+    if kinds <= {Reach.SILENT, Reach.REFUSED}:
+        numbers = ", ".join(str(port) for port in sorted(ports[name] for name in closed))
+        way = f"let TCP through from this host to {host}, ports {numbers}"
+        if "dispatch" in closed:
+            way += " (each node has one of its own from the dispatch range)"
+        return f"{way}: a firewall, a security group or a port forwarding is in the way"
+    if Reach.KEY_REFUSED in kinds:
+        return "was the key of this node revoked? `remuda key list` shows it"
+    return f"another program answers there: is {host} the scheduler's own address?"
