@@ -14,7 +14,8 @@ from ..config.keys import KeyPair
 from .preflight_cluster import Reach
 
 PATIENCE_S = 6.0
-POLL_MS = 100
+SETTLED_S = 2.0  # who refuses a connection will not think better of it; who is silent may be far
+POLL_S = 0.05
 REDIAL_S = 0.5  # a store hears of a new key a moment after the scheduler
 CHANNELS = {
     "uplink": zmq.PUSH,
@@ -76,6 +77,10 @@ class _Call:
             self.hang_up()
             self._dial()
 
+    def is_settled(self, after_s: float) -> bool:
+        """Tell whether looking on would show nothing else."""
+        return self.is_over or (self.found is Reach.REFUSED and after_s >= SETTLED_S)
+
     def hang_up(self) -> None:
         self._socket.disable_monitor()
         self._monitor.close(linger=0)
@@ -111,11 +116,13 @@ def reach_ports(
             for channel in CHANNELS
             if channel in ports
         }
-        ends = time.monotonic() + patience_s
-        while (now := time.monotonic()) < ends and not all(each.is_over for each in calls.values()):
+        began = time.monotonic()
+        while (now := time.monotonic()) < began + patience_s:
             for call in calls.values():
                 call.look(now)
-            time.sleep(POLL_MS / 1_000)
+            if all(each.is_settled(now - began) for each in calls.values()):
+                break
+            time.sleep(POLL_S)
         for call in calls.values():
             call.hang_up()
         return {channel: call.found for channel, call in calls.items()}

@@ -59,7 +59,7 @@ def judge_clock(between: tuple[int, int]) -> Iterator[Finding]:
 
 def describe_clock(ahead_ms: int) -> str:
     """Write a difference between clocks in words."""
-    seconds = abs(ahead_ms) // 1_000
+    seconds = round(abs(ahead_ms) / 1_000)
     amount = f"{seconds} s" if seconds < 600 else f"{seconds // 60} minutes"
     side = "ahead of" if ahead_ms > 0 else "behind"
     return f"this host's clock is {amount} {side} the scheduler's"
