@@ -189,14 +189,7 @@ def build(
         chance, int(node.reconnect_s_min * NS_PER_S), int(node.reconnect_s_max * NS_PER_S)
     )
     membership = Membership(
-        name,
-        stage,
-        wire,
-        session,
-        report,
-        probe,
-        lambda: locate(home, identity),
-        Strain(node_dir),
+        name, stage, wire, session, report, probe, lambda: locate(home, identity), Strain(node_dir)
     )
     return Loop(
         poller,

@@ -95,9 +95,18 @@ def judge_ports(
 ) -> Iterator[Finding]:
     """Say which ports of the scheduler are not reached, in one finding."""
     closed = {name: how for name, how in reached.items() if how is not Reach.OPEN}
+    if closed.get("store") is Reach.REFUSED:  # a process of its own, which may be down
+        del closed["store"]
+        yield warning(
+            "ports",
+            f"the store (port {ports['store']} of {host}) refuses connections: tasks with files "
+            "or large values fail here until it is reached",
+            "is remuda-store up there (`systemctl status remuda-store`)? If so, a firewall rejects",
+        )
     if not closed:
-        names = ", ".join(f"{name} {ports[name]}" for name in reached)
-        yield fine("ports", f"all reached on {host}: {names}")
+        names = ", ".join(f"{name} {ports[name]}" for name, how in reached.items()
+                          if how is Reach.OPEN)  # fmt: skip
+        yield fine("ports", f"reached on {host}: {names}")
         return
     named = ", ".join(f"{name} {ports[name]} ({how.value})" for name, how in closed.items())
     yield serious("ports", f"not reached on {host}: {named}", _ports_remedy(host, ports, closed))

@@ -12,7 +12,7 @@ from ..protocol.messages import Document, Enrol, Invite
 from . import key_verbs
 from .access import Principal, Role
 from .invites import InviteRow
-from .registry import KeyRow, Registry
+from .registry import KeyRow
 from .view import View
 from .wire import Wire
 from .zap import Keys
@@ -139,22 +139,23 @@ def enrol(
         "protocol_max": codec.VERSION,
     }
     if admission.role is Role.NODE:
-        body["ports"] = _ports(registry, wire, admission.name)
+        body["ports"] = _ports(view, wire, admission.name)
     return Document(body)
 
 
-def _ports(registry: Registry, wire: Wire, node: str) -> dict[str, int]:
+def _ports(view: View, wire: Wire, node: str) -> dict[str, int]:
     """Name the ports that a node needs; its own one is bound now, so that it can be tried."""
     plan = wire.ports()
     dispatch = wire.pipes.bind(node)
-    if registry.dispatch_port(node) != dispatch:
-        registry.set_dispatch_port(node, dispatch)
+    if view.registry.dispatch_port(node) != dispatch:
+        view.registry.set_dispatch_port(node, dispatch)
     return {
         "control": plan.control,
         "uplink": plan.uplink,
         "heartbeat": plan.heartbeat,
         "beacon": plan.beacon,
         "dispatch": dispatch,
+        "store": view.store.port(),
     }
 
 

@@ -63,7 +63,8 @@ class Invites:
 
     def principals(self) -> dict[str, Principal]:
         """Return who speaks with each one-time key; they have no name but the key."""
-        return {row.public_key: Principal(row.public_key, Role.INVITED) for row in self.all()}
+        keys = [row.public_key for row in self.all()]
+        return {key: Principal(key, Role.INVITED, key) for key in keys}
 
     def add(self, row: InviteRow) -> int:
         """Keep an invitation; return how many for the same name it replaces. Raises QueueFull."""

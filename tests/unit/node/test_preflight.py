@@ -124,6 +124,22 @@ def test_each_way_not_to_reach_a_port_has_its_remedy(how: Reach, remedy: str) ->
     assert remedy in found.remedy
 
 
+def test_a_store_that_is_down_keeps_nobody_from_joining() -> None:
+    found = list(
+        preflight_cluster.judge_ports(
+            "sched", {**PORTS, "store": 7704}, {**ALL, "store": Reach.REFUSED}
+        )
+    )
+    assert [Level.WARNING, Level.FINE] == [each.level for each in found]
+    assert "the store (port 7704 of sched) refuses connections" in found[0].text
+
+
+def test_a_store_behind_a_firewall_does() -> None:
+    reached = {**ALL, "store": Reach.SILENT}
+    (found,) = preflight_cluster.judge_ports("sched", {**PORTS, "store": 7704}, reached)
+    assert (Level.SERIOUS, True) == (found.level, "store 7704 (no answer)" in found.text)
+
+
 # --- driver -------------------------------------------------------------------------------------
 
 
@@ -306,7 +322,9 @@ def test_a_report_for_programs_is_plain() -> None:
 
 
 def test_what_was_found_goes_with_what_the_node_says_of_itself() -> None:
-    report = Report(HostFacts("h", "boot", "6.1", "3.11", 1000, GIB), Limits(), {}, "1", {}, FOUND)
+    report = Report(
+        HostFacts("h", "boot", "6.1", "3.11", 1000, GIB), Limits(), {}, "1", {}, found=FOUND
+    )
     statement = report.statement(CoreDriver().core, {}, report.alarms())
     assert ["limits: it is all wrong: mend it"] == statement["alarms"]
     assert {"disk: little room: make some", "limits: it is all wrong: mend it"} <= set(
@@ -317,5 +335,5 @@ def test_what_was_found_goes_with_what_the_node_says_of_itself() -> None:
 def test_cards_that_came_back_end_the_alarm_about_them() -> None:
     facts = HostFacts("h", "boot", "6.1", "3.11", 1000, GIB)
     found = [serious("gpus", "no driver", "load it")]
-    assert 1 == len(Report(facts, Limits(), {}, "1", {}, found).alarms())
-    assert [] == Report(replace(facts, gpus=(CARD,)), Limits(), {}, "1", {}, found).alarms()
+    assert 1 == len(Report(facts, Limits(), {}, "1", {}, found=found).alarms())
+    assert [] == Report(replace(facts, gpus=(CARD,)), Limits(), {}, "1", {}, found=found).alarms()

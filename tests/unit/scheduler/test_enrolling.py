@@ -157,7 +157,9 @@ def test_invitations_survive_a_restart(tmp_path: Path) -> None:
     journal.close()
     journal = Journal.open(tmp_path / "state")
     assert [row()] == journal.registry.invites.pending(MADE)
-    assert {ONCE: Principal(ONCE, Role.INVITED)} == key_verbs.live_keys(journal.registry).invited
+    assert {ONCE: Principal(ONCE, Role.INVITED, ONCE)} == key_verbs.live_keys(
+        journal.registry
+    ).invited
     journal.close()
 
 
