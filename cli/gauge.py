@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections import deque
 from typing import TYPE_CHECKING
 
 from .writing import span
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 BAR_CELLS = 24
 REFRESHES_PER_S = 10
+SEEN_MAX, SEEN_EVERY_S = 64, 1.0
 
 
 class Gauge:
@@ -42,11 +45,26 @@ class Gauge:
         if self._progress is not None:
             self._progress.stop()
 
-    def show(self, done: float, text: str) -> None:
-        """Say how far it is."""
+    def show(self, done: float, text: str, total: float | None = None) -> None:
+        """Say how far it is, and of how much if that has become known."""
         if self._progress is not None:
             task = self._progress.task_ids[0]
-            self._progress.update(task, completed=done, description=text)
+            self._progress.update(task, completed=done, total=total, description=text)
+
+
+class Pace:
+    """Measures how many things are done in a second of late."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, int]] = deque([(time.monotonic(), 0)], maxlen=SEEN_MAX)
+
+    def rate(self, done: int) -> float | None:
+        """Take in how many are done by now; None while that tells no pace."""
+        now_s = time.monotonic()
+        if now_s - self._seen[-1][0] >= SEEN_EVERY_S:
+            self._seen.append((now_s, done))
+        since_s, before = self._seen[0]
+        return (done - before) / (now_s - since_s) if done > before and now_s > since_s else None
 
 
 def pace(rate: float | None, left: float) -> str:
@@ -54,7 +72,7 @@ def pace(rate: float | None, left: float) -> str:
     if not rate:
         return ""
     per_s = f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2g}/s"
-    return f"{per_s}, {span(left / rate)} left" if left else per_s
+    return f"{per_s}, {span(max(1, round(left / rate)))} left" if left else per_s
 
 
 def _progress() -> Progress:

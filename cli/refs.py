@@ -121,7 +121,7 @@ def select(link: Connection, refs: Sequence[str], filters: Filters | None = None
         raise Invalid("name tasks or give filters, not both")
     resolved = control.resolve(link, [_spelled_out(link, ref) for ref in refs])
     named = dict.fromkeys(batch for batch in resolved.batches if batch)
-    batches = tuple((batch, int(control.show_batch(link, batch)["total"])) for batch in named)
+    batches = tuple((batch, control.batch_total(link, batch)) for batch in named)
     return Selection(tuple(dict.fromkeys(resolved.tasks)), batches)
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import screen
+from . import following, screen
 from .commands import Session, command
+from .following import progress_line
+from .gauge import Gauge, Pace
 from .interrupts import INTERRUPTED, raising_interrupts
-from .refs import Filters, select, select_one
+from .refs import TERMINAL, Filters, select, select_one
 from .task_changes import outcome_counts
 from .task_options import duration_s
 from .writing import counted, id_text, span
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from ..client.outcome import Standing
 
 FAILED, TIMED_OUT = 1, 124
-REDRAW_S = 0.1
 LINES_MAX = 1_000_000
 OneRef = Annotated[str, typer.Argument(metavar="TASK", help="An id, a number or `last`.")]
 NewestRef = Annotated[
@@ -93,7 +92,11 @@ def task_wait(
     """Wait until tasks have ended (exit code 1: not all succeeded)."""
     timeout_s = duration_s("timeout", timeout)
     with session.connect() as link:
-        keys = select(link, tasks or [], filters).every_task
+        chosen = select(link, tasks or [], filters)
+        if chosen.batches and not chosen.tasks and not session.json:
+            named = [batch for batch, _ in chosen.batches]
+            return following.wait(session, link, named, timeout_s=timeout_s)
+        keys = chosen.every_task
         if not keys and not session.json:
             screen.remark("no task is like that: nothing to wait for")
             return 0
@@ -104,74 +107,44 @@ def wait(session: Session, link: Any, keys: list[bytes], *, timeout_s: float | N
     """Wait for tasks and say how they ended."""
     from ..client import control
 
-    progress = _progress(len(keys), session)
+    progress = _Progress(session, len(keys))
     try:
-        with raising_interrupts():
+        with raising_interrupts(), progress.gauge:
             ended = control.wait_ended(
                 link, keys, timeout_s=timeout_s, on_change=progress.on_change
             )
     except TimeoutError:
-        progress.close()
         screen.remark(f"still going on after {span(timeout_s or 0)}: nothing was changed")
         return TIMED_OUT
     except KeyboardInterrupt:
-        progress.close()
         screen.remark("stopped looking; the tasks go on")
         return INTERRUPTED
-    progress.close()
-    states = Counter(each.state for each in ended)
+    states = {each.state for each in ended}
     if session.json:
         rows = [{"id": id_text(e.task), "state": e.state, "code": e.code or None} for e in ended]
         screen.document(rows)
     elif not session.quiet:
         screen.line(f"{counted(len(ended), 'task')}: {outcome_counts(e.state for e in ended)}")
-    return 0 if set(states) <= {"succeeded"} else FAILED
+    return 0 if states <= {"succeeded"} else FAILED
 
 
-class _Silent:
-    """Shows nothing."""
+class _Progress:
+    """Shows how many of the tasks have ended, and how fast."""
+
+    def __init__(self, session: Session, total: int) -> None:
+        self.gauge = Gauge(session, total)
+        self._total = total
+        self._states: dict[bytes, str] = {}
+        self._counts: Counter[str] = Counter()
+        self._pace = Pace()
 
     def on_change(self, standing: Standing) -> None:
         """Take a change in."""
-
-    def close(self) -> None:
-        """End the display."""
-
-
-class _Bar:
-    """One line on a terminal that shows how many of the tasks have ended."""
-
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._states: dict[bytes, str] = {}
-        self._since_s = time.monotonic()
-        self._drawn_s = 0.0
-
-    def on_change(self, standing: Standing) -> None:
-        """Take a change in and redraw at most ten times a second."""
+        before = self._states.get(standing.task)
         self._states[standing.task] = standing.state
-        now_s = time.monotonic()
-        if now_s - self._drawn_s >= REDRAW_S:
-            self._drawn_s = now_s
-            self._draw(now_s)
-
-    def close(self) -> None:
-        """Remove the line."""
-        sys.stderr.write("\r\x1b[2K")
-        sys.stderr.flush()
-
-    def _draw(self, now_s: float) -> None:
-        from .writing import bar
-
-        counts = Counter(self._states.values())
-        ended = sum(counts[word] for word in ("succeeded", "failed", "cancelled"))
-        text = f"{bar(ended, self._total, 24)} {ended:,}/{self._total:,}"
-        for word in ("running", "failed", "cancelled"):
-            text += f"  {counts[word]:,} {word}" if counts[word] else ""
-        sys.stderr.write(f"\r\x1b[2K{text}  {span(now_s - self._since_s)}")
-        sys.stderr.flush()
-
-
-def _progress(total: int, session: Session) -> _Bar | _Silent:
-    shown = total > 1 and sys.stderr.isatty() and not session.quiet
-    return _Bar(total) if shown else _Silent()
+        self._counts[standing.state] += 1
+        if before is not None:
+            self._counts[before] -= 1
+        ended = sum(self._counts[word] for word in TERMINAL)
+        text = progress_line(self._counts, self._total, self._pace.rate(ended))
+        self.gauge.show(ended, text)

@@ -89,6 +89,21 @@ def told(document: Row, flag: str) -> str | None:
     return bytes(document["args"]).decode(errors="replace")
 
 
+def batch(row: Row) -> dict[str, Any]:
+    """Return a batch: `rate` is in tasks per second, null where nobody knows, as is `eta_s`."""
+    return {
+        "id": row_id(row),
+        "name": row.get("name", ""),
+        "owner": row.get("owner", ""),
+        "created_at": rfc3339(row.get("created_ms")),
+        "total": row["total"],
+        "open": row.get("open", 0),
+        "counts": dict(row["counts"]),
+        "rate": row.get("rate"),
+        "eta_s": row.get("eta_s"),
+    }
+
+
 def last_start_ms(document: Row) -> int:
     """Return when the newest try was given to its node; 0 before any."""
     attempts = document.get("attempts") or [{}]

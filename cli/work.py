@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..protocol import ids
 from ..protocol.errors import Invalid
 from . import many, screen
 from .commands import Session, command
@@ -202,12 +201,10 @@ def _wait_for_task(session: Session, client: Client, task: Task) -> int:
 
 
 def _wait_for_batch(session: Session, client: Client, stored: Unwatched) -> int:
-    from .task_output import wait
+    from . import following
 
-    first = ids.from_bytes(stored.batch)
-    keys = [ids.to_bytes(ids.member(first, index)) for index in range(stored.count)]
     silent = Session(quiet=True) if session.json else session
-    return wait(silent, client.link, keys, timeout_s=None)
+    return following.wait(silent, client.link, [stored.batch])
 
 
 def _print_result(session: Session, value: object) -> None:

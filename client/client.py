@@ -99,9 +99,9 @@ class Client(Submitter, OperatorVerbs):
         found = [key for key in control.resolve(self.link, [str(ref)]).batches if key]
         if len(found) != 1:
             raise NotFound(f"{ref!r} does not name a batch", field="ref")
-        document = control.show_batch(self.link, found[0])
+        total = control.batch_total(self.link, found[0])
         number = ids.from_bytes(found[0])
-        keys = [ids.to_bytes(ids.member(number, index)) for index in range(document["total"])]
+        keys = [ids.to_bytes(ids.member(number, index)) for index in range(total)]
         return Batch(self._session, found[0], self._session.adopt(keys, found[0]))
 
     def as_completed(self, tasks: Iterable[Task], timeout: float | None = None) -> Iterator[Task]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from ..protocol.messages import (
     Explain,
     ForgetNode,
     Invite,
+    ListBatches,
     ListKeys,
     ListNodes,
     ListTasks,
@@ -40,6 +42,7 @@ from .watching import states as states
 from .watching import wait_ended as wait_ended
 
 CANCEL_SLICE = 10_000
+FAILURES_MAX = 10
 OUTPUT_BYTES = 256 * 1024
 GRACE_OF_TASK = -1
 
@@ -91,8 +94,38 @@ def explain(link: Connection, task: bytes) -> dict[str, Any]:
 
 
 def show_batch(link: Connection, batch: bytes) -> dict[str, Any]:
-    """Return counts and first failures of a batch."""
-    return link.request(ShowBatch(batch), Document).body
+    """Return how far a batch is: counts by state, rate, first failures.
+
+    The scheduler counts what ended long ago in slices, so that others are served in between.
+    """
+    body = link.request(ShowBatch(batch), Document).body
+    counts = Counter(body.get("counts", {}))
+    start = body.get("next", 0)
+    while start:
+        more = link.request(ShowBatch(batch, start), Document).body
+        counts.update(more["counts"])
+        body["failures"] += more["failures"]
+        start = more["next"]
+    return {**body, "counts": dict(counts), "failures": body.get("failures", [])[:FAILURES_MAX]}
+
+
+def batch_total(link: Connection, batch: bytes) -> int:
+    """Return how many members a batch has."""
+    return int(link.request(ShowBatch(batch), Document).body["total"])
+
+
+def list_batches(
+    link: Connection, *, active: bool = False, owner: str = "", limit: int = 100, cursor: str = ""
+) -> Page:
+    """List batches, newest first, like `show_batch` but without failures.
+
+    `cursor` is that of the page before. What the scheduler did not count is counted here.
+    """
+    page = link.request(ListBatches(active, owner, limit, cursor), Page)
+    for row in page.rows:
+        if "counts" not in row:
+            row["counts"] = show_batch(link, row["id"])["counts"]
+    return page
 
 
 def list_nodes(link: Connection, name: str = "") -> list[dict[str, Any]]:
@@ -177,7 +210,7 @@ def cancel(
     grace_ms = GRACE_OF_TASK if grace_s is None else round(grace_s * 1000)
     named, whole = list(tasks), []
     for batch in batches:
-        total = show_batch(link, batch)["total"]
+        total = batch_total(link, batch)
         if total <= CANCEL_SLICE:
             whole.append(batch)
         else:

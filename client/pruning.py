@@ -57,6 +57,6 @@ def _matching(
 def _members(link: Connection, batches: Sequence[bytes]) -> list[bytes]:
     found: list[bytes] = []
     for batch in batches:
-        first, total = ids.from_bytes(batch), control.show_batch(link, batch)["total"]
+        first, total = ids.from_bytes(batch), control.batch_total(link, batch)
         found += [ids.to_bytes(ids.member(first, index)) for index in range(total)]
     return found

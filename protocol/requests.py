@@ -175,8 +175,16 @@ class RevokeKey(Message):
 
 @dataclass(slots=True)
 class ShowBatch(Message):
+    """Ask how far a batch is: a document with counts by state, rate and first failures.
+
+    Members of a batch that ended long ago are counted in slices: `next` of the answer is the
+    `start` of the next one, 0 after the last.
+    """
+
     TYPE = 17
+    ADDED = {"start": 3}  # noqa: RUF012 - read, never changed
     batch: bytes
+    start: int = 0
 
 
 @dataclass(slots=True)
@@ -300,3 +308,18 @@ class References(Message):
     TYPE = 27
     SINCE = 3
     digests: list[bytes]
+
+
+@dataclass(slots=True)
+class ListBatches(Message):
+    """List batches, newest first: a page of documents like those of ShowBatch, in short.
+
+    `active`: only those with open tasks. A batch that would take long to count has no `counts`.
+    """
+
+    TYPE = 30
+    SINCE = 3
+    active: bool = False
+    owner: str = ""
+    limit: int = 100
+    cursor: str = ""

@@ -77,6 +77,7 @@ ALLOWED: dict[type[m.Message], frozenset[Role]] = {
     m.Status: _READERS,
     m.ShowConfig: _READERS,
     m.ShowBatch: _READERS,
+    m.ListBatches: _READERS,
     m.Drain: _OPERATORS,
     m.Undrain: _OPERATORS,
     m.DeclareLost: _OPERATORS,

@@ -141,6 +141,7 @@ def _make_view(parts: Parts, core: Core) -> View:
         core=core,
         history=parts.journal.history,
         catalogue=parts.journal.catalogue,
+        batches=parts.journal.batches,
         registry=parts.journal.registry,
         pruning=parts.journal.pruning,
         watches=Watches(core.epoch, changes_max=settings.scheduler.watch_events_max),

@@ -77,18 +77,6 @@ class Catalogue:
         tags = msgpack.unpackb(body).get("tags", {})
         return all(tags.get(key) == value for key, value in wanted.items())
 
-    def batch_counts(self, batch: int) -> dict[int, int]:
-        """Count the ended members of a batch by state."""
-        counts: dict[int, int] = {}
-        for row in self._history.batch_rows(batch):
-            for state, n in self._db.execute(
-                "SELECT state, count(*) FROM tasks WHERE number >= ? AND number < ?"
-                " AND ended_ms > 0 GROUP BY state",
-                (row.first_number, row.first_number + row.members),
-            ):
-                counts[state] = counts.get(state, 0) + n
-        return counts
-
     def ended_before(self, ended_ms: int, task: bytes, limit: int) -> list[dict[str, Any]]:
         """Return the tasks that ended before a time (and an id), the last one first."""
         rows = self._db.execute(

@@ -13,6 +13,7 @@ from ..protocol import capabilities as wire_capabilities
 from ..protocol.codec import pack_document, unpack_document
 from . import dispatch, limits, on_client, on_node, on_operator, recall, silence
 from .admission import Admission
+from .batches import Batches
 from .buckets import Buckets
 from .events import (
     CancelTasks,
@@ -105,6 +106,7 @@ class Core:
         self.silence_due_ns = self.upkeep_due_ns = now.mono_ns
         self.open_by_owner: Counter[str] = Counter()
         self.counts: Counter[State] = Counter()
+        self.batches = Batches()
         self.unplaced = False
         self.holds: dict[str, None] = {}
         self.closed = ""
@@ -227,6 +229,8 @@ def _recover(core: Core, recovered: Recovered, now: Now) -> None:
         _recover_attempt(core, attempt, now)
     for task in core.tasks.values():
         core.counts[task.state] += 1
+        if task.batch:
+            core.batches.recover(task, recovered.ended_of)
         if task.state is State.QUEUED:
             core.buckets.put(task)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ..protocol.messages import Ask, Message, Register
 from ..protocol.resources import Request
+from .batches import EndedMembers
 from .records import NodeRow
 from .task import Policy
 
@@ -201,7 +202,8 @@ class RecoveredAttempt(NamedTuple):
 class Recovered:
     """All that the journal hands to a starting core.
 
-    `specs` maps the ids that `tasks` name to (request, policy, kind).
+    `specs` maps the ids that `tasks` name to (request, policy, kind), `ended_of` tells of a batch
+    what of it has ended.
     """
 
     specs: dict[int, tuple[Request, Policy, str]]
@@ -210,3 +212,4 @@ class Recovered:
     nodes: list[NodeRow]
     next_number: int
     next_spec_id: int
+    ended_of: Callable[[int], EndedMembers]

@@ -22,10 +22,24 @@ def violations(core: Core) -> list[str]:
     counts = Counter(task.state for task in core.tasks.values())
     if counts != +core.counts:
         found.append(f"counts drifted: {core.counts} instead of {counts}")
+    found += _of_batches(core)
     owners = Counter(task.spec.owner for task in core.tasks.values())
     if owners != +core.open_by_owner:
         found.append(f"owners drifted: {core.open_by_owner} instead of {owners}")
     return found
+
+
+def _of_batches(core: Core) -> Iterator[str]:
+    """Yield each batch whose open members are not those in memory."""
+    members: dict[int, Counter[State]] = {batch: Counter() for batch in core.batches.open()}
+    for task in core.tasks.values():
+        if task.batch:
+            members.setdefault(task.batch, Counter())[task.state] += 1
+    for batch, counts in members.items():
+        tally = core.batches.get(batch)
+        known = {state: tally.counts[state] for state in State if tally and state not in TERMINAL}
+        if counts != +Counter(known) or not counts:
+            yield f"batch {batch} drifted: {known} instead of {counts}"
 
 
 def _of_task(core: Core, task: Task) -> list[str]:

@@ -14,6 +14,7 @@ from ..protocol.errors import RemudaError
 from . import statedir
 from .audit import write_audit
 from .ballast import Ballast
+from .batch_history import BatchHistory
 from .catalogue import Catalogue
 from .events import Recovered, RecoveredAttempt, RecoveredTask
 from .history import History
@@ -55,6 +56,7 @@ class Journal:
         self._lock = lock
         self.room = room
         self.history = History(reader)
+        self.batches = BatchHistory(reader)
         self.catalogue = Catalogue(reader, self.history)
         self.registry = Registry(connection, room)
         self.objects = ObjectRefs(reader)
@@ -254,6 +256,7 @@ class Journal:
             nodes,
             next_number=self._next("SELECT max(first_number + members) FROM submissions"),
             next_spec_id=self._next("SELECT max(spec_id) + 1 FROM specs"),
+            ended_of=self.batches.ended_of,
         )
 
     def _next(self, query: str) -> int:

@@ -23,9 +23,12 @@ POISON = "poison"
 
 def advance(core: Core, task: Task, fact: Fact) -> None:
     """Move a task along the table and keep the counts."""
-    core.counts[task.state] -= 1
+    before = task.state
+    core.counts[before] -= 1
     move(task, fact)
     core.counts[task.state] += 1
+    if task.batch:
+        core.batches.move(task, before)
 
 
 def close_attempt(
@@ -76,6 +79,8 @@ def finish(
     effects.commit.moved.pop(task.id, None)
     effects.changes.append(_change(task, code, node, value, details))
     del core.tasks[task.id]
+    if task.batch:
+        core.batches.end(task, now.wall_ms)
     core.open_by_owner[task.spec.owner] -= 1
     if not core.open_by_owner[task.spec.owner]:
         del core.open_by_owner[task.spec.owner]

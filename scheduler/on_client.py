@@ -58,6 +58,8 @@ def on_submit(core: Core, event: SubmitTasks, now: Now, effects: Effects) -> Non
             )
         )
     members = len(event.tasks)
+    if event.batch:
+        core.batches.add(event.batch, event.principal, members, is_first=not event.offset)
     core.open_by_owner[event.principal] += members
     effects.commit.submissions.append(
         SubmissionRow(

@@ -2,67 +2,30 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ..config.keys import fingerprint
-from ..protocol import ids
 from ..protocol import messages as m
 from ..protocol.errors import NotFound
 from .access import Principal
+from .batch_queries import list_batches, show_batch
 from .events import Now
 from .fleet import Node
-from .listing import list_tasks, task_row
+from .listing import list_tasks
 from .node_rows import node_row
 from .resolve import resolve
 from .silence import reconcile_left_ns
 from .states import states
 from .store_queries import find_store, references, task_objects
 from .task_document import show_explain, show_task
-from .view import View, may_see, read_id
-from .watch import WORDS
+from .view import View
 
 STATUS_NODES_MAX = 200
 ALARMS_MAX = 100
 ALARM_CHARS_MAX = 300
-FAILURES_SHOWN = 10
-BATCH_SCAN_MAX = 200_000
 _PRIVATE_KEYS = ("tasks.env",)
-
-
-def show_batch(view: View, message: m.ShowBatch, principal: Principal, _now: Now) -> m.Document:
-    batch = read_id(message.batch, "batch")
-    rows = view.history.batch_rows(batch)
-    if not rows or not may_see(rows[0].principal, principal):
-        raise NotFound(f"there is no batch {ids.format_id(batch)}", field="batch")
-    counts: Counter[str] = Counter()
-    for state, n in view.catalogue.batch_counts(batch).items():
-        counts[WORDS[state]] += n
-    total = sum(row.members for row in rows)
-    if counts.total() < total and total <= BATCH_SCAN_MAX:
-        live = view.core.tasks
-        for row in rows:
-            first = ids.member(batch, row.offset)
-            for task_id in range(first, first + row.members):
-                if (task := live.get(task_id)) is not None:
-                    counts[task.state.word] += 1
-    failed = {"batch": message.batch, "states": ["failed"]}
-    failures = view.catalogue.list_tasks(failed, FAILURES_SHOWN, "")[0]
-    first_id = ids.member(batch, rows[0].offset)
-    brief = view.history.task_rows([first_id]).get(first_id, {})
-    return m.Document(
-        {
-            "id": message.batch,
-            "name": brief.get("name", ""),
-            "owner": rows[0].principal,
-            "created_ms": min(row.created_ms for row in rows),
-            "total": total,
-            "counts": dict(counts),
-            "failures": [task_row(view, row) for row in failures],
-        }
-    )
 
 
 def list_nodes(view: View, message: m.ListNodes, _principal: Principal, now: Now) -> m.Page:
@@ -183,6 +146,7 @@ _QUERIES: dict[type[m.Message], _Query] = {
     m.ShowTask: show_task,
     m.Explain: show_explain,
     m.ShowBatch: show_batch,
+    m.ListBatches: list_batches,
     m.ListNodes: list_nodes,
     m.Status: show_status,
     m.ShowConfig: show_config,

@@ -10,6 +10,7 @@ from ..config.load import Loaded
 from ..protocol import ids
 from ..protocol.errors import Invalid, NotFound
 from .access import Principal
+from .batch_history import BatchHistory
 from .catalogue import Catalogue
 from .core import Core
 from .feed import EventFeed
@@ -30,6 +31,7 @@ class View:
     core: Core
     history: History
     catalogue: Catalogue
+    batches: BatchHistory
     registry: Registry
     pruning: Pruning
     watches: Watches

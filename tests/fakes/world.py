@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from remuda.protocol import capabilities as wire
@@ -254,6 +255,8 @@ class World(Operated):
         owner: str = "ana",
         session: bytes = b"s" * 16,
         allow_infeasible: bool = False,
+        batch: int = 0,
+        offset: int = 0,
         **fields: object,
     ) -> list[int]:
         """Submit `count` equal tasks and return their ids; refusals are the last reply."""
@@ -262,12 +265,14 @@ class World(Operated):
             codec.pack_document(to_document(spec)), spec.request, policy_of(spec), kind_of(spec),
             spec.label,
         )  # fmt: skip
-        tasks = [NewTask(next(self._names), 0, b"") for _ in range(count)]
+        first = ids.member(batch, offset)
+        names = range(first, first + count) if batch else islice(self._names, count)
+        tasks = [NewTask(name, 0, b"") for name in names]
         key = tasks[0].id.to_bytes(16, "big")
         self.step(
             SubmitTasks(
-                next(self._handles), owner, session, key, [new], tasks,
-                allow_infeasible=allow_infeasible,
+                next(self._handles), owner, session, key, [new], tasks, batch,
+                b"k" * 16 if batch else b"", offset, allow_infeasible=allow_infeasible,
             )
         )  # fmt: skip
         return [task.id for task in tasks]

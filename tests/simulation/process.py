@@ -70,6 +70,7 @@ class Process:
         unused: Any = None  # keys, sockets, settings: no request of the simulation asks for them
         self.view = View(
             core=self.core, history=journal.history, catalogue=journal.catalogue,
+            batches=journal.batches,
             registry=journal.registry, pruning=journal.pruning, watches=self.watches,
             feed=EventFeed(self.epoch, now.wall_ms), loaded=unused, cluster="simulated",
             version="", started_ms=now.wall_ms, listen="", store=unused, ended=Counter(),

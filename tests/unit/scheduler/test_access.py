@@ -22,7 +22,7 @@ VERDICTS = {
     "AskTask": "soa",
     "Watch": "vsoa", "States": "vsoa", "Resolve": "vsoa", "ListTasks": "vsoa",
     "ShowTask": "vsoa", "Explain": "vsoa", "ListNodes": "vsoa", "Status": "vsoa",
-    "ShowConfig": "vsoa", "ShowBatch": "vsoa",
+    "ShowConfig": "vsoa", "ShowBatch": "vsoa", "ListBatches": "vsoa",
     "Drain": "oa", "Undrain": "oa", "DeclareLost": "oa", "ForgetNode": "oa",
     "Events": "vsoa", "Prune": "soa", "EventRows": "",
     "ListKeys": "oa", "AllowKey": "a", "RevokeKey": "a",
@@ -41,7 +41,8 @@ ON_CONTROL = {
     "Submit", "Cancel", "Retry", "Logs", "Watch", "States", "Resolve", "ListTasks", "ShowTask",
     "Explain", "ListNodes", "Status", "ShowConfig", "ShowBatch", "ListKeys", "AllowKey",
     "RevokeKey", "Register", "Drain", "Undrain", "DeclareLost", "ForgetNode",
-    "Events", "Prune", "AskTask", "Invite", "Enrol", "FindStore", "TaskObjects", "References",
+    "Events", "Prune", "AskTask", "ListBatches", "Invite", "Enrol",
+    "FindStore", "TaskObjects", "References",
 }  # fmt: skip
 LETTER = {role: role.value[0] for role in Role} | {Role.STORE: "t"}
 KINDS = sorted(m.MESSAGES.values(), key=lambda kind: kind.__name__)

@@ -123,15 +123,12 @@ def test_a_frame_is_found_by_its_key_and_principal(history: History) -> None:
     assert list(range(1, 11)) == history.task_ids(row.first_number, row.members)
 
 
-def test_a_batch_is_found_by_its_key_and_knows_its_frames(
-    history: History, catalogue: Catalogue
-) -> None:
+def test_a_batch_is_found_by_its_key_and_knows_its_frames(history: History) -> None:
     assert BATCH == history.find_batch("eve", b"k" * 16)
     assert history.find_batch("ana", b"k" * 16) is None
     assert [(0, 20, 3), (3, 23, 3)] == [
         (row.offset, row.first_number, row.members) for row in history.batch_rows(BATCH)
     ]
-    assert {State.SUCCEEDED: 1, State.FAILED: 2} == catalogue.batch_counts(BATCH)
 
 
 def test_an_idempotency_key_belongs_to_its_owner(history: History) -> None:

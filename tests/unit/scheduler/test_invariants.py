@@ -109,6 +109,7 @@ BROKEN: dict[str, Callable[[Core], None]] = {
     ),
     "GPU-1 is lent beyond what it has": lend_twice,
     "counts drifted": lambda core: core.counts.update({State.QUEUED: 1}),
+    "batch 99 drifted": lambda core: core.batches.add(99, "ana", 1, is_first=True),
     "owners drifted": lambda core: core.open_by_owner.update({"ana": 1}),
 }
 
