@@ -19,6 +19,8 @@ FAILED = 1
 """The call was charged and failed; the body is a packed `Failure`."""
 RETURNED = 2
 """The call never started and is not charged; the body is a packed `Failure` that says why."""
+STORED = 3
+"""As OK, and the value names files or a large value, which wait in the attempt's folder."""
 
 
 class FrameError(ValueError):
@@ -56,7 +58,7 @@ class Failure(NamedTuple):
 
     `code` is one of exception, out_of_memory, gpu_out_of_memory, disk_full, network,
     result_not_encodable, value_too_large, args_not_decodable, code_missing, model_unavailable,
-    timeout, silence, fenced, cancelled, worker_died, worker_ended.
+    output_missing, timeout, silence, fenced, cancelled, worker_died, worker_ended.
     """
 
     code: str
@@ -93,7 +95,7 @@ def pack_failure(failure: Failure) -> bytes:
 
 
 def unpack_failure(body: bytes) -> Failure:
-    """Read the body of an outcome that is not OK; raise FrameError when it is not a failure."""
+    """Read the body of an outcome without a value; raise FrameError when it is not a failure."""
     try:
         fields = json.loads(body)
         return Failure(**{name: str(fields.get(name, "")) for name in Failure._fields})

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import registry
+from .large import BUFFER_BYTES_MIN, Buffer
 from .registry import Record
 
 TUPLE, SET, FROZENSET = 1, 2, 3
@@ -23,6 +24,7 @@ DATETIME, DATE, TIME, TIMEDELTA = 5, 6, 7, 8
 PATH, BIG_INT, COMPLEX, DECIMAL, UUID = 9, 10, 11, 12, 13
 NUMPY_ARRAY, NUMPY_SCALAR = 14, 15
 DATACLASS, ENUM, CUSTOM = 16, 17, 18
+FILE, STORED, BUFFER = 19, 20, 21
 
 _COMPLEX = struct.Struct("<dd")
 _DTYPE = re.compile(r"[<>|=](?:[biufcSU]\d{1,6}|[mM]8(?:\[\w{1,8}\])?)")
@@ -188,7 +190,13 @@ def _lower_numpy(value: Any, numpy: Any, pack: Pack) -> tuple[int, bytes]:
         raise Unsupported(f"arrays of dtype {value.dtype} do not travel: use .tolist()")
     if isinstance(value, numpy.generic):
         return NUMPY_SCALAR, pack([value.dtype.str, value.tobytes()])
-    return NUMPY_ARRAY, pack([value.dtype.str, list(value.shape), value.tobytes()])
+    data: object
+    if value.nbytes > BUFFER_BYTES_MIN:
+        plain = numpy.ascontiguousarray(value).reshape(-1)
+        data = Buffer(memoryview(plain.view(numpy.uint8)))
+    else:
+        data = value.tobytes()
+    return NUMPY_ARRAY, pack([value.dtype.str, list(value.shape), data])
 
 
 def _raise_array(body: bytes, unpack: Unpack) -> object:
@@ -198,9 +206,10 @@ def _raise_array(body: bytes, unpack: Unpack) -> object:
 
     if not all(type(size) is int and size >= 0 for size in shape):
         raise ValueError("an array with a shape that is none")
-    if not data:
+    if not len(data):
         return np.zeros(shape, dtype)[:0].reshape(shape) if 0 in shape else _refuse_shape()
-    return np.frombuffer(data, dtype).reshape(shape).copy()
+    array = np.frombuffer(data, dtype).reshape(shape)
+    return array if array.flags.writeable else array.copy()  # as the sender's was
 
 
 def _refuse_shape() -> object:

@@ -3,6 +3,7 @@
 import importlib
 
 _HOME = {
+    "File": "remuda.worker.files",
     "current": "remuda.worker.current",
     "register_type": "remuda.worker.values",
     "Record": "remuda.worker.values",

@@ -29,6 +29,7 @@ from .batches import CALLS_MAX as CALLS_MAX
 from .batches import FAILED as FAILED
 from .batches import OK as OK
 from .batches import RETURNED as RETURNED
+from .batches import STORED as STORED
 from .batches import Call as Call
 from .batches import Calls as Calls
 from .batches import Failure as Failure
@@ -86,6 +87,8 @@ class Host(NamedTuple):
     ignored. `argv0` is the interpreter's path. `sys_path` entries go in front. `handler` is
     `module:Class`, or None for a worker of plain functions. `main_name`, `main_source` and
     `main_sha256` carry the one file of a script whose functions are called. `secrets` as in Run.
+    `tasks_dir` is where the agent keeps a folder for each attempt that has files; without a `cwd`
+    calls run there, or in an empty directory of the worker.
     """
 
     worker: str
@@ -101,6 +104,7 @@ class Host(NamedTuple):
     grace_s: float = 5.0
     output_bytes_max: int = OUTPUT_BYTES_MAX
     secrets: dict[str, str] = {}  # noqa: RUF012 - as above
+    tasks_dir: str = ""
 
 
 class Cancel(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import pathlib
 import signal
 import socket
 import sys
@@ -21,7 +22,8 @@ from .page import CALLS_WINDOW, Page
 from .speaker import Speaker
 from .state import RunningCall
 from .targets import Targets, describe
-from .values import NotDecodable, NotEncodable, ValueTooLarge, decode_call, encode
+from .task_dir import NotReturned, TaskDir
+from .values import NotDecodable, NotEncodable, ValueTooLarge, decode_call, pack
 
 SOCKET_FD = 3
 PAGE_FD = 4
@@ -55,7 +57,9 @@ def main(output_dir: str) -> None:
     faulthandler.enable(file=2)
     faulthandler.register(signal.SIGUSR2, file=STACK_FD, all_threads=True)
     sys.path[:0] = host.sys_path
-    worker = Worker(host, page, running, speaker, out, err)
+    own_dir = pathlib.Path(output_dir).with_name("work")
+    task_dir = TaskDir(host.tasks_dir, own_dir, moves=not host.cwd)
+    worker = Worker(host, page, running, speaker, out, err, task_dir)
     worker.load()
     while True:
         kind, body = reader.next()
@@ -74,6 +78,7 @@ class Worker:
         speaker: Speaker,
         out: Capture,
         err: Capture,
+        task_dir: TaskDir,
     ) -> None:
         self._host = host
         self._page = page
@@ -81,6 +86,7 @@ class Worker:
         self._speaker = speaker
         self._out = out
         self._err = err
+        self._task_dir = task_dir
         self._number = 0
         self._targets = Targets(host.main_name, host.main_source, host.main_sha256)
         self._handler: Any = None
@@ -141,27 +147,48 @@ class Worker:
     def _attempt(self, call: Call) -> tuple[int, bytes]:
         """Return status and body of the call's outcome."""
         try:
+            self._task_dir.enter(call.task, call.attempt)
+            return self._call(call)
+        finally:
+            self._task_dir.leave()
+
+    def _call(self, call: Call) -> tuple[int, bytes]:
+        try:
             function = self._handler
             if call.target or function is None:
                 function = self._targets.find(call.target)
-            args, kwargs = decode_call(call.args)
+            args, kwargs = decode_call(call.args, self._task_dir)
         except NotDecodable as error:
-            return batches.FAILED, batches.pack_failure(describe(error, error.code))
+            return _failed(error, error.code)
         except BaseException as error:  # noqa: BLE001 - importing runs the user's code
-            return batches.FAILED, batches.pack_failure(describe(error))
+            return _failed(error)
         try:
             value = function(*args, **kwargs)
             if type(value) is types.CoroutineType:
                 value = asyncio_run(value)
         except BaseException as error:  # noqa: BLE001 - SystemExit must not end the worker
-            return batches.FAILED, batches.pack_failure(describe(error))
+            return _failed(error)
+        return self._returned(value)
+
+    def _returned(self, value: object) -> tuple[int, bytes]:
+        """Encode what a call returned; what is not in the outcome is left for the agent."""
         try:
-            return batches.OK, encode(value)
+            parcel = pack(value, self._task_dir.take)
+            is_stored = self._task_dir.keep(parcel)
         except NotEncodable as error:
             text = f"the result cannot travel: {error}"
             if not isinstance(error, ValueTooLarge):
                 text += f"; it was {_short_repr(value)}"
             return batches.FAILED, batches.pack_failure(Failure(error.code, "", text))
+        except NotReturned as error:
+            return batches.FAILED, batches.pack_failure(Failure(error.code, "", str(error)))
+        except OSError as error:  # a full disk, a file that cannot be read
+            return _failed(error)
+        return batches.STORED if is_stored else batches.OK, parcel.body
+
+
+def _failed(error: BaseException, code: str = "") -> tuple[int, bytes]:
+    return batches.FAILED, batches.pack_failure(describe(error, code))
 
 
 def asyncio_run(coroutine: types.CoroutineType[Any, Any, Any]) -> object:

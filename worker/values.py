@@ -2,35 +2,43 @@
 
 Only the client and the worker look inside; everybody between carries the bytes. A class is
 restored only where it is registered (`register_type`), elsewhere it is a `Record`. A `bytearray`
-or `memoryview` arrives as `bytes`.
+or `memoryview` arrives as `bytes`. What is too large for a message is an object of the store
+(`large.py`), and so are the bytes of a `File`: the value names them.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import struct
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 import msgpack
 
-from . import extensions
+from . import extensions, large
+from .files import File, Row, read_row
+from .large import Buffer, Parcel, Stored
 from .registry import Record, parts, register_type
 
 __all__ = [
     "VALUE_BYTES_MAX",
     "NotDecodable",
     "NotEncodable",
+    "Objects",
     "Record",
     "ValueTooLarge",
     "decode",
     "decode_call",
     "encode",
     "encode_call",
+    "pack",
+    "pack_call",
     "register_type",
 ]
 
 VALUE_BYTES_MAX = 64 << 10
+STORED_DEPTH_MAX = 2
+"""A call is an object of its own when its large arguments, objects by themselves, are many."""
 DEPTH_MAX = 32
 """Most containers inside each other, on both sides."""
 _SHALLOW_BYTES = DEPTH_MAX
@@ -41,7 +49,7 @@ _CONTAINERS = (list, dict, tuple, set, frozenset, Record)
 _BAD_BYTES = (
     ValueError,  # msgpack's errors, UnicodeDecodeError, dates out of range
     TypeError,
-    KeyError,
+    LookupError,
     AttributeError,
     ArithmeticError,  # OverflowError, decimal.InvalidOperation
     RecursionError,
@@ -77,27 +85,59 @@ class NotDecodable(ValueError):  # noqa: N818 - as above
     code = "args_not_decodable"
 
 
+class Objects(Protocol):
+    """Where the objects are that a value names."""
+
+    def file(self, row: Row) -> File:
+        """Return a file."""
+
+    def value(self, digest: bytes, size: int) -> memoryview:
+        """Return the bytes of a large value; raises ValueError when they are not there."""
+
+
 def encode(value: object, *, bytes_max: int = VALUE_BYTES_MAX) -> bytes:
-    """Encode a value; raise NotEncodable, or ValueTooLarge above `bytes_max`."""
-    try:
-        blob = _pack(value)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise _explain(value, error) from error
+    """Encode a value by itself; raise NotEncodable, or ValueTooLarge above `bytes_max`."""
+    blob = _Encoder().encode(value)
     if len(blob) > bytes_max:
         raise ValueTooLarge(
             "the value",
             f"{type(value).__name__} of {len(blob)} bytes",
             f"at most {bytes_max} bytes travel inline: write it to a file and pass the path",
         )
-    if len(blob) > _SHALLOW_BYTES and _depth(value) > DEPTH_MAX:
-        raise NotEncodable("the value", "nest", f"at most {DEPTH_MAX} levels travel: flatten it")
     return blob
 
 
-def decode(blob: bytes) -> Any:
+def pack(value: object, take: Callable[[File], Row]) -> Parcel:
+    """Encode a value of any size; `take` is told of each file in it. Raises NotEncodable."""
+    encoder = _Encoder(take)
+    blob = encoder.encode(large.lift(value))
+    if not encoder.buffers and len(blob) <= VALUE_BYTES_MAX:
+        return Parcel(blob)
+    stored = large.lay_out(blob, encoder.buffers)
+    return Parcel(_Encoder().pack(stored), [stored])
+
+
+def pack_call(args: tuple[Any, ...], kwargs: dict[str, Any], take: Callable[[File], Row]) -> Parcel:
+    """Encode the arguments of a call. A large one is stored by itself: other calls share it."""
+    encoder = _Encoder(take)
+    blob = encoder.encode(large.lift([list(args), kwargs]))
+    if not encoder.buffers and len(blob) <= VALUE_BYTES_MAX:
+        return Parcel(blob)
+    found: list[Stored] = []
+
+    def part(value: object) -> object:
+        parcel = pack(value, take)
+        found.extend(parcel.stored)
+        return parcel.stored[0] if parcel.stored else value
+
+    whole = pack([[part(arg) for arg in args], {key: part(kwargs[key]) for key in kwargs}], take)
+    return Parcel(whole.body, [*found, *whole.stored])
+
+
+def decode(blob: bytes, objects: Objects | None = None) -> Any:
     """Decode a value; raise NotDecodable, and nothing else, for any bytes."""
     try:
-        return _Decoder().unpack(blob)
+        return _Decoder(objects).unpack(blob)
     except _BAD_BYTES as error:
         raise NotDecodable(f"cannot read the value: {error}") from error
 
@@ -105,13 +145,13 @@ def decode(blob: bytes) -> Any:
 def encode_call(
     args: tuple[Any, ...], kwargs: dict[str, Any], *, bytes_max: int = VALUE_BYTES_MAX
 ) -> bytes:
-    """Encode the arguments of a call, for `frames.Call.args`."""
+    """Encode the arguments of a call by themselves, for `frames.Call.args`."""
     return encode([list(args), kwargs], bytes_max=bytes_max)
 
 
-def decode_call(blob: bytes) -> tuple[list[Any], dict[str, Any]]:
+def decode_call(blob: bytes, objects: Objects | None = None) -> tuple[list[Any], dict[str, Any]]:
     """Decode the arguments of a call; raise NotDecodable."""
-    value = decode(blob)
+    value = decode(blob, objects)
     try:
         args, kwargs = value
     except (TypeError, ValueError):
@@ -121,24 +161,70 @@ def decode_call(blob: bytes) -> tuple[list[Any], dict[str, Any]]:
     return args, kwargs
 
 
-def _lower(value: object) -> msgpack.ExtType:
-    return msgpack.ExtType(*extensions.lower(value, _pack))
+class _Encoder:
+    """One encoding. Without `take` all is inline, and no file can be in it."""
 
+    __slots__ = ("_take", "buffers")
 
-def _pack(value: object) -> bytes:
-    blob: bytes = msgpack.packb(value, default=_lower, strict_types=True)
-    return blob
+    def __init__(self, take: Callable[[File], Row] | None = None) -> None:
+        self._take = take
+        self.buffers: list[memoryview] = []
+
+    def encode(self, value: object) -> bytes:
+        """Encode a whole value; raise NotEncodable."""
+        try:
+            blob = self.pack(value)
+        except NotEncodable:
+            raise
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise _explain(value, error) from error
+        if len(blob) > _SHALLOW_BYTES and _depth(value) > DEPTH_MAX:
+            remedy = f"at most {DEPTH_MAX} levels travel: flatten it"
+            raise NotEncodable("the value", "nest", remedy)
+        return blob
+
+    def pack(self, value: object) -> bytes:
+        """Encode a part."""
+        blob: bytes = msgpack.packb(value, default=self._lower, strict_types=True)
+        return blob
+
+    def _lower(self, value: object) -> object:
+        kind = type(value)
+        if kind is Buffer:
+            return self._beside(value.view)  # type: ignore[attr-defined]  # of a Buffer
+        if kind is Stored:
+            return msgpack.ExtType(extensions.STORED, large.name(value))  # type: ignore[arg-type]
+        if isinstance(value, File):
+            if self._take is None:
+                raise NotEncodable("the value", "File", "one travels only to a task and from it")
+            return msgpack.ExtType(extensions.FILE, self.pack(list(self._take(value))))
+        return msgpack.ExtType(*extensions.lower(value, self.pack))
+
+    def _beside(self, view: memoryview) -> object:
+        if self._take is None:
+            return bytes(view)
+        self.buffers.append(view)
+        number = len(self.buffers) - 1
+        return msgpack.ExtType(extensions.BUFFER, number.to_bytes(4, "big"))
 
 
 class _Decoder:
     """One decoding: extensions inside each other are counted, since each is a call of ours."""
 
-    __slots__ = ("_depth",)
+    __slots__ = ("_buffers", "_depth", "_objects", "_stored_depth")
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        objects: Objects | None = None,
+        buffers: list[memoryview] | None = None,
+        stored_depth: int = 0,
+    ) -> None:
+        self._objects = objects
+        self._buffers = buffers or []
+        self._stored_depth = stored_depth
         self._depth = 0
 
-    def unpack(self, blob: bytes) -> Any:
+    def unpack(self, blob: bytes | memoryview) -> Any:
         return msgpack.unpackb(blob, ext_hook=self._raise, strict_map_key=False)
 
     def _raise(self, code: int, body: bytes) -> object:
@@ -146,9 +232,37 @@ class _Decoder:
             raise ValueError("too deep")
         self._depth += 1
         try:
+            if code == extensions.NUMPY_ARRAY:
+                return extensions.raise_(code, body, self._unpack_with_views)
+            if code == extensions.BUFFER:
+                return bytes(self._view(code, body))
+            if code == extensions.STORED:
+                return self._stored(large.read_name(body))
+            if code == extensions.FILE:
+                return self._known().file(read_row(self.unpack(body)))
             return extensions.raise_(code, bytes(body), self.unpack)
         finally:
             self._depth -= 1
+
+    def _stored(self, stored: Stored) -> object:
+        if self._stored_depth >= STORED_DEPTH_MAX:
+            raise ValueError("too many stored values inside each other")
+        objects = self._known()
+        blob, buffers = large.take_apart(objects.value(stored.digest, stored.size))
+        return _Decoder(objects, buffers, self._stored_depth + 1).unpack(blob)
+
+    def _known(self) -> Objects:
+        if self._objects is None:
+            raise ValueError("it is in the store, out of reach here")
+        return self._objects
+
+    def _unpack_with_views(self, body: bytes) -> Any:
+        return msgpack.unpackb(body, ext_hook=self._view)
+
+    def _view(self, code: int, body: bytes) -> memoryview:
+        if code != extensions.BUFFER:
+            raise ValueError("no buffer")
+        return self._buffers[int.from_bytes(body, "big")]
 
 
 def _inside(value: Any) -> Iterator[tuple[str, object]]:
@@ -210,10 +324,10 @@ def _trouble(part: object) -> str:
         except UnicodeEncodeError:
             return "it holds lone surrogates: use bytes"
         return ""
-    if dataclasses.is_dataclass(part) and not isinstance(part, type):
+    if isinstance(part, File) or (dataclasses.is_dataclass(part) and not isinstance(part, type)):
         return ""
     try:
-        _pack(part)
+        _Encoder().pack(part)
     except extensions.Unsupported as error:
         return str(error)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -85,10 +86,10 @@ def _start_ticks() -> int:
 
 def _clean(directory: Path) -> None:
     """Remove what nobody needs; output that the agent keeps and unacknowledged answers stay."""
-    for pattern in ("runner.json", "runner.log", "worker.log*", "work"):
+    for pattern in ("runner.json", "runner.log", "worker.log*"):
         for path in directory.glob(pattern):
-            with contextlib.suppress(OSError):  # a work directory that is not empty
-                path.rmdir() if path.is_dir() else path.unlink()
+            path.unlink()
+    shutil.rmtree(directory / "work", ignore_errors=True)
     for path in directory.glob("spool.*"):
         if path.stat().st_size == 0:
             path.unlink()

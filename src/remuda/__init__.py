@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .protocol.errors import Unreachable as Unreachable
     from .protocol.errors import ValueTooLarge as ValueTooLarge
     from .worker.current import current as current
+    from .worker.files import File as File
     from .worker.values import Record as Record
     from .worker.values import register_type as register_type
 
@@ -64,6 +65,7 @@ _HOMES = {
     "CompletedTask": ".client.outcome",
     "Event": ".client.feed",
     "ExecResult": ".client.reach",
+    "File": ".worker.files",
     "LocalCluster": ".client.local",
     "Record": ".worker.values",
     "Retry": ".client.options",

@@ -1,0 +1,201 @@
+"""Which directory does a call run in, and what of it goes to the store?
+
+A call for which the agent has prepared something runs in `<tasks>/<attempt>/work`, and finds the
+objects that its arguments name in `<tasks>/<attempt>/objects`. Any other runs in the worker's own
+directory, which is empty when it starts: that costs one look. What a call leaves there moves to
+the first place if it returns files, and is removed if not.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import pathlib
+import shutil
+import stat
+from typing import NamedTuple
+
+from .batches import attempt_key
+from .files import FILE, File, Row, checked_name, copy_file, digest_file, kind_of
+from .large import Parcel
+from .values import VALUE_BYTES_MAX, ValueTooLarge
+
+RETURNED = "returned.json"
+"""What the agent is to store: rows of [name, path below the attempt's folder, kind, SHA-256]."""
+VALUE = "value"
+FILES_MAX = 63
+"""Files that one call returns; with its value an attempt then has 64 objects."""
+MAPPED_BYTES_MIN = 1 << 20
+_UNTOUCHED_NS = 10**9
+
+
+class NotReturned(Exception):  # noqa: N818 - an outcome of a call
+    """A file that a call returns is not there, or not its own."""
+
+    code = "output_missing"
+
+
+class _Taken(NamedTuple):
+    row: Row
+    path: pathlib.Path
+
+
+class TaskDir:
+    """The directories of one worker; `enter` and `leave` are short, as each call pays for them."""
+
+    def __init__(self, tasks_dir: str, own_dir: pathlib.Path, *, moves: bool) -> None:
+        self._tasks_dir = tasks_dir
+        self._own_dir = own_dir
+        self._moves = moves  # else the task has said where it wants to run
+        self._folder = ""
+        self._work = ""
+        self._is_prepared = False
+        self._placed: dict[Row, str] = {}
+        self._taken: list[_Taken] = []
+        if tasks_dir:
+            self._renew()
+
+    def enter(self, task: bytes, attempt: int) -> None:
+        """Turn to a call."""
+        if not self._tasks_dir:
+            return
+        self._folder = folder = f"{self._tasks_dir}/{attempt_key(task, attempt)}"
+        self._work = work = folder + "/work"
+        try:
+            os.chdir(work) if self._moves else pathlib.Path(work).stat()
+        except FileNotFoundError:
+            self._is_prepared = False
+            self._work = str(self._own_dir)
+        else:
+            self._is_prepared = True
+            os.environ["REMUDA_TASK_DIR"] = work
+
+    def leave(self) -> None:
+        """Leave the call, and nothing of it in the worker's own directory."""
+        if not self._tasks_dir:
+            return
+        if self._placed or self._taken:
+            self._placed, self._taken = {}, []
+        if self._is_prepared:
+            os.environ["REMUDA_TASK_DIR"] = str(self._own_dir)
+        elif not self._is_untouched():
+            shutil.rmtree(self._own_dir, ignore_errors=True)
+            self._renew()
+        if self._moves:
+            os.chdir(self._own_dir)
+
+    def file(self, row: Row) -> File:
+        """Put a file that an argument names into the call's directory."""
+        path = self._placed.get(row)
+        if path is None:
+            target = self._free_path(row.name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            copy_file(self._object(row.digest, row.size), target, row.kind)
+            path = self._placed[row] = str(target)
+        return File.received(row, path=path)
+
+    def value(self, digest: bytes, size: int) -> memoryview:
+        """Return the bytes of a large argument: mapped, and private when they are written to."""
+        return map_file(self._object(digest, size))
+
+    def take(self, file: File) -> Row:
+        """Note a file that the call returns; raises NotReturned."""
+        if not self._tasks_dir:
+            raise NotReturned("this node keeps no files of tasks: its agent is an older one")
+        root = pathlib.Path(self._work).resolve()
+        path = (root / file).resolve()
+        if root not in path.parents:
+            raise NotReturned(f"{file!r} is not in the directory of its task, {root}")
+        for taken in self._taken:
+            if taken.path == path:
+                return taken.row
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise NotReturned(f"the task returned {file!r}: {error.strerror}") from error
+        if not stat.S_ISREG(status.st_mode):
+            raise NotReturned(f"the task returned {file!r}, which is no file: use outputs=[...]")
+        if len(self._taken) >= FILES_MAX:
+            raise NotReturned(
+                f"the task returned more than {FILES_MAX} files: use outputs=[...] for so many"
+            )
+        digest, size = digest_file(path)
+        name = file.name
+        if any(taken.row.name == name for taken in self._taken):
+            name = checked_name(str(path.relative_to(root)))
+        row = Row(name, digest, size, kind_of(status.st_mode))
+        self._taken.append(_Taken(row, path))
+        return row
+
+    def keep(self, parcel: Parcel) -> bool:
+        """Leave for the agent what a result names; say whether that is anything."""
+        if not self._taken and not parcel.stored:
+            return False
+        if not self._tasks_dir:
+            size = sum(stored.size for stored in parcel.stored)
+            remedy = f"this node has no place for more than {VALUE_BYTES_MAX} bytes"
+            raise ValueTooLarge("the value", f"result of {size} bytes", remedy)
+        folder = pathlib.Path(self._folder)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        root = pathlib.Path(self._work).resolve()
+        rows = [
+            [row.name, f"work/{path.relative_to(root)}", row.kind, row.digest.hex()]
+            for row, path in self._taken
+        ]
+        for stored in parcel.stored:
+            with (folder / VALUE).open("wb", buffering=0) as file:
+                for piece in stored.pieces:
+                    _write(file.fileno(), piece)
+            rows.append(["", VALUE, FILE, stored.digest.hex()])
+        if self._taken and not self._is_prepared:
+            self._own_dir.rename(folder / "work")
+            self._renew()
+        (folder / RETURNED).write_text(json.dumps(rows), encoding="utf-8")
+        return True
+
+    def _renew(self) -> None:
+        self._own_dir.mkdir(mode=0o700, exist_ok=True)
+        os.utime(self._own_dir, ns=(_UNTOUCHED_NS, _UNTOUCHED_NS))
+        os.environ["REMUDA_TASK_DIR"] = str(self._own_dir)
+        if self._moves:
+            os.chdir(self._own_dir)
+
+    def _is_untouched(self) -> bool:
+        try:
+            return self._own_dir.stat().st_mtime_ns == _UNTOUCHED_NS
+        except FileNotFoundError:
+            return False
+
+    def _free_path(self, name: str) -> pathlib.Path:
+        """Return where a file may lie; a second one of its name gets a folder of its own."""
+        path, number = pathlib.Path(self._work, name), 1
+        while os.path.lexists(path):
+            number += 1
+            path = pathlib.Path(self._work, str(number), name)
+        return path
+
+    def _object(self, digest: bytes, size: int) -> pathlib.Path:
+        path = pathlib.Path(self._folder, "objects", digest.hex())
+        try:
+            found = path.stat().st_size
+        except OSError as error:
+            raise ValueError(f"an argument is not on this node: {error}") from error
+        if found != size:
+            raise ValueError(f"an argument has {found} bytes on this node, not {size}")
+        return path
+
+
+def map_file(path: pathlib.Path) -> memoryview:
+    """Return the bytes of a file, without reading a large one; what is written stays private."""
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size < MAPPED_BYTES_MIN:
+            return memoryview(bytearray(file.read()))
+        return memoryview(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY))
+
+
+def _write(fd: int, piece: bytes | memoryview) -> None:
+    view = memoryview(piece)
+    while view.nbytes:
+        view = view[os.write(fd, view) :]
