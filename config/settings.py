@@ -16,6 +16,7 @@ from .settings_node import HandlerSettings, NodeSettings, TaskSettings
 from .settings_policies import Policies, PolicySettings, default_policies
 from .settings_redis import RedisSettings
 from .settings_scheduler import PortPlan, SchedulerSettings
+from .settings_store import StoreSettings
 
 __all__ = [
     "ClientSettings",
@@ -30,6 +31,7 @@ __all__ = [
     "SchedulerSettings",
     "SecretSettings",
     "Settings",
+    "StoreSettings",
     "TaskSettings",
 ]
 
@@ -88,3 +90,4 @@ class Settings(Section):
     logging: LoggingSettings = Field(default_factory=LoggingSettings)
     client: ClientSettings = Field(default_factory=ClientSettings)
     redis: RedisSettings = Field(default_factory=RedisSettings)
+    store: StoreSettings = Field(default_factory=StoreSettings)

@@ -4,6 +4,11 @@ A `request` number of the asker's own choice pairs questions with answers, so th
 under way on one connection. Messages with bytes of an object carry them as a second part of the
 ZeroMQ message, never inside the frame. Neither side sends ahead of what the other has asked for:
 `upto` is the offset up to which bytes may be sent.
+
+    put: PutObject -> PutCredit, PutChunk, PutChunk -> PutCredit, ... -> Stored
+    get: GetObject -> GetChunk -> GetCredit -> GetChunk -> ... GetCredit
+
+Who gets sends credit for every chunk, also for the last: with it the get is over.
 """
 
 from __future__ import annotations
@@ -14,14 +19,17 @@ from .message import Message
 
 CHUNK_BYTES = 256 * 1024
 WINDOW_CHUNKS = 8
+INLINE_BYTES_MAX = 16 * 1024
+"""An object that small may come along with its PutObject; for more, the store gives credit."""
 CHECK_MAX = 1_000
 """Objects in one CheckObjects."""
 TREE_ENTRIES_MAX = 20_000
+TREE_BYTES_MAX = 4 * 1024 * 1024
 
 
 @dataclass(slots=True)
 class PutObject(Message):
-    """Begin or resume to put an object; one of at most a chunk may come along as second part.
+    """Begin or resume to put an object; a small one may come along whole, as second part.
 
     `tree` says that it is a list of [name, digest, size, kind] whose members are all in the store
     and open to whoever puts it; `claims` prove it for members that somebody else has put.
@@ -76,7 +84,7 @@ class GetObject(Message):
 
 @dataclass(slots=True)
 class GetCredit(Message):
-    """Let the store send up to this offset."""
+    """Let the store send up to this offset: what has been taken in, and a window more."""
 
     TYPE = 132
     SINCE = 3

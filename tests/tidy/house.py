@@ -6,7 +6,17 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("protocol", "config", "scheduler", "node", "worker", "client", "cli")
+PACKAGES = (
+    "protocol",
+    "config",
+    "scheduler",
+    "store",
+    "transfer",
+    "node",
+    "worker",
+    "client",
+    "cli",
+)
 OTHERS = ("tests", "benchmarks", "examples", "docs", "bin")
 
 

@@ -1,0 +1,126 @@
+"""When do objects go? What no claim keeps is asked about, and removed if no task refers to it."""
+
+from __future__ import annotations
+
+import time
+
+from ..protocol.errors import RemudaError
+from ..protocol.message import REFERENCES_MAX
+from .asking import Asking
+from .collection import plan, recheck_ms
+from .committer import Committer, Keep, Remove, Removed
+from .desk import Log, now_ms
+from .index import Index
+from .partials import Partials
+from .pool import Outcome
+from .rows import Row
+from .usage import Ledger
+from .wire import Wire
+
+RETRY_S = 10.0
+
+
+class Collector:
+    """One slice at a time: look, ask, remove; again at once while there is more.
+
+    An object is removed only if its promise is still the one that had ended when the scheduler
+    was asked: whoever got a claim of it in between has saved it.
+    """
+
+    def __init__(
+        self,
+        wire: Wire,
+        asking: Asking,
+        index: Index,
+        committer: Committer,
+        ledger: Ledger,
+        partials: Partials,
+        log: Log,
+        *,
+        keep_ms: int,
+        every_s: float,
+        partial_keep_s: float,
+    ) -> None:
+        self._wire = wire
+        self._asking = asking
+        self._index = index
+        self._committer = committer
+        self._ledger = ledger
+        self._partials = partials
+        self._log = log
+        self._keep_ms = keep_ms
+        self._every_s = every_s
+        self._partial_keep_s = partial_keep_s
+        self._due: list[Row] = []
+        self._is_busy = False
+        self._next_s = 0.0
+        self.last_ms = 0
+        self.removed = 0
+        self.problem = ""
+
+    def turn(self, now_s: float) -> None:
+        """Go on: begin when it is time, and look whether the scheduler has answered."""
+        if self._asking.socket is not None:
+            self._hear()
+        elif not self._is_busy and now_s >= self._next_s:
+            self._begin(now_s)
+
+    def _begin(self, now_s: float) -> None:
+        self._next_s = now_s + self._every_s
+        self._partials.expire(time.time() - self._partial_keep_s)
+        self._due = self._index.due(now_ms(), REFERENCES_MAX)
+        self.last_ms = now_ms()
+        if not self._due:
+            self.problem = ""
+            return
+        try:
+            self._wire.watch(self._asking.ask([row.digest for row in self._due]))
+        except RemudaError as error:
+            self._try_later(error)
+
+    def _hear(self) -> None:
+        try:
+            held = self._asking.answer()
+        except RemudaError as error:
+            self._hang_up()
+            self._try_later(error)
+            return
+        if held is None:
+            return
+        self._hang_up()
+        self.problem = ""
+        found = plan(self._due, held)
+        if len(self._due) == REFERENCES_MAX:
+            self._next_s = 0.0  # there is more
+        if found.keep:
+            until_ms = now_ms() + recheck_ms(self._keep_ms)
+            self._committer.keep(Keep([row.id for row in found.keep], until_ms), _must_do)
+        if found.remove:
+            self._is_busy = True
+            self._committer.remove(Remove(found.remove), self._on_removed)
+
+    def _on_removed(self, outcome: Outcome[list[Removed]]) -> None:
+        self._is_busy = False
+        removed = outcome()
+        for each in removed:
+            self._ledger.remove(each)
+        self.removed += len(removed)
+        self._log.info("removed what nothing refers to", objects=len(removed),
+                       bytes=sum(each.row.size for each in removed))  # fmt: skip
+        if any(each.row.is_tree for each in removed):
+            self._next_s = 0.0  # what they named may be due now
+
+    def _hang_up(self) -> None:
+        assert self._asking.socket is not None
+        self._wire.forget(self._asking.socket)
+        self._asking.hang_up()
+
+    def _try_later(self, error: RemudaError) -> None:
+        if str(error) != self.problem:
+            self._log.warning("cannot ask what is referred to", why=str(error))
+        self.problem = str(error)
+        self._next_s = time.monotonic() + min(RETRY_S, self._every_s)
+
+
+def _must_do(outcome: Outcome[set[int]]) -> None:
+    outcome()

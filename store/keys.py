@@ -1,0 +1,66 @@
+"""Who holds which key now: the scheduler's file, read anew when it has changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from ..config.store_home import read_store_keys
+from ..protocol.errors import Invalid
+
+PUTTERS = frozenset({"submit", "operator", "admin", "node"})
+ADMITTED = PUTTERS | {"store"}
+
+
+class Holder(NamedTuple):
+    """Whoever holds a live key."""
+
+    key: str
+    name: str
+    role: str
+
+    @property
+    def may_put(self) -> bool:
+        return self.role in PUTTERS
+
+    @property
+    def is_user(self) -> bool:
+        """Tell people from nodes, whose objects belong to tasks of many."""
+        return self.role != "node"
+
+
+class LiveKeys:
+    """The keys that are admitted; `problem` says why the file could not be read, if so."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stamp: tuple[int, int, int] | None = None
+        self._holders: dict[str, Holder] = {}
+        self.problem = ""
+
+    def refresh(self) -> bool:
+        """Read the file if it has changed and tell whether it had; a broken one is passed over."""
+        try:
+            status = self._path.stat()
+        except FileNotFoundError:
+            return False  # no scheduler yet, or one that starts anew
+        stamp = (status.st_mtime_ns, status.st_ino, status.st_size)
+        if stamp == self._stamp:
+            return False
+        self._stamp = stamp
+        try:
+            found = read_store_keys(self._path)
+        except Invalid as error:
+            self.problem = str(error)
+            return False
+        self.problem = ""
+        self._holders = {
+            key: Holder(key, name, role) for key, (name, role) in found.items() if role in ADMITTED
+        }
+        return True
+
+    def holder(self, key: str) -> Holder | None:
+        return self._holders.get(key)
+
+    def __len__(self) -> int:
+        return len(self._holders)
