@@ -1,0 +1,191 @@
+"""How can one machine be several hosts: network namespaces that share no file with each other.
+
+Each host has an address of its own behind a bridge, a home, a virtual environment and a copy of
+remuda; what is hidden from it (the project's folder, the client's files) is not there at all.
+It needs root, and a kernel that lets it make namespaces.
+"""
+
+import contextlib
+import ipaddress
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import remuda
+
+NETWORKS = ipaddress.ip_network("10.83.0.0/16")
+PREFIX = 24
+TOOLS = ("ip", "unshare", "sh", "mount")
+STEP_S = 20.0
+KILL_S = 10.0
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# Runs inside the namespaces: what is hidden goes, the libraries stay, the rest is the command's.
+_ENTER = """
+set -e
+mkdir -p "$1" && mount --bind "$2" "$1"
+shift 2
+while [ "$1" != -- ]; do mount -t tmpfs -o size=1m none "$1"; shift; done
+shift
+cd /
+exec "$@"
+"""
+
+
+class HostsError(Exception):
+    """Say that this machine cannot be several hosts, and why."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """One host: its name is also that of its network namespace's suffix."""
+
+    name: str
+    namespace: str
+    address: str
+    folder: Path
+    hidden: tuple[Path, ...]
+
+    @property
+    def home(self) -> Path:
+        """Return the home directory of whoever works there."""
+        return self.folder / "home"
+
+    def program(self, name: str) -> Path:
+        """Return a program of the host's own environment, as `remuda-node`."""
+        return self.folder / "venv" / "bin" / name
+
+    def start(
+        self, command: Sequence[str | Path], env: Mapping[str, str] | None = None, **popen: object
+    ) -> "subprocess.Popen[str]":
+        """Start a command there, in the root directory and in a clean environment."""
+        libraries = sysconfig.get_path("purelib")
+        wrapped = [
+            *("ip", "netns", "exec", self.namespace),
+            *("unshare", "--mount", "--propagation", "private", "sh", "-c", _ENTER, "sh"),
+            *(str(self.folder / "site"), libraries, *map(str, self.hidden), "--"),
+            *map(str, command),
+        ]
+        clean = {"PATH": PATH, "HOME": str(self.home), "LANG": "C.UTF-8", **(env or {})}
+        streams: dict[str, object] = {"stdin": subprocess.DEVNULL, "text": True}
+        return subprocess.Popen(wrapped, env=clean, **{**streams, **popen})  # type: ignore[call-overload,no-any-return]  # as the caller says
+
+
+@dataclass(frozen=True)
+class Site:
+    """Hosts behind one bridge; `address` is that of the machine itself there."""
+
+    address: str
+    hosts: tuple[Host, ...]
+
+
+@contextlib.contextmanager
+def site(folder: Path, names: Sequence[str], hidden: Sequence[Path]) -> Iterator[Site]:
+    """Make hosts with their files in a folder; whatever runs there is killed in the end.
+
+    Raises HostsError where the machine does not allow it.
+    """
+    _check_allowed()
+    network = _free_network()
+    bridge = f"rm{os.getpid()}"
+    addresses = network.hosts()
+    front = str(next(addresses))
+    hosts = tuple(
+        Host(name, f"{bridge}-{name}", str(next(addresses)), folder / name, tuple(hidden))
+        for name in names
+    )
+    try:
+        _ip("link", "add", bridge, "type", "bridge")
+        _ip("addr", "add", f"{front}/{PREFIX}", "dev", bridge)
+        _ip("link", "set", bridge, "up")
+        for number, host in enumerate(hosts):
+            _join_network(host, bridge, f"{bridge}v{number}")
+            _furnish(host)
+        yield Site(front, hosts)
+    finally:
+        for host in hosts:
+            _clear(host)
+        with contextlib.suppress(HostsError):
+            _ip("link", "del", bridge)
+
+
+def _check_allowed() -> None:
+    if os.geteuid() != 0:
+        raise HostsError("network namespaces need root")
+    for tool in TOOLS:
+        if shutil.which(tool) is None:
+            raise HostsError(f"{tool} is missing (packages iproute2 and util-linux)")
+
+
+def _free_network() -> ipaddress.IPv4Network:
+    """Choose a network that no interface of this machine is in."""
+    known = _ip("-o", "-4", "addr", "show")
+    networks = list(NETWORKS.subnets(new_prefix=PREFIX))
+    start = os.getpid() % len(networks)
+    for network in [*networks[start:], *networks[:start]]:
+        if f" {str(network.network_address).rpartition('.')[0]}." not in known:
+            return network
+    raise HostsError(f"no free network in {NETWORKS}")
+
+
+def _join_network(host: Host, bridge: str, cable: str) -> None:
+    """Give a host its namespace and an address on the bridge."""
+    _ip("netns", "add", host.namespace)
+    _ip("link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", host.namespace)
+    _ip("link", "set", cable, "master", bridge, "up")
+    _ip("-n", host.namespace, "addr", "add", f"{host.address}/{PREFIX}", "dev", "eth0")
+    for link in ("lo", "eth0"):
+        _ip("-n", host.namespace, "link", "set", link, "up")
+
+
+def _furnish(host: Host) -> None:
+    """Install remuda there: a copy of the package, an environment, and its programs."""
+    host.home.mkdir(parents=True)
+    package = Path(remuda.__file__).parent
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(package, host.folder / "lib" / "remuda", ignore=ignored)
+    venv.create(host.folder / "venv", with_pip=False, symlinks=True)
+    (purelib,) = (host.folder / "venv" / "lib").glob("python*/site-packages")
+    (purelib / "remuda.pth").write_text(f"{host.folder / 'lib'}\n{host.folder / 'site'}\n")
+    for name, module in (("remuda-node", "remuda.node.__main__"), ("remuda", "remuda.cli.main")):
+        script = host.program(name)
+        script.write_text(
+            f"#!{host.program('python')} -P\nimport sys\nfrom {module} import main\n"
+            "sys.exit(main())\n"
+        )
+        script.chmod(0o755)
+
+
+def _clear(host: Host) -> None:
+    """Kill what runs in a host's namespace and remove that; the files are the caller's."""
+    with contextlib.suppress(HostsError):
+        for pid in _ip("netns", "pids", host.namespace).split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), 9)
+        _ip("netns", "del", host.namespace)
+
+
+def _ip(*words: str) -> str:
+    """Run `ip`; raises HostsError with what it said."""
+    try:
+        done = subprocess.run(
+            ["ip", *words], capture_output=True, text=True, timeout=STEP_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise HostsError(f"ip {' '.join(words)}: {error}") from error
+    if done.returncode != 0:
+        raise HostsError(f"ip {' '.join(words)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+if __name__ == "__main__":  # a look around: what does a host see?
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as place, site(Path(place), ["a"], []) as made:
+        (host,) = made.hosts
+        sys.exit(host.start(["sh", "-c", "ip addr; pwd; ls ~"]).wait())
