@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from ..protocol.resources import Request
 from .task import State, Task
 
+WaitsForAnother = Callable[[Task], bool]
+"""Tells whether a task waits for another node rather than go back to one that failed it."""
+
 
 @dataclass(frozen=True, slots=True)
 class BucketKey:
-    """Tasks of one key are interchangeable to placement; `avoid` names nodes that failed them."""
+    """Tasks of one key are interchangeable to placement.
+
+    `avoid` names nodes that failed them; with `strict` they wait for another rather than go back.
+    """
 
     request: Request
     owner: str
     avoid: tuple[str, ...]
-
-    def is_of(self, task: Task) -> bool:
-        """Tell whether a task is still of this key: a failed try may have changed what it asks."""
-        return task.avoid == self.avoid and task.spec.request == self.request
+    strict: bool
 
 
 @dataclass(slots=True)
@@ -33,6 +36,7 @@ class Bucket:
     """
 
     key: BucketKey
+    waits_for_another: WaitsForAnother
     lanes: dict[int, deque[Task]] = field(default_factory=dict)
     blocked_at: int = -1
 
@@ -43,11 +47,18 @@ class Bucket:
             lane = self.lanes[priority]
             while lane:
                 task = lane[0]
-                if task.state is State.QUEUED and self.key.is_of(task):
+                if task.state is State.QUEUED and self._has(task):
                     return task
                 lane.popleft()
             del self.lanes[priority]
         return None
+
+    def _has(self, task: Task) -> bool:
+        """Tell whether a task still belongs here: a failed try may have changed what it asks."""
+        key = self.key
+        if task.avoid != key.avoid or task.spec.request != key.request:
+            return False
+        return not task.avoid or self.waits_for_another(task) == key.strict
 
     def pop(self) -> None:
         """Take the task that `head` returned."""
@@ -57,7 +68,8 @@ class Bucket:
 class Buckets:
     """All queued tasks."""
 
-    def __init__(self) -> None:
+    def __init__(self, waits_for_another: WaitsForAnother) -> None:
+        self._waits_for_another = waits_for_another
         self._buckets: dict[BucketKey, Bucket] = {}
         self._last: Bucket | None = None
 
@@ -76,14 +88,16 @@ class Buckets:
     def _bucket_of(self, task: Task) -> Bucket:
         """Return a task's bucket: mostly that of the task before, which spares to hash its key."""
         spec, last = task.spec, self._last
+        strict = bool(task.avoid) and self._waits_for_another(task)
         if last is not None:
             key = last.key
-            if key.request is spec.request and key.owner == spec.owner and key.avoid == task.avoid:
+            same_asks = key.request is spec.request and key.owner == spec.owner
+            if same_asks and key.avoid == task.avoid and key.strict == strict:
                 return last
-        key = BucketKey(spec.request, spec.owner, task.avoid)
+        key = BucketKey(spec.request, spec.owner, task.avoid, strict)
         self._last = self._buckets.get(key)
         if self._last is None:
-            self._last = self._buckets[key] = Bucket(key)
+            self._last = self._buckets[key] = Bucket(key, self._waits_for_another)
         return self._last
 
     def ready(self, revision: int) -> Iterator[Bucket]:

@@ -6,6 +6,7 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -37,7 +38,14 @@ from .limits import Limits
 from .needs import Needs, with_raised
 from .placement import Feasibility
 from .records import Effects, NodeRow
-from .retry import PACKAGED, Policies, longest_pause_ms, read_ran, read_spent
+from .retry import (
+    PACKAGED,
+    Policies,
+    longest_pause_ms,
+    read_ran,
+    read_spent,
+    waits_for_another,
+)
 from .runtimes import Runtimes
 from .task import Attempt, Spec, State, StopReason, Task
 from .tokens import make_token
@@ -94,7 +102,7 @@ class Core:
         self.chance = Random(seed)
         self.tasks: dict[int, Task] = {}
         self.fleet = Fleet()
-        self.buckets = Buckets()
+        self.buckets = Buckets(partial(waits_for_another, settings.policies))
         self.feasibility = Feasibility(self.fleet)
         self.runtimes = Runtimes()
         self.needs = Needs()

@@ -11,7 +11,6 @@ from .events import Now
 from .fleet import Node
 from .placement import Candidates, Choice, avoided, could_run, may_ever
 from .records import AttemptGranted, Effects, Granted, Offering
-from .retry import waits_for_another
 from .task import Attempt, Fact, State, Task
 from .tokens import make_token
 
@@ -71,6 +70,7 @@ class _Places:
         self._request = bucket.key.request
         nodes = list(core.fleet.nodes.values())
         self._failed_it = bucket.key.avoid
+        self._strict = bucket.key.strict
         if self._failed_it:
             passed_over = avoided(core.fleet, self._request, self._failed_it)
             nodes = [node for node in nodes if node.name not in passed_over]
@@ -86,9 +86,7 @@ class _Places:
             place = self._pick_ahead(task)
         if place is None or place[0].node.name not in self._failed_it:
             return place
-        waits = waits_for_another(self._core.settings.policies, task) and could_run(
-            self._core.fleet, self._request, avoid=self._failed_it
-        )
+        waits = self._strict and could_run(self._core.fleet, self._request, avoid=self._failed_it)
         return None if waits else place
 
     def _pick_ahead(self, task: Task) -> tuple[Choice, bool] | None:

@@ -29,7 +29,7 @@ def drained(buckets: Buckets, revision: int = 1) -> list[int]:
 
 
 def put_all(*tasks: Task) -> Buckets:
-    buckets = Buckets()
+    buckets = Buckets(lambda _task: False)
     for task in tasks:
         buckets.put(task)
     return buckets

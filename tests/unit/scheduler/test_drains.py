@@ -197,6 +197,18 @@ def test_a_try_goes_back_to_the_node_that_failed_it_when_the_other_is_drained(wo
     assert [(task, 2)] == list(holder.held)
 
 
+def test_a_task_that_waits_for_the_other_node_holds_up_none_that_need_not(world: World) -> None:
+    node = world.node("n1")
+    lacking, failing = world.submit(2, retries=1, backoff_first_ms=1)
+    assert {(lacking, 1), (failing, 1)} == set(node.held)
+    world.node("n2")
+    world.drain("n2")
+    world.end(node, lacking, m.Outcome.FAILED, code="code_missing")
+    world.end(node, failing, m.Outcome.FAILED)
+    world.keep_alive(1, *world.nodes.values())
+    assert [(failing, 2)] == list(node.held)
+
+
 def test_a_try_goes_back_to_the_node_that_failed_it_when_the_other_is_lost(world: World) -> None:
     first = world.node("n1", cpus=1)
     (task,) = world.submit(retries=1, backoff_first_ms=1)
