@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -41,15 +41,15 @@ class Interrupts:
 
 
 @contextmanager
-def interruptible(session: Session, task: bytes) -> Iterator[Interrupts]:
-    """Let Ctrl-C cancel a task while we stay with it; a second one raises LeftRunning."""
+def interruptible(session: Session, tasks: Sequence[bytes]) -> Iterator[Interrupts]:
+    """Let Ctrl-C cancel tasks while we stay with them; a second one raises LeftRunning."""
 
     def cancel() -> None:
         from ..client import control
 
-        screen.remark("\ncancelling; Ctrl-C again does not wait for its end")
+        screen.remark("\ncancelling; Ctrl-C again does not wait for the end")
         with session.connect() as link:
-            control.cancel(link, [task])
+            control.cancel(link, tasks)
 
     interrupts = Interrupts(cancel)
     before = {
@@ -70,7 +70,7 @@ def attend(session: Session, link: Connection, task: bytes, shown_id: str) -> in
 
     printer = Printer()
     try:
-        with interruptible(session, task) as interrupts, hint_of_waiting(session, task):
+        with interruptible(session, [task]) as interrupts, hint_of_waiting(session, task):
             for piece in output.follow(link, task):
                 printer.write(piece)
             (standing,) = control.wait_ended(link, [task])

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from ..protocol.errors import Invalid
 from . import screen
 from .commands import Session
-from .entries import Entries
+from .entries import OURS, Entries
 from .gauge import Gauge, pace
-from .task_options import array
+from .task_options import TaskOptions, array
 from .writing import counted
 
 if TYPE_CHECKING:
@@ -22,18 +22,19 @@ if TYPE_CHECKING:
 
 def submit_array(
     session: Session, client: Client, command: list[str], indices: str, given: dict[str, Any]
-) -> Unwatched:
-    """Submit a command for each index."""
+) -> bytes:
+    """Submit a command for each index; return the batch."""
     from ..client.batch_verbs import array_rows
 
     found = array(indices)
-    return _store(session, client, array_rows(command, found, given), len(found), given)
+    stored = _store(session, client, array_rows(command, found, given), len(found), given)
+    return _tell(session, client, stored)
 
 
 def submit_each_line(
     session: Session, client: Client, command: list[str], path: str, given: dict[str, Any]
-) -> Unwatched:
-    """Submit a command for each line of a file.
+) -> bytes:
+    """Submit a command for each line of a file; return the batch.
 
     Every line of a file is checked before the first is sent; what a pipe brings is sent as it
     comes, and called off if a line is none.
@@ -48,7 +49,7 @@ def submit_each_line(
         screen.remark(f"{entries.name}: skipped {counted(entries.skipped, 'blank line')}")
     if not stored.count:
         raise Invalid(f"{entries.name} has no entries: nothing was submitted", field="each-line")
-    return stored
+    return _tell(session, client, stored)
 
 
 def _store(
@@ -72,7 +73,7 @@ def _store(
         return store_counted(client.link, rows, given, on_count)
 
 
-def tell(session: Session, client: Client, stored: Unwatched) -> None:
+def _tell(session: Session, client: Client, stored: Unwatched) -> bytes:
     """Say what was submitted; the id comes last."""
     if session.json:
         screen.document({"batch": stored.id, "tasks": stored.count})
@@ -81,3 +82,16 @@ def tell(session: Session, client: Client, stored: Unwatched) -> None:
             screen.remark(f"submitted a batch of {counted(stored.count, 'task')} to {client.name}")
         screen.line(stored.id)
     sys.stdout.flush()
+    return stored.batch
+
+
+def check_one_source(options: TaskOptions, sources: dict[str, object]) -> None:
+    """Raise Invalid where a batch would be made of several things, or one stream read twice."""
+    given = [name for name, value in sources.items() if value]
+    if len(given) > 1:
+        named = " and ".join(f"--{name}" for name in given)
+        raise Invalid(f"{named}: a batch is made of one of them", field=given[0])
+    if given and sources[given[0]] == OURS and str(options.stdin or "") == OURS:
+        raise Invalid(
+            f"--{given[0]} - and --stdin -: our standard input serves one of them", field=given[0]
+        )

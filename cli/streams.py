@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections import deque
 from typing import TYPE_CHECKING, BinaryIO
 
 from ..protocol.resources import format_bytes
+from . import screen
 
 if TYPE_CHECKING:
     from ..client.output import Piece
+
+LINE_BYTES_MAX = 64 * 1024
 
 
 class Printer:
@@ -24,8 +28,7 @@ class Printer:
     def write(self, piece: Piece) -> None:
         """Write a piece, or keep it; raises BrokenPipeError when our reader has gone."""
         if piece.lost:
-            sys.stderr.write(f"[{format_bytes(piece.lost)} of std{piece.stream} were not kept]\n")
-            sys.stderr.flush()
+            screen.remark(f"[{_cut(piece)}]")
         if self._lines_max is None:
             self._through(piece.stream, piece.data)
         else:
@@ -54,3 +57,53 @@ class Printer:
     def _target(self, stream: str) -> BinaryIO:
         to_stderr = stream == "err" and not self._err_to_stdout
         return sys.stderr.buffer if to_stderr else sys.stdout.buffer
+
+
+class Prefixed:
+    """Writes whole lines of many sources, each line with the name of its source before it.
+
+    `is_broken`: whoever read our output has gone.
+    """
+
+    def __init__(self) -> None:
+        self.is_broken = False
+        self._lock = threading.Lock()
+        self._open: dict[tuple[str, str], bytes] = {}
+
+    def write(self, source: str, piece: Piece) -> bool:
+        """Write the lines that a piece completes; return whether somebody still reads them.
+
+        An endless line is cut into parts.
+        """
+        if piece.lost:
+            screen.remark(f"{source}: [{_cut(piece)}]")
+        *whole, rest = (self._open.pop((source, piece.stream), b"") + piece.data).split(b"\n")
+        if len(rest) > LINE_BYTES_MAX:
+            whole, rest = [*whole, rest], b""
+        if rest:
+            self._open[source, piece.stream] = rest
+        self._lines(source, piece.stream, whole)
+        return not self.is_broken
+
+    def end(self, source: str) -> None:
+        """Write what a source left without an end of line."""
+        for stream in ("out", "err"):
+            if rest := self._open.pop((source, stream), b""):
+                self._lines(source, stream, [rest])
+
+    def _lines(self, source: str, stream: str, lines: list[bytes]) -> None:
+        if not lines:
+            return
+        target = sys.stderr if stream == "err" else sys.stdout
+        name = f"\x1b[36m{source}:\x1b[0m" if screen.takes_colour(target) else f"{source}:"
+        text = b"".join(name.encode() + b" " + line + b"\n" for line in lines)
+        with self._lock:
+            try:
+                target.buffer.write(text)
+                target.buffer.flush()
+            except BrokenPipeError:
+                self.is_broken = True
+
+
+def _cut(piece: Piece) -> str:
+    return f"{format_bytes(piece.lost)} of std{piece.stream} were not kept"

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..protocol.errors import Invalid
 from . import many, screen
 from .commands import Session, command
 from .interrupts import INTERRUPTED, raising_interrupts
@@ -16,33 +15,43 @@ from .task_options import TaskOptions, arguments
 
 if TYPE_CHECKING:
     from ..client.client import Client
-    from ..client.stream import Unwatched
     from ..client.task import Task
 
 Command = Annotated[
     list[str],
     typer.Argument(metavar="COMMAND [ARG]...", help="A command; `--` may stand before it."),
 ]
+EachNode = Annotated[bool, typer.Option("--each-node", help="Once on every ready node.")]
 
 
 @command(
     "run",
     example="remuda run -- nvidia-smi -L\n"
     "remuda run --gpus 1 --timeout 2h --cwd . python train.py --epochs 3\n"
-    "remuda run --python sd --secret HF_TOKEN -- python download.py",
+    "remuda run --python sd --secret HF_TOKEN -- python download.py\n"
+    "remuda run --each-node -- df -h /data",
     tail=True,
 )
-def run(session: Session, options: TaskOptions, command: Command) -> int:
+def run(
+    session: Session, options: TaskOptions, command: Command, each_node: EachNode = False
+) -> int:
     """Run a command on the cluster and stay with it.
 
     It runs in an empty directory of its own (REMUDA_TASK_DIR) unless --cwd is given. Its output
     comes here, its exit code is ours. Ctrl-C cancels it, a second Ctrl-C does not wait.
     Exit codes: its own, 128+N for a signal, 124 when it timed out, 125 when remuda failed.
+
+    With --each-node it runs once on every ready node that --node and --node-label do not leave
+    out, and books no CPU there unless --cpus says so. Lines come with the node's name before them;
+    the exit code is the largest one.
     """
+    from . import each_node as on_each
     from .foreground import attend
 
     given = _given(session, options)
     with _client(session) as client:
+        if each_node:
+            return on_each.run(session, client, command, given)
         task = client.submit_command(command, **given)
         if is_known(options, task):
             _say(session, f"known under this key already: following {task.id}")
@@ -70,33 +79,36 @@ def submit(
             help="A batch: one task for each line of FILE (- is ours), which stands for {}.",
         ),
     ] = "",
+    each_node: EachNode = False,
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait for the end; its exit code is ours.")
     ] = False,
 ) -> int:
-    """Submit a command and print its id (of a batch with --array or --each-line).
+    """Submit a command and print its id (of a batch with --array, --each-line or --each-node).
 
     It runs in an empty directory of its own (REMUDA_TASK_DIR) unless --cwd is given; files stay
     where they are: DIR is a path on the node that runs it. The members of a batch are ID.0, ID.1
     and so on; REMUDA_ARRAY_INDEX or REMUDA_ENTRY tells each which it is. Blank lines are skipped.
     """
-    if indices and each_line:
-        raise Invalid("--array and --each-line: a batch is made of one of them", field="array")
-    if each_line == "-" and str(options.stdin or "") == "-":
-        raise Invalid("--each-line - and --stdin -: our standard input serves one of them")
+    from . import each_node as on_each
+
+    many.check_one_source(
+        options, {"array": indices, "each-line": each_line, "each-node": each_node}
+    )
     given = _given(session, options)
     with _client(session) as client:
-        if not (indices or each_line):
+        if indices:
+            key = many.submit_array(session, client, command, indices, given)
+        elif each_line:
+            key = many.submit_each_line(session, client, command, each_line, given)
+        elif each_node:
+            key = on_each.submit(session, client, command, given).key
+        else:
             task = client.submit_command(command, **given)
             if not (wait and session.json):  # one document: with the outcome
                 _print_task(session, client, task, is_new=not is_known(options, task))
             return _wait_for_task(session, client, task) if wait else 0
-        if indices:
-            stored = many.submit_array(session, client, command, indices, given)
-        else:
-            stored = many.submit_each_line(session, client, command, each_line, given)
-        many.tell(session, client, stored)
-        return _wait_for_batch(session, client, stored) if wait else 0
+        return _wait_for_batch(session, client, key) if wait else 0
 
 
 @command(
@@ -129,7 +141,10 @@ def call(
     with _client(session) as client:
         task = client.options(**given).submit(target, *positional, **keywords)
         try:
-            with interruptible(session, task.key) as interrupts, hint_of_waiting(session, task.key):
+            with (
+                interruptible(session, [task.key]) as interrupts,
+                hint_of_waiting(session, task.key),
+            ):
                 (standing,) = control.wait_ended(client.link, [task.key])
         except LeftRunning:
             return leave(task.id)
@@ -200,11 +215,11 @@ def _wait_for_task(session: Session, client: Client, task: Task) -> int:
     return exit_code(standing)
 
 
-def _wait_for_batch(session: Session, client: Client, stored: Unwatched) -> int:
+def _wait_for_batch(session: Session, client: Client, batch: bytes) -> int:
     from . import following
 
     silent = Session(quiet=True) if session.json else session
-    return following.wait(silent, client.link, [stored.batch])
+    return following.wait(silent, client.link, [batch])
 
 
 def _print_result(session: Session, value: object) -> None:

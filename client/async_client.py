@@ -17,11 +17,13 @@ from .async_task import AsyncBatch, AsyncTask
 from .batch_verbs import BatchVerbs, Function
 from .bridge import Ends, Threads
 from .client import Client
+from .completed import completed_run
 from .connection import REQUEST_TIMEOUT_S
+from .each_node import NodeRun
 from .feed import LIMIT, Event
 from .operating import OperatorVerbs
 from .outcome import CompletedTask
-from .submitter import Submitter, completed_run
+from .submitter import Submitter
 from .task import Task
 
 P = ParamSpec("P")
@@ -65,6 +67,7 @@ class AsyncSubmitter:
     submit_command = _awaited(Submitter.submit_command, AsyncTask)
     submit_array = _awaited(Submitter.submit_array, AsyncBatch)
     submit_each = _awaited(Submitter.submit_each, AsyncBatch)
+    submit_each_node = _awaited(Submitter.submit_each_node, AsyncBatch)
 
     def options(self, **options: object) -> AsyncSubmitter:
         """Return a submitter with these options laid over ours, checked at once."""
@@ -82,6 +85,16 @@ class AsyncSubmitter:
         with Ends([task.sync]) as ends:
             await ends.next()
         return await self._threads.call(completed_run, task.sync, check=check)
+
+    async def run_each_node(
+        self, argv: Sequence[str | os.PathLike[str]], *, check: bool = False, **options: object
+    ) -> list[NodeRun]:
+        """Run a command once on every ready node; see `Client.run_each_node`."""
+        batch = await self._threads.call(self._sync.submit_each_node, argv, **options)
+        with Ends(batch) as ends:
+            for _ in range(len(ends)):
+                await ends.next()
+        return await self._threads.call(batch.gather, check=check)
 
 
 class AsyncClient(AsyncSubmitter):

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 from ..protocol.errors import Invalid, ValueTooLarge
 from ..protocol.messages import VALUE_BYTES_MAX
 from ..protocol.spec import check_entry, to_document
+from . import control
 from .batch import Batch
 from .calls import encode_call, words_of
+from .each_node import NodeBatch, NodeRun, choose, node_rows
 from .environment_options import warn_of_secrets
 from .options import once_of, said_of, to_spec
 from .stream import Carrier, Row, Spec, Stored, Stream, Unwatched, Watched
@@ -63,14 +65,39 @@ class BatchVerbs(ABC):
         warn_of_secrets(options)
         return self._watched(entry_rows(argv, entries, self._with(options)), self._with(options))
 
+    def submit_each_node(self, /, argv: Argv, **options: object) -> NodeBatch:
+        """Submit a command once for every ready node; `node` and `labels` narrow which are meant.
+
+        It books no CPU there unless told to, so that busy nodes run it too. Raises Refused where
+        no node is ready.
+        """
+        warn_of_secrets(options)
+        given = self._with(options)
+        chosen = choose(control.list_nodes(self._session.connection), given)
+        carrier = Watched(self._session)
+        self._submit(carrier, node_rows(argv, chosen, given), given)
+        return NodeBatch(self._session, carrier, chosen)
+
+    def run_each_node(
+        self, /, argv: Argv, *, check: bool = False, **options: object
+    ) -> list[NodeRun]:
+        """Run a command to its end on every ready node; see `submit_each_node`.
+
+        `check` raises the first error that there was, once all have ended.
+        """
+        return self.submit_each_node(argv, **options).gather(check=check)
+
     def _with(self, options: Mapping[str, object]) -> dict[str, object]:
         return {**self._options, **options}
 
     def _watched(self, rows: Iterable[Row], options: Mapping[str, object]) -> Batch:
         carrier = Watched(self._session)
+        self._submit(carrier, rows, options)
+        return Batch(self._session, carrier.batch, carrier.tasks)
+
+    def _submit(self, carrier: Watched, rows: Iterable[Row], options: Mapping[str, object]) -> None:
         session = self._session
         stream(carrier, session.connection, options, session.closed).submit(rows)
-        return Batch(session, carrier.batch, carrier.tasks)
 
 
 def store_counted(

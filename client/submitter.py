@@ -6,17 +6,16 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..protocol.errors import Invalid, TaskFailed
+from ..protocol.errors import Invalid
 from ..protocol.messages import BATCH_MAX, Submit
 from ..protocol.spec import TaskSpec, to_document
-from . import output
 from .batch_verbs import BatchVerbs, Function
 from .calls import encode_call, words_of
-from .connection import Connection
+from .completed import completed_run
 from .environment_options import warn_of_secrets
 from .functions import target_of
 from .options import check_names, moves_on, once_of, said_of, to_spec
-from .outcome import CompletedTask, completed, output_cut
+from .outcome import CompletedTask
 from .stream import ARGS_BYTES_MAX, Spec
 from .task import Task
 from .when_full import Patience, patience_of, store
@@ -26,10 +25,6 @@ if TYPE_CHECKING:
     from .session import Session
 
 SPECS_KNOWN_MAX = 128
-RUN_OUTPUT_BYTES_MAX = 64 * 1024 * 1024
-ITS_OWN_CODES = frozenset(
-    {"exit_code", "signal", "network", "disk_full", "out_of_memory", "gpu_out_of_memory"}
-)
 
 
 class Submitter(BatchVerbs):
@@ -150,25 +145,3 @@ class Submitter(BatchVerbs):
             args=args,
             allow_infeasible=allow,
         )
-
-
-def completed_run(task: Task, *, check: bool) -> CompletedTask:
-    """Wait for a command and return what became of it; raises as `Submitter.run` does."""
-    error = task.exception()
-    own = isinstance(error, TaskFailed) and error.task_code in ITS_OWN_CODES
-    if error is not None and (check or not own):
-        raise error
-    return _with_whole_output(task.connection, task)
-
-
-def _with_whole_output(link: Connection, task: Task) -> CompletedTask:
-    """Fetch what did not travel with the result."""
-    done = completed(task.standing, task.id)
-    detail = task.standing.detail
-    texts = {"out": done.stdout, "err": done.stderr}
-    for stream in texts:
-        cut = output_cut(detail, stream)
-        if cut and int(detail[f"{stream}_bytes"]) <= RUN_OUTPUT_BYTES_MAX:
-            pieces = output.follow(link, task.key, streams=(stream,))
-            texts[stream] = "".join(output.as_text(pieces))
-    return CompletedTask(task.id, done.returncode, texts["out"], texts["err"])
