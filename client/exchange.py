@@ -203,7 +203,7 @@ class Exchange:
         error = Unreachable(
             f"the scheduler at {self.dialled.endpoint} does not admit our key "
             f"{self.dialled.name!r} ({fingerprint(self.dialled.key.public)}): "
-            "ask its operator for `remuda key allow`"
+            "ask an admin there for a line to log in with (`remuda key invite`)"
         )
         for request in list(self._requests.values()):
             if request.patience_s or self._refusals >= REFUSALS_MAX:

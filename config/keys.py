@@ -200,7 +200,8 @@ def _read_ours(path: Path, bytes_max: int, *, others: int = _ANY) -> str:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError as error:
         raise NotFound(
-            f"{path}: there is no such key file: an admin makes one with `remuda key new`"
+            f"{path}: there is no such key file: join with `remuda-node --join LINE`, or log "
+            "in with `remuda login LINE`; LINE is of an admin's `remuda key invite`"
         ) from error
     except OSError as error:
         raise KeyFileError(f"{path}: cannot be read: {error.strerror}") from error

@@ -23,7 +23,7 @@ from ..config.logs import configure_logs, get_logger
 from ..config.settings import Settings
 from ..protocol.errors import Conflict, Invalid, RemudaError
 from ..protocol.resources import MILLI
-from . import capabilities, joining, residents, runtime
+from . import capabilities, checking, joining, residents, runtime
 from .adoption import Adoption
 from .archive import Archive
 from .asking import Asks
@@ -42,6 +42,7 @@ from .hearing import Hearing
 from .leaving import Leaving
 from .loop import Loop
 from .membership import Membership
+from .naming import name_of
 from .options import options_of
 from .preflight import Finding, Level, of_level, render, to_plain
 from .preflight_host import of_host
@@ -72,9 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return print_probe(settings, as_json=options.json)
         line = joining.line_from(options.join)
         if options.check:
-            name = joining.name_of(home, settings)
-            return print_check(joining.check(home, settings, name), as_json=options.json)
-        name = joining.join(home, settings, line) if line else joining.name_of(home, settings)
+            return print_check(checking.check(home, settings, line), as_json=options.json)
+        name = joining.join(home, settings, line) if line else name_of(home, settings)
         configure_logs(settings.logging, daemon=f"node {name}")
         return serve(home, settings, name)
     except RemudaError as error:
@@ -220,7 +220,7 @@ def locate(home: Home, identity: Identity) -> Address:
     if endpoints is not None and endpoints.scheduler_public != identity.scheduler_public:
         raise Invalid(
             "the scheduler of this home has another key than the one we trust: ask an admin of "
-            "that cluster for a new key file (`remuda key new NAME --role node`)"
+            "that cluster for a line to join with (`remuda key invite --role node`)"
         )
     host = control.removeprefix("tcp://").rpartition(":")[0].strip("[]")
     return Address(host, control, identity.scheduler_public)

@@ -18,6 +18,7 @@ SETTLED_S = 2.0  # who refuses a connection will not think better of it; who is 
 POLL_S = 0.05
 REDIAL_S = 0.5  # a store hears of a new key a moment after the scheduler
 CHANNELS = {
+    "control": zmq.DEALER,
     "uplink": zmq.PUSH,
     "heartbeat": zmq.PUB,
     "beacon": zmq.SUB,

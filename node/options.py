@@ -11,6 +11,7 @@ examples:
   remuda-node --join remuda1_AJ2Gp...              join the cluster of a line, then run
   remuda-node --home /var/lib/remuda               run, once this host has joined
   remuda-node --check                              only say what stands in the way
+  remuda-node --check --join remuda1_AJ2Gp...      the same before joining; the line stays good
 
 The line comes from `remuda key invite --role node`. It holds a secret that is good once: where
 other users of this host could read it in a list of processes, give it by REMUDA_JOIN in the

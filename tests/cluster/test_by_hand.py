@@ -28,14 +28,16 @@ LISTEN = "127.0.0.2"  # stands for 10.0.0.1
 # Which lines only a real host can take; the test environment stands for what they make.
 INSTALLING = ("sudo useradd", "sudo python3 -m venv", "sudo /opt/remuda/bin/pip", "sudo cp systemd")
 ENABLE = "sudo systemctl enable --now "
-CARRY = re.compile(r"(.*) \| ssh (\S+) '(.*)'")
+INVITED = re.compile(r"^remuda1_\S+$", re.MULTILINE)
 
 
 class Host:
     """A host of the page: a folder that stands for /var/lib/remuda, and a login with its HOME."""
 
     def __init__(self, folder: Path, name: str, port: int) -> None:
+        self.name = name
         self.home = folder / name / "var"
+        self.etc = folder / name / "etc"
         self.login = folder / name / "login"
         self.login.mkdir(parents=True)
         self.env = {
@@ -43,7 +45,7 @@ class Host:
             "PATH": f"{SCRIPTS}:/usr/bin:/bin",
             "COLUMNS": "160",
             "REMUDA_SCHEDULER__PORT": str(port),
-            "REMUDA_NODE__NAME": name,
+            "REMUDA_NODE__GPUS": "[]",
             "REMUDA_NODE__LOCK_DIR": str(folder / "locks"),
         }
         self.daemons: list[subprocess.Popen[bytes]] = []
@@ -51,6 +53,7 @@ class Host:
     def here(self, text: str) -> str:
         """Translate a line of the page to this folder; nobody here may change owners."""
         text = text.replace("/var/lib/remuda", str(self.home)).replace("10.0.0.1", LISTEN)
+        text = text.replace("/etc/remuda", str(self.etc))
         text = text.replace("/opt/remuda/bin", str(SCRIPTS)).replace("-o remuda -g remuda ", "")
         return text.replace("sudo -u remuda ", "").replace("sudo ", "")
 
@@ -80,10 +83,14 @@ class Host:
         parser.read(ROOT / "systemd" / f"{name}.service")
         unit = parser["Service"]
         key, _, value = unit["Environment"].partition("=")
+        env = {**self.env, key: self.here(value)}
+        given = Path(self.here(unit.get("EnvironmentFile", "-/missing")).removeprefix("-"))
+        if given.exists():
+            env |= dict([given.read_text().strip().split("=", 1)])
         with (self.login / f"{name}.log").open("wb") as log:
             daemon = subprocess.Popen(
                 shlex.split(self.here(unit["ExecStart"])),
-                env={**self.env, key: self.here(value)},
+                env=env,
                 stderr=log,
             )
         self.daemons.append(daemon)
@@ -91,7 +98,7 @@ class Host:
     def configure(self) -> None:
         """Write the page's configuration for this host."""
         blocks = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
-        wanted = "[scheduler]" if self.env["REMUDA_NODE__NAME"] == "sched" else "[node]"
+        wanted = "[scheduler]" if self.name == "sched" else "[node]"
         (text,) = (block for block in blocks if wanted in block)
         (self.home / "remuda.toml").write_text(self.here(text), encoding="utf-8")
 
@@ -129,24 +136,19 @@ def lines_of_page() -> list[tuple[str, str]]:
 
 def follow(hosts: Hosts) -> list[str]:
     """Type the whole page; return what `remuda` printed, in order."""
-    said = []
+    said: list[str] = []
     for name, line in lines_of_page():
         host = hosts[name]
-        carried = CARRY.fullmatch(line)
+        typed = line.replace("LINE", (INVITED.findall("\n".join(said)) or ["LINE"])[-1])
         if line.startswith(INSTALLING):
             continue
         if line.startswith(ENABLE):
             enable(hosts, host, line.removeprefix(ENABLE))
-        elif carried:
-            hosts[carried[2]].type(carried[3], text=host.type(carried[1]))
         elif line.startswith("sudo install -d"):  # "the same on gpu-1"
             hosts["gpu-1"].type(line)
             said.append(host.type(line))
         else:
-            if line.startswith("install -m 600 anna.key"):
-                key = hosts["sched"].home / "anna.key"
-                key.rename(host.login / key.name)  # "give anna the file"
-            said.append(host.type(line))
+            said.append(host.type(typed))
     return said
 
 
@@ -165,6 +167,7 @@ def test_a_node_that_reaches_no_scheduler_says_where_it_looked(hosts: Hosts) -> 
     folder = node.home / "keys"
     folder.mkdir(mode=0o700, parents=True)
     endpoint = f"tcp://{LISTEN}:{node.env['REMUDA_SCHEDULER__PORT']}"  # nothing listens there
+    node.env["REMUDA_NODE__NAME"] = "gpu-1"
     own = Identity("gpu-1", "node", generate(), generate().public, endpoint, "lab")
     save_identity(folder / "node-gpu-1.key", own)
     node.enable("remuda-node")
@@ -173,7 +176,8 @@ def test_a_node_that_reaches_no_scheduler_says_where_it_looked(hosts: Hosts) -> 
 
 def test_the_page_leads_to_a_cluster_that_serves_its_user(hosts: Hosts) -> None:
     said = follow(hosts)
-    assert f"{os.uname().nodename}\n" == said[-1]
+    assert f"{os.uname().nodename}\n" in said
+    assert "lab is the default now\n" == said[-1]
     assert any(LISTEN in text for text in said)
     log = hosts["sched"].logs()
     assert str(hosts["sched"].home / "keys" / "client.key") in log

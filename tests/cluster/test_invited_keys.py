@@ -12,6 +12,8 @@ import zmq
 
 from remuda.config.invitation import Invitation, to_line
 from remuda.config.keys import generate
+from remuda.node.dialling import Scheduler, reach_ports
+from remuda.node.preflight_cluster import Reach
 from remuda.protocol import messages as m
 
 from ..fakes.raw import RawScheduler, raw_scheduler
@@ -151,3 +153,10 @@ def test_a_line_that_is_for_something_else_is_not_spent(
     done = host.run(program, *words, line, text="")
     assert (4, True) == (done.returncode, "this line is for" in done.stderr), done.stderr
     assert f"{role} invited" == keys_of(scheduler)["gpu-x"]
+
+
+def test_a_stranger_learns_of_each_port_that_its_key_is_refused(scheduler: RawScheduler) -> None:
+    found = scheduler.endpoints
+    ports = {name: getattr(found, name) for name in ("control", "uplink", "heartbeat", "beacon")}
+    stranger = Scheduler("127.0.0.1", found.scheduler_public, generate())
+    assert dict.fromkeys(ports, Reach.KEY_REFUSED) == reach_ports(stranger, ports, patience_s=1.0)

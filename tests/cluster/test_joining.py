@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import random
 import signal
@@ -12,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from remuda.cli import ports
-from remuda.config.invitation import to_line
-from remuda.config.keys import load_identity
+from remuda.config.invitation import from_line, to_line
+from remuda.config.keys import generate, load_identity
 from remuda.protocol import messages as m
 
 from ..fakes import dying, halting
@@ -100,6 +101,44 @@ def test_clusters_stand_side_by_side(scheduler: RawScheduler, host: Host, tmp_pa
         assert "lab" == host.remuda("--cluster", "lab", "status").stdout.split()[0]
         assert 0 == host.remuda("cluster", "forget", "farm").returncode
         assert 3 == host.remuda("--cluster", "farm", "status").returncode
+
+
+def test_whose_key_was_revoked_comes_back_by_another_line(
+    scheduler: RawScheduler, host: Host
+) -> None:
+    assert 0 == host.remuda("login", to_line(invite(scheduler, "submit", "rita"))).returncode
+    scheduler.client("root").ask(m.RevokeKey("rita"))
+    assert 0 != host.remuda("status").returncode
+    assert 0 == host.remuda("login", to_line(invite(scheduler, "operator", "rita"))).returncode
+    assert 0 == host.remuda("status").returncode
+    assert "operator allowed" == keys_of(scheduler)["rita"]
+
+
+def test_a_node_that_is_in_runs_whatever_line_was_left_in_its_environment(
+    scheduler: RawScheduler, host: Host
+) -> None:
+    host.start("--join", to_line(invite(scheduler, "node", "gpu-m")))
+    wait_for(lambda: (host.home / "keys" / "node-gpu-m.key").exists(), "its key")
+    host.close()
+    forgotten = dataclasses.replace(invite(scheduler, "node"), secret=generate().secret)
+    host.env["REMUDA_NODE__NAME"] = "gpu-m"
+    before = host.log().count('"registered"')
+    host.start(line=to_line(forgotten))
+    wait_for(lambda: host.log().count('"registered"') > before, "the node")
+    assert "starting with the key that is here: the scheduler knows nothing of" in host.log()
+
+
+def test_a_check_says_what_a_line_is_worth_and_leaves_it_good(
+    scheduler: RawScheduler, host: Host
+) -> None:
+    line = to_line(invite(scheduler, "node", "gpu-c"))
+    good = host.node("--check", "--join", line)
+    assert (0, True) == (good.returncode, "is reached, and this line is known there" in good.stdout)
+    assert "node invited" == keys_of(scheduler)["gpu-c"]
+    forged = dataclasses.replace(from_line(line), secret=generate().secret)
+    bad = host.node("--check", "--join", to_line(forged), "--json")
+    verdicts = {each["topic"]: each["level"] for each in json.loads(bad.stdout)}
+    assert (1, "serious") == (bad.returncode, verdicts["cluster"])
 
 
 # --- time ---------------------------------------------------------------------------------------
