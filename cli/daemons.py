@@ -17,6 +17,7 @@ from .writing import counted
 LOG_BYTES_MAX = 10 * 1024 * 1024
 LOG_FILES_KEPT = 3
 SCHEDULER = "scheduler"
+STORE = "store"
 SUPERVISOR = "up"
 
 # SIGTERM lets runners go on with their tasks (an upgrade); this stops them and hands back.
@@ -25,7 +26,7 @@ SCHEDULER_HOLD = signal.SIGUSR2  # grant nothing more: what one node returns is 
 HANDLER_WAIT_S = 3.0
 HANDLER_POLL_S = 0.02
 NODES_STOP_S = 11.0
-SCHEDULER_STOP_S = 5.0
+SERVING_STOP_S = 5.0
 KILL_WAIT_S = 2.0
 
 
@@ -42,6 +43,10 @@ class Daemon:
     @property
     def is_scheduler(self) -> bool:
         return self.name == SCHEDULER
+
+    @property
+    def is_node(self) -> bool:
+        return self.name not in (SCHEDULER, STORE)
 
 
 def module_argv(module: str, *options: str) -> tuple[str, ...]:
@@ -97,12 +102,13 @@ def running(run_dir: Path) -> dict[str, Process]:
 def stop(
     daemons: dict[str, Process], orphans: Iterable[Daemon], tell: Callable[[str], None]
 ) -> None:
-    """Stop nodes, which hand their tasks back, and then the scheduler; nothing is left running.
+    """Stop nodes, which hand their tasks back, and then the others; nothing is left running.
 
     `orphans` are nodes that do not run while runners of theirs do: they start once more, to end
     them.
     """
-    nodes = {name: process for name, process in daemons.items() if name != SCHEDULER}
+    served = (STORE, SCHEDULER)
+    nodes = {name: process for name, process in daemons.items() if name not in served}
     for each in orphans:
         if each.name not in nodes:
             tell(f"{each.name} left work running: it starts once more, to end it")
@@ -113,9 +119,10 @@ def stop(
     if nodes:
         tell(f"stopping {counted(len(nodes), 'node')}: tasks that run go back to the queue")
     _end(nodes, NODE_HAND_BACK, NODES_STOP_S, tell)
-    if scheduler is not None:
-        tell("stopping the scheduler")
-        _end({SCHEDULER: scheduler}, signal.SIGTERM, SCHEDULER_STOP_S, tell)
+    serving = {name: daemons[name] for name in served if name in daemons}
+    if serving:
+        tell(f"stopping the {' and the '.join(serving)}")
+        _end(serving, signal.SIGTERM, SERVING_STOP_S, tell)
 
 
 def last_line(log: Path, bytes_max: int = 4096) -> str:

@@ -9,7 +9,7 @@ import socket
 FIRST = 12_000  # below it live well-known services, above LAST the kernel takes ports for callers
 LAST = 32_000
 TRIES_MAX = 200
-CHANNELS = range(5)  # control, uplink, heartbeat, beacon, and the store's of a later version
+CHANNELS = range(5)  # control, uplink, heartbeat, beacon, and the store's
 DISPATCH_OFFSET = 10
 DISPATCH_ROOM = 8  # nodes that can join later without a gap
 

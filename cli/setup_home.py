@@ -15,11 +15,14 @@ from ..config.endpoints import tcp_url
 from ..config.first_keys import Trusted, ensure_admin, ensure_identity
 from ..config.home import Home, write_atomically
 from ..config.keys import AuthorizedKey, ensure_key_pair, load_authorized, save_authorized
-from .daemons import SCHEDULER, Daemon, module_argv
+from .daemons import SCHEDULER, STORE, Daemon, module_argv
 from .dealing import Share
 
 if TYPE_CHECKING:
     from ..config.settings import Settings
+
+
+_MODULES = {SCHEDULER: "remuda.scheduler", STORE: "remuda.store"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,7 @@ class Plan:
 
 
 def prepare(plan: Plan) -> list[Daemon]:
-    """Write all that the daemons of a plan need and return them, the scheduler first."""
+    """Write all that the daemons of a plan need and return them, in the order of their start."""
     home = plan.home
     home.create()
     public = ensure_key_pair(home.key_file(SCHEDULER)).public
@@ -57,7 +60,7 @@ def prepare(plan: Plan) -> list[Daemon]:
     for each in (*nodes, admin):
         authorized[each.name] = AuthorizedKey(each.name, each.role, each.key.public)
     save_authorized(home.authorized_file, list(authorized.values()))
-    return [_scheduler(plan), *_nodes(plan)]
+    return [*_serving(plan), *_nodes(plan)]
 
 
 def orphans(home: Home) -> list[Daemon]:
@@ -88,9 +91,10 @@ def toml(tables: Mapping[str, Mapping[str, object]]) -> str:
     return "".join(lines)
 
 
-def _scheduler(plan: Plan) -> Daemon:
+def _serving(plan: Plan) -> list[Daemon]:
+    """Describe scheduler and store, whose port follows from the scheduler's."""
     text = toml({"scheduler": {"port": plan.control_port}})
-    return _daemon(plan, SCHEDULER, text)
+    return [_daemon(plan, name, text) for name in (SCHEDULER, STORE)]
 
 
 def _nodes(plan: Plan) -> list[Daemon]:
@@ -109,9 +113,8 @@ def _daemon(plan: Plan, name: str, text: str) -> Daemon:
 def _described(home: Home, name: str) -> Daemon:
     """Describe a daemon whose configuration stands in the home."""
     options = ["--home", str(home.root), "--config", str(_config_file(home, name))]
-    module = "remuda.scheduler"
-    if name != SCHEDULER:
-        module = "remuda.node"
+    module = _MODULES.get(name, "remuda.node")
+    if name not in _MODULES:
         options += ["--name", name]
     argv = module_argv(module, *options)
     return Daemon(name, argv, home.root, home.pid_file(name), home.log_file(name))

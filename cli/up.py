@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ..config.home import Home
 from ..config.load import load
+from ..config.store_home import port_file
 from ..protocol.errors import Refused, RemudaError, Unreachable
 from . import daemons, ports
 from .dealing import Host, Share, deal, probe_host
@@ -73,6 +74,7 @@ def run(wish: Wish, tell: Tell, say_ready: Callable[[str], None]) -> int:
 def forget(home: Home) -> None:
     """Remove what says that something runs in a home."""
     home.endpoints_file.unlink(missing_ok=True)
+    port_file(home).unlink(missing_ok=True)
     home.pid_file(daemons.SUPERVISOR).unlink(missing_ok=True)
 
 
@@ -119,6 +121,8 @@ def _bring_up(wish: Wish, supervisor: Supervisor, signals: Signals, tell: Tell) 
         wanted = prepare(plan)
         if daemons.SCHEDULER not in running:
             wish.home.endpoints_file.unlink(missing_ok=True)  # of a scheduler that has gone
+        if daemons.STORE not in running:
+            port_file(wish.home).unlink(missing_ok=True)
         supervisor.start(wanted, running)
         if _wait_ready(plan, supervisor, signals, last=choice + 1 == PORT_CHOICES_MAX):
             return plan
@@ -145,10 +149,11 @@ def _plan(wish: Wish, running: dict[str, Process], *, fresh_port: bool) -> Plan:
 
 
 def _node_count(wish: Wish, running: dict[str, Process]) -> int:
-    old = sum(name != daemons.SCHEDULER for name in running)
+    serving = {daemons.SCHEDULER, daemons.STORE}
+    old = len(running.keys() - serving)
     nodes = wish.nodes or old or 1
     wanted = {f"node-{number}" for number in range(1, nodes + 1)}
-    extra = sorted(set(running) - wanted - {daemons.SCHEDULER})
+    extra = sorted(set(running) - wanted - serving)
     if extra:
         raise Refused(
             f"{', '.join(extra)} still run, and {counted(nodes, 'node')} were asked for: "
@@ -179,7 +184,7 @@ def _control_port(
 
 
 def _wait_ready(plan: Plan, supervisor: Supervisor, signals: Signals, *, last: bool) -> bool:
-    """Wait until every node has registered; False when the scheduler may need other ports."""
+    """Wait until store and nodes are there; False when the daemons may need other ports."""
     deadline = time.monotonic() + READY_TIMEOUT_S
     while not _is_ready(plan):
         supervisor.turn(READY_POLL_S)
@@ -187,7 +192,7 @@ def _wait_ready(plan: Plan, supervisor: Supervisor, signals: Signals, *, last: b
         failed = supervisor.hopeless(ENDS_BEFORE_READY_MAX)
         if failed is None and time.monotonic() < deadline:
             continue
-        if failed is not None and failed.daemon.is_scheduler and not last:
+        if failed is not None and not failed.daemon.is_node and not last:
             return False
         raise _not_ready(supervisor)
     return True
@@ -197,7 +202,7 @@ def _is_ready(plan: Plan) -> bool:
     from ..client import control
     from ..client.connection import open_connection
 
-    if not plan.home.endpoints_file.exists():
+    if not plan.home.endpoints_file.exists() or not port_file(plan.home).exists():
         return False
     try:
         with open_connection(home=plan.home.root, request_timeout_s=READY_REQUEST_S) as link:

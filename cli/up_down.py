@@ -45,7 +45,7 @@ def up(
     ] = None,
     detach: Annotated[bool, typer.Option(help="Leave it in the background.")] = False,
 ) -> int:
-    """Run a scheduler and nodes on this host, until Ctrl-C.
+    """Run a scheduler, a store and nodes on this host, until Ctrl-C.
 
     Prints one line `ready ...` when tasks can be submitted. Keys, state and logs are kept in the
     home (default: ~/.local/share/remuda).
@@ -87,15 +87,19 @@ def down(session: Session) -> int:
 
 
 def _report(session: Session, root: Path, names: list[str], *, was_up: bool) -> None:
-    nodes = [name for name in names if name != "scheduler"]
+    serving = [name for name in ("scheduler", "store") if name in names]
+    nodes = len(names) - len(serving)
     if session.json:
         screen.document({"home": str(root), "stopped": names, "was_up": was_up})
     elif not names and not was_up:
         screen.line(f"nothing runs in {root}")
     else:
-        parts = ["the scheduler"] if "scheduler" in names else []
-        parts += [counted(len(nodes), "node")] if nodes else []
-        screen.line(f"stopped {' and '.join(parts) or '`remuda up`'} in {root}")
+        parts = [f"the {name}" for name in serving]
+        parts += [counted(nodes, "node")] if nodes else []
+        *most, last = parts or ["`remuda up`"]
+        screen.line(
+            f"stopped {' and '.join([', '.join(most), last] if most else [last])} in {root}"
+        )
 
 
 def _home(session: Session) -> Home:

@@ -99,6 +99,7 @@ def _serve(home: Home, loaded: Loaded, port: int | None, log: Log) -> None:
                      removed=found.unnamed)  # fmt: skip
             store.loop.run()
         finally:
+            port_file(home).unlink(missing_ok=True)
             store.close()
     finally:
         wire.close()

@@ -18,10 +18,14 @@ class LocalFolder:
 
     def __init__(self, root: Path) -> None:
         self._root = root / "objects"
-        self._root.mkdir(mode=0o700, exist_ok=True)
+        if self._root.exists():
+            return
+        fresh = root / "objects.new"
         for number in range(FOLDERS):
-            (self._root / f"{number:02x}").mkdir(mode=0o700, exist_ok=True)
-        sync_folder(self._root)
+            (fresh / f"{number:02x}").mkdir(mode=0o700, parents=True, exist_ok=True)
+        sync_folder(fresh)
+        fresh.rename(self._root)
+        sync_folder(root)
 
     def bring(self, staged: Staged) -> None:
         """It lies here already: nothing is to be brought."""

@@ -37,7 +37,8 @@ def test_keys_are_readable_by_their_owner_alone(remuda: CommandLine) -> None:
     modes = {
         path.name: stat.S_IMODE(path.stat().st_mode) for path in remuda.home.keys_dir.iterdir()
     }
-    assert {"scheduler.key", "client.key", "node-node-1.key", "authorized"} == set(modes)
+    made = {"scheduler.key", "client.key", "node-node-1.key", "authorized", "store-secret"}
+    assert made == set(modes) - {"store.key"}
     assert {0o600} == set(modes.values())
     assert 0o700 == stat.S_IMODE(remuda.home.root.stat().st_mode)
     stop(process)
@@ -82,7 +83,7 @@ def test_tasks_get_the_path_of_up_and_functions_its_directory(remuda: CommandLin
     stop(process)
 
 
-@pytest.mark.parametrize("daemon", ["scheduler", "node-1"])
+@pytest.mark.parametrize("daemon", ["scheduler", "store", "node-1"])
 def test_a_daemon_that_is_killed_starts_again(remuda: CommandLine, daemon: str) -> None:
     process, _ = remuda.up()
     first = remuda.pid(daemon)
@@ -130,7 +131,7 @@ def test_down_finds_daemons_whose_up_was_killed(remuda: CommandLine) -> None:
     process.kill()
     process.communicate()
     done = remuda("down")
-    assert (0, f"stopped the scheduler and 2 nodes in {remuda.home.root}\n") == (
+    assert (0, f"stopped the scheduler, the store and 2 nodes in {remuda.home.root}\n") == (
         done.returncode,
         done.stdout,
     )
