@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .lanes import Lane
-from .task import Attempt, Key
+from .task import Attempt, Ending, Key
 
 
 class Launch(NamedTuple):
@@ -53,6 +53,25 @@ class Forget(NamedTuple):
     key: Key
 
 
+class StageIn(NamedTuple):
+    """Prepare what an attempt needs before it begins."""
+
+    attempt: Attempt
+
+
+class StoreOutputs(NamedTuple):
+    """Store what an attempt left behind; `answer` is how it ended."""
+
+    attempt: Attempt
+    answer: Ending
+
+
+class StopMoving(NamedTuple):
+    """Give up what is being prepared or stored for an attempt."""
+
+    key: Key
+
+
 class CardsChanged(NamedTuple):
     """Give up what is free of these cards; `is_news`: one is held back, or no more."""
 
@@ -81,6 +100,9 @@ Effect = (
     | Stop
     | TakeBack
     | Forget
+    | StageIn
+    | StoreOutputs
+    | StopMoving
     | CardsChanged
     | RenewFences
     | Fused

@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..protocol.messages import Outcome, Phase
-from . import releases, residents
+from . import releases, residents, staging, storing
 from .effects import CloseLane, Forget, TakeBack
 from .gpu import Reading
 from .lanes import Lane, LaneState
 from .state import Rejection, State
+from .storing import Storing
 from .task import FENCED, FENCED_TEXT, Attempt, Ending, Key, ending
 
 RETURNS_MAX = 3
@@ -42,7 +43,8 @@ def on_endings(state: State, found: Iterable[Ending], now: int) -> None:
         if attempt is None:
             state.effects.append(Forget((answer.task, answer.number)))
             continue
-        if attempt.phase == Phase.ENDED or attempt.seq in state.releases:
+        is_known = attempt.phase == Phase.ENDED or attempt.key in state.storing
+        if is_known or attempt.seq in state.releases:
             state.counters.add("repeated_answer")
             continue
         if attempt.lane:
@@ -80,18 +82,62 @@ def _goes_back(attempt: Attempt) -> bool:
 
 
 def end(state: State, attempt: Attempt, answer: Ending) -> None:
-    """End an attempt, as soon as its cards are free."""
-    if attempt.stop == FENCED and answer.outcome != Outcome.SUCCEEDED:
-        word = ending(attempt, Outcome.RETURNED, FENCED, FENCED_TEXT)
-        answer = word._replace(run_us=answer.run_us)
-    elif attempt.stop and answer.outcome != Outcome.SUCCEEDED:
-        outcome = Outcome.RETURNED if attempt.stop == HAND_BACK else Outcome.KILLED
-        answer = answer._replace(outcome=outcome, value=b"")
+    """End an attempt, as soon as its cards are free and its outputs stored."""
+    answer = _as_asked(attempt, answer)
     if releases.is_needed(attempt):
         attempt.phase = Phase.RUNNING
         releases.begin(state, attempt, answer)
     else:
+        _settle(state, attempt, answer)
+
+
+def _as_asked(attempt: Attempt, answer: Ending) -> Ending:
+    """Say of an attempt that was asked to end what that makes of it."""
+    if not attempt.stop:
+        return answer
+    is_unstored = storing.is_needed(attempt, answer)
+    if answer.outcome == Outcome.SUCCEEDED and not is_unstored:
+        return answer
+    if attempt.stop == FENCED:
+        word = ending(attempt, Outcome.RETURNED, FENCED, FENCED_TEXT)
+        return word._replace(run_us=answer.run_us)
+    outcome = Outcome.RETURNED if attempt.stop == HAND_BACK else Outcome.KILLED
+    if answer.outcome == Outcome.SUCCEEDED:  # what it left would have to be stored first
+        word = ending(attempt, outcome, "cancelled", attempt.stop)
+        return word._replace(run_us=answer.run_us)
+    return answer._replace(outcome=outcome, value=b"")
+
+
+def _settle(state: State, attempt: Attempt, answer: Ending) -> None:
+    """End an attempt that holds no cards any more, as soon as its outputs are stored."""
+    if storing.is_needed(attempt, answer):
+        storing.begin(state, attempt, answer)
+    else:
         _finish(state, attempt, answer)
+
+
+def on_stage_failed(state: State, key: Key, code: str, message: str) -> None:
+    """End an attempt for which something could not be prepared."""
+    attempt = state.staging.get(key)
+    if attempt is not None:
+        end(state, attempt, ending(attempt, Outcome.FAILED, code, message))
+
+
+def on_storing_over(state: State, found: Storing | None) -> None:
+    """End an attempt whose outputs are stored, or cannot be."""
+    if found is not None:
+        _finish(state, found.attempt, found.answer)
+
+
+def stop_storing(state: State, attempt: Attempt, reason: str) -> None:
+    """End an attempt although its outputs are not stored: nobody wants them any more."""
+    found = storing.leave(state, attempt.key)
+    if found is None:
+        return
+    attempt.stop = reason
+    if found.answer.outcome == Outcome.SUCCEEDED:
+        found.answer = _as_asked(attempt, found.answer)
+    _finish(state, attempt, found.answer)
 
 
 def _finish(state: State, attempt: Attempt, answer: Ending) -> None:
@@ -102,6 +148,7 @@ def _finish(state: State, attempt: Attempt, answer: Ending) -> None:
     if attempt.prefetched:
         state.prefetched_held -= 1
     state.progress.pop(attempt.key, None)
+    staging.leave(state, attempt)
     state.outbox.put(attempt.key, answer, attempt.token)
 
 
@@ -134,13 +181,13 @@ def on_reading(
 ) -> None:
     """Take in what the cards show: what waited for that has ended now."""
     for attempt, answer in releases.on_reading(state, reading, asked_ns, alive, now):
-        _finish(state, attempt, answer)
+        _settle(state, attempt, answer)
 
 
 def on_time(state: State, now: int) -> None:
     """End what waited long enough for its cards."""
     for attempt, answer in releases.turn(state, now):
-        _finish(state, attempt, answer)
+        _settle(state, attempt, answer)
 
 
 def close(state: State, lane: Lane) -> None:
@@ -253,4 +300,6 @@ def on_refused(state: State, attempt: Attempt, reason: str) -> None:
         state.prefetched_held -= 1
     attempt.phase = Phase.ENDED
     state.drop(attempt)
+    if staging.is_needed(attempt):
+        state.effects.append(Forget(attempt.key))
     state.rejected.append(Rejection(attempt.key, attempt.token, reason))

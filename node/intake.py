@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import repeat
+
 from ..protocol import codec, spec
 from ..protocol.errors import MalformedFrame
 from ..protocol.messages import Offer, Phase
-from . import residents, stops
+from . import residents, staging, stops
 from .slots import Charge, Mismatch
 from .state import ATTEMPTS_MAX, PLAN_BYTES_MAX, PLANS_MAX, Rejection, State
 from .task import HANDLER_POOL, Attempt, Plan, plan_of
@@ -23,6 +25,12 @@ def on_offer(state: State, offer: Offer) -> None:
         # this frame for missing, or has its result.
         state.counters.add("late_offer")
         return
+    if len(offer.inputs) not in (0, len(offer.tasks)) or len(offer.spec_inputs) not in (
+        0,
+        len(offer.specs),
+    ):
+        state.counters.add("malformed_offer")
+        return
     state.see_rev(offer.rev)
     plans: dict[int, Plan | str] = {}
     charges: dict[int, Charge] = {}
@@ -35,9 +43,10 @@ def on_offer(state: State, offer: Offer) -> None:
         offer.batches,
         offer.prefetched,
         offer.spec_index,
+        offer.inputs or repeat(b"", len(offer.tasks)),
         strict=True,
     )
-    for task, number, token, args, gpus, batch, prefetched, index in rows:
+    for task, number, token, args, gpus, batch, prefetched, index, claims in rows:
         plan = plans.get(index)
         if plan is None:
             plan = plans[index] = _plan(state, offer, index)
@@ -63,6 +72,7 @@ def on_offer(state: State, offer: Offer) -> None:
         attempt = Attempt(
             task, number, token, plan, charge, args, tuple(gpus), batch, offer.rev,
             prefetched=prefetched,
+            claims=offer.spec_inputs[index] + claims if offer.spec_inputs else claims,
         )  # fmt: skip
         _take(state, attempt)
 
@@ -108,7 +118,10 @@ def _take(state: State, attempt: Attempt) -> None:
     state.fresh.append(attempt)
     if attempt.plan.is_command or attempt.charge.cards:
         _reserve(state, attempt)
-    state.backlog.add(attempt)
+    if staging.is_needed(attempt):
+        staging.begin(state, attempt)
+    else:
+        state.backlog.add(attempt)
 
 
 def _refusal(state: State, attempt: Attempt) -> str:

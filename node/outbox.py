@@ -54,7 +54,8 @@ class Outbox:
             if entry is None or key in taken:
                 self._unsent.popleft()
                 continue
-            size += ROW_BYTES + len(entry[0].value) + len(entry[0].details)
+            said = entry[0]
+            size += ROW_BYTES + len(said.value) + len(said.details) + len(said.objects)
             if rows and size > BATCH_BYTES_MAX:
                 break
             self._unsent.popleft()
@@ -81,6 +82,7 @@ class Outbox:
 
 def _message(rows: list[tuple[Ending, bytes]]) -> Results:
     endings = [ending for ending, _ in rows]
+    has_objects = any(ending.objects for ending in endings)
     return Results(
         tasks=[ending.task for ending in endings],
         attempts=[ending.number for ending in endings],
@@ -89,4 +91,5 @@ def _message(rows: list[tuple[Ending, bytes]]) -> Results:
         values=[ending.value for ending in endings],
         details=[ending.details for ending in endings],
         run_us=[ending.run_us for ending in endings],
+        objects=[ending.objects for ending in endings] if has_objects else [],
     )

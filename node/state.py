@@ -14,6 +14,7 @@ from .outbox import Outbox
 from .releases import Baseline, Release
 from .residents import Resident
 from .slots import Holder, Slots
+from .storing import Storing
 from .task import Attempt, Counters, Key, Plan
 
 ATTEMPTS_MAX = 20_000
@@ -38,6 +39,8 @@ class State:
     how many function workers are kept at a time; `read_at` is when the cards should be read next.
     `newest` is the highest attempt held of each task, `doubled` the tasks of which several are.
     `settled` are attempts acknowledged since `rev` grew last: an offer of them came twice.
+    `staging` are attempts for which something is prepared, `storing` those whose process ended and
+    whose outputs are not stored yet.
     """
 
     incarnation: bytes
@@ -48,6 +51,8 @@ class State:
     doubled: set[bytes] = field(default_factory=set)
     plans: dict[tuple[bytes, str], Plan] = field(default_factory=dict)
     backlog: Backlog = field(default_factory=Backlog)
+    staging: dict[Key, Attempt] = field(default_factory=dict)
+    storing: dict[Key, Storing] = field(default_factory=dict)
     lanes: Lanes = field(default_factory=Lanes)
     residents: dict[str, list[Resident]] = field(default_factory=dict)
     releases: dict[Holder, Release] = field(default_factory=dict)
@@ -120,7 +125,8 @@ class State:
             lane = self.lanes.by_id.get(attempt.lane)
             in_lane = lane is not None and key in lane.open
             assert in_lane == bool(attempt.handed and attempt.lane and attempt.phase != Phase.ENDED)
-            if attempt.handed and attempt.plan.is_command and attempt.phase != Phase.ENDED:
+            runs = attempt.handed and attempt.phase != Phase.ENDED and key not in self.storing
+            if runs and attempt.plan.is_command:
                 assert attempt.reserved, "a command runs without holding its slot"
         for lane in self.lanes.by_id.values():
             assert bool(lane.open) == (lane.charge is not None)
@@ -130,5 +136,13 @@ class State:
             assert holder in self.slots.holders
             if release.waits and not release.is_held_back:
                 assert self.attempts[release.waits[0].key].reserved
+        for key, attempt in self.staging.items():
+            assert self.attempts[key] is attempt
+            assert attempt.phase == Phase.QUEUED
+            assert not attempt.handed, "it began before it was prepared"
+        for key, storing in self.storing.items():
+            assert self.attempts[key] is storing.attempt
+            assert storing.attempt.phase == Phase.RUNNING
+            assert not (storing.attempt.reserved or storing.attempt.lane), "it holds on to its slot"
         living = sum(1 for a in self.attempts.values() if a.prefetched and a.phase != Phase.ENDED)
         assert self.prefetched_held == living

@@ -107,6 +107,10 @@ def stop(state: State, attempt: Attempt, grace_ms: int, reason: str) -> None:
     """End one attempt: at once when no runner has it, else through its runner."""
     if attempt.phase == Phase.ENDED or attempt.seq in state.releases:
         return
+    if attempt.key in state.storing:
+        if reason != FENCED:  # its process is gone: nothing of it runs unheard
+            endings.stop_storing(state, attempt, reason)
+        return
     if attempt.stop and grace_ms < 0:
         return
     attempt.stop = reason

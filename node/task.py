@@ -1,4 +1,8 @@
-"""How does an attempt move on its node: QUEUED -> RUNNING -> ENDED, and gone once acknowledged."""
+"""How does an attempt move on its node: QUEUED -> RUNNING -> ENDED, and gone once acknowledged.
+
+Before it is queued for a slot it may be staged (QUEUED for the scheduler), after its process ended
+its outputs may be stored (RUNNING for the scheduler): see `staging.py` and `storing.py`.
+"""
 
 from __future__ import annotations
 
@@ -32,13 +36,15 @@ TRANSITIONS: dict[Phase, tuple[Phase, ...]] = {
 class Plan:
     """What attempts of one spec and owner share.
 
-    `pool` names the warm workers that may run it: nothing for a command.
+    `pool` names the warm workers that may run it: nothing for a command. `is_staged`: something is
+    prepared for each of them, be it only a directory of its own.
     """
 
     spec: TaskSpec
     owner: str
     pool: str
     cards: int
+    is_staged: bool = False
 
     @property
     def is_command(self) -> bool:
@@ -52,7 +58,7 @@ class Attempt:
     `seq` orders arrivals; `handed` says that a runner has it (its lane is `lane`, 0 for a
     command's own runner); `reserved` that it holds its charge itself; `stop` is why it was asked
     to end, `recalled` that the scheduler wants it back if it has not begun. `rev` 0 stands for
-    what an earlier agent left behind.
+    what an earlier agent left behind. `claims` open the objects that it needs.
     """
 
     task: bytes
@@ -73,6 +79,7 @@ class Attempt:
     stop: str = ""
     recalled: bool = False
     returned: int = 0
+    claims: bytes = b""
 
     @property
     def key(self) -> Key:
@@ -80,7 +87,12 @@ class Attempt:
 
 
 class Ending(NamedTuple):
-    """How one attempt ended, as it goes into RESULT; `code` repeats the one in `details`."""
+    """How one attempt ended, as it goes into RESULT; `code` repeats the one in `details`.
+
+    `returns_objects`: its value names objects that are still to be stored. `printed` counts bytes
+    of output, `is_cut` tells that not all of them are in `details`. `objects` are the claims of
+    what was stored.
+    """
 
     task: bytes
     number: int
@@ -89,6 +101,10 @@ class Ending(NamedTuple):
     details: bytes = b""
     run_us: int = 0
     code: str = ""
+    returns_objects: bool = False
+    printed: int = 0
+    is_cut: bool = False
+    objects: bytes = b""
 
 
 @dataclass(slots=True)
@@ -121,7 +137,8 @@ def plan_of(spec: TaskSpec, owner: str) -> Plan:
         pool = HANDLER_POOL + spec.target
     else:
         key = [owner, sorted(spec.env.items()), spec.cwd, spec.source_name, spec.source]
-        key += [spec.python, spec.requirements, sorted(spec.secrets)]
+        key += [spec.project, spec.python, spec.requirements, sorted(spec.secrets)]
         kind = FRESH_POOL if spec.fresh else "function:"
         pool = kind + hashlib.blake2b(repr(key).encode(), digest_size=12).hexdigest()
-    return Plan(spec, owner, pool, spec.request.cards)
+    is_staged = bool(spec.files or spec.outputs or spec.project or spec.stdin_object)
+    return Plan(spec, owner, pool, spec.request.cards, is_staged)

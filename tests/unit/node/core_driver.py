@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from remuda.node import endings
+from remuda.node import endings, staging, storing
 from remuda.node.core import Core
 from remuda.node.effects import Effect, Feed, Launch
 from remuda.node.gpu import Gpu, GpuProcess, Reading
@@ -60,6 +60,7 @@ class CoreDriver:
             [0] * count, list(tasks), [number] * count, [b"token"] * count, [b""] * count,
             [list(fields.get("gpus", ()))] * count, [b""] * count,
             [fields.get("prefetched", False)] * count,
+            inputs=fields.get("inputs", []), spec_inputs=fields.get("spec_inputs", []),
         )  # fmt: skip
         self.say(message)
 
@@ -92,6 +93,19 @@ class CoreDriver:
     def load(self, effect: Any) -> None:
         endings.on_lane_ready(self.state, effect.lane.id, self.now)
 
+    def staged(self, name: bytes, number: int = 1) -> None:
+        staging.on_staged(self.state, (name, number))
+
+    def stored(
+        self, name: bytes, number: int = 1, found: dict[str, Any] | None = None, objects: bytes = b""
+    ) -> None:
+        over = storing.on_stored(self.state, (name, number), found or {}, objects)
+        endings.on_storing_over(self.state, over)
+
+    def not_stored(self, name: bytes, code: str, message: str = "", number: int = 1) -> None:
+        over = storing.on_failed(self.state, (name, number), code, message)
+        endings.on_storing_over(self.state, over)
+
     def launched(self) -> list[bytes]:
         return [each.attempt.task for each in self.effects if isinstance(each, Launch)]
 
@@ -111,6 +125,11 @@ class CoreDriver:
     def results(self) -> dict[bytes, int]:
         """Return the outcomes that wait for an acknowledgement."""
         return {key[0]: entry[0].outcome for key, entry in self.state.outbox.entries.items()}
+
+    def details(self, name: bytes, number: int = 1) -> dict[str, Any]:
+        """Return the details of a result that waits for an acknowledgement."""
+        answer, _ = self.state.outbox.entries[name, number]
+        return codec.unpack_document(answer.details)
 
 
 def welcome(driver: CoreDriver, *tasks: bytes, fence_ms: int = 0) -> None:

@@ -5,7 +5,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from remuda.node import endings, residents
-from remuda.node.effects import CloseLane, Feed, Launch, OpenLane
+from remuda.node.effects import (
+    CloseLane,
+    Feed,
+    Launch,
+    OpenLane,
+    StageIn,
+    StopMoving,
+    StoreOutputs,
+)
 from remuda.node.endings import LaneEnd
 from remuda.node.outbox import RESEND_NS
 from remuda.node.stops import TAKEN_BACK
@@ -50,6 +58,8 @@ class NodeMachine(RuleBasedStateMachine):
         self.executed = {}
         self.workers = {}
         self.fresh = 100
+        self.staging = set()
+        self.storing = set()
 
     @rule(
         kind=st.sampled_from(["command", "function", "handler"]),
@@ -58,8 +68,10 @@ class NodeMachine(RuleBasedStateMachine):
         name=TASKS,
         number=st.integers(1, 3),
         prefetched=st.booleans(),
+        needs=st.sampled_from([{}, {"outputs": ["*"]}]),
     )
-    def offer(self, kind, request, card, name, number, prefetched):
+    def offer(self, kind, request, card, name, number, prefetched, needs):
+        request = {**request, **needs}
         if kind == "handler":
             body, cards = spec(kind=kind, target="greet"), 0
         else:
@@ -96,9 +108,37 @@ class NodeMachine(RuleBasedStateMachine):
         rev = max(0, self.driver.rev - back)
         self.driver.say(m.Desired(b"i" * 16, rev, 1000, listed, [1] * len(listed)))
 
+    @rule(data=st.data(), fails=st.booleans())
+    def end_a_preparation(self, data, fails):
+        if self.staging:
+            key = data.draw(st.sampled_from(sorted(self.staging)))
+            self.staging.discard(key)
+            if fails:
+                endings.on_stage_failed(self.driver.state, key, "network", "no store")
+            else:
+                self.driver.staged(*key)
+
+    @rule(data=st.data(), fails=st.booleans())
+    def end_a_storing(self, data, fails):
+        if self.storing:
+            key = data.draw(st.sampled_from(sorted(self.storing)))
+            self.storing.discard(key)
+            if fails:
+                self.driver.not_stored(key[0], "network", number=key[1])
+            else:
+                self.driver.stored(*key)
+
     @rule()
     def turn(self):
         for effect in self.driver.turn():
+            if isinstance(effect, StageIn):
+                self.staging.add(effect.attempt.key)
+            elif isinstance(effect, StoreOutputs):
+                assert effect.attempt.key not in self.running
+                self.storing.add(effect.attempt.key)
+            elif isinstance(effect, StopMoving):
+                self.staging.discard(effect.key)
+                self.storing.discard(effect.key)
             if isinstance(effect, Launch):
                 begin(self, [effect.attempt])
             elif isinstance(effect, Feed):
@@ -182,6 +222,14 @@ class NodeMachine(RuleBasedStateMachine):
             for key in sorted(self.running):
                 del self.running[key]
                 self.driver.end(key[0], number=key[1])
+            self.turn()
+            for waiting, finish in (
+                (self.staging, self.driver.staged),
+                (self.storing, self.driver.stored),
+            ):
+                for key in sorted(waiting):
+                    finish(*key)
+                waiting.clear()
             self.driver.now += RESEND_NS
             self.acknowledge(0)
         assert {} == self.driver.state.attempts
