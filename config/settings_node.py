@@ -61,6 +61,17 @@ class NodeSettings(Section):
     prefetch_s: Seconds = setting(0.05, "work of tiny tasks to hold ahead", 0.0, MINUTE_S)
     prefetch_tasks_max: int = setting(64, "tiny tasks to hold ahead", 0, 10_000)
     output_bytes_max: Bytes = setting(GIB, "output of finished tasks kept on the node", MIB)
+    cache_bytes: Bytes = setting(
+        20 * GIB, "files and code that are kept on the node for tasks to come", MIB
+    )
+    cache_disk_free_bytes_min: Bytes = setting(
+        512 * MIB, "free space on that disk below which no file is fetched", 0
+    )
+    dirs_bytes_max: Bytes = setting(10 * GIB, "directories of ended tasks kept on the node", MIB)
+    transfers: int = setting(4, "files and folders on their way at a time", 1, 64)
+    store_patience_s: Seconds = setting(
+        10 * MINUTE_S, "how long to try to reach the store before a task fails of it", 1.0, DAY_S
+    )
     reconnect_s_min: Seconds = setting(
         0.5, "first delay before the scheduler is dialled again", 0.01, MINUTE_S
     )
@@ -75,6 +86,7 @@ class TaskSettings(Section):
     env: TextTable = setting({}, "variables in the environment of every task")
     grace_s: Seconds = setting(5.0, "time between TERM and KILL at a cancel", 0.0, HOUR_S)
     keep_dirs_s: Seconds = setting(10 * MINUTE_S, "how long a task's own directory outlives it")
+    outputs_bytes_max: Bytes = setting(100 * GIB, "output files of one task, together", MIB)
     output_edge_bytes: Bytes = setting(
         64 * KIB, "first and last output kept with the result, each", 0, MIB
     )

@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import sys
+import time
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -23,6 +24,7 @@ from ..config.logs import configure_logs, get_logger
 from ..config.settings import Settings
 from ..protocol.errors import Conflict, Invalid, RemudaError
 from ..protocol.resources import MILLI
+from ..worker.batches import attempt_key
 from . import capabilities, checking, joining, residents, runtime
 from .adoption import Adoption
 from .archive import Archive
@@ -42,8 +44,11 @@ from .hearing import Hearing
 from .leaving import Leaving
 from .loop import Loop
 from .membership import Membership
+from .mover.words import Setup
+from .moving import Moving
 from .naming import name_of
 from .options import options_of
+from .porter import Porter
 from .preflight import Finding, Level, of_level, render, to_plain
 from .preflight_host import of_host
 from .premises import premises_of
@@ -107,7 +112,8 @@ def serve(home: Home, settings: Settings, name: str) -> int:
     node_dir = settings.node.state_dir or home.node_dir(name)
     make_private_directory(node_dir)
     lock = _only_agent(node_dir)
-    make_private_directory(node_dir / "work")
+    for folder in ("work", "tasks"):
+        make_private_directory(node_dir / folder)
     reading = _reading(settings)
     facts = capabilities.host_facts(reading, _limits(settings), (node_dir,))
     found = of_host(settings.node, node_dir, reading)
@@ -120,6 +126,7 @@ def serve(home: Home, settings: Settings, name: str) -> int:
     loop = build(home, settings, name, identity, node_dir, facts, found)
     log = get_logger()
     loop.adoption.run()
+    loop.stage.moving.begin(time.monotonic_ns())
     loop.stage.look_at_cards()
     log.info(
         "started",
@@ -179,7 +186,8 @@ def build(
         unkillable_after_s=node.unkillable_after_s,
     )
     archive = Archive(int(settings.tasks.output_keep_s * NS_PER_S), node.output_bytes_max)
-    stage = Stage(core, crew, archive, GpuLocks(name, node.lock_dir), executors)
+    moving = _moving(settings, identity, node_dir, core)
+    stage = Stage(core, crew, archive, GpuLocks(name, node.lock_dir), executors, moving)
     asks = Asks(core.state, crew, stage.seat_of)
     poller = zmq.Poller()
     chance = Random(secrets.randbits(64))
@@ -204,6 +212,29 @@ def build(
         int(node.probe_every_s * NS_PER_S),
         Leaving(stage),
     )
+
+
+def _moving(settings: Settings, identity: Identity, node_dir: Path, core: Core) -> Moving:
+    """Say how files are moved; the process that does it is started when it is needed."""
+    node, state = settings.node, core.state
+
+    def setup() -> Setup:
+        return Setup(
+            str(node_dir),
+            node.cache_bytes,
+            node.cache_disk_free_bytes_min,
+            node.dirs_bytes_max,
+            settings.tasks.keep_dirs_s,
+            node.store_patience_s,
+            node.transfers,
+            settings.tasks.outputs_bytes_max,
+            identity.key.public,
+            identity.key.secret,
+            [attempt_key(*key) for key in state.attempts],
+        )
+
+    patience_ns = int(node.store_patience_s * NS_PER_S)
+    return Moving(state, Porter(setup), node_dir / "tasks", patience_ns)
 
 
 def _runtime(node_dir: Path) -> Path:
@@ -258,6 +289,7 @@ def _version() -> str:
 
 def _end(loop: Loop) -> None:
     loop.probe.close()
+    loop.stage.moving.porter.close()
     loop.wire.close()
     loop.stage.crew.close()
     loop.stage.locks.close()

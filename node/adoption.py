@@ -108,6 +108,8 @@ class Adoption:
             lane = state.lanes.add(worker.pool, now, gpus=worker.gpus, single=True)
             lane.state = LaneState.READY
         seat.lane, seat.worker, seat.cards = lane.id, worker, worker.gpus
+        if worker.project:
+            self.hearing.stage.moving.projects[lane.id] = worker.project
         self.hearing.stage.lane_seats[lane.id] = seat
         return lane
 
@@ -175,7 +177,13 @@ def _attempt(grant: Grant) -> Attempt:
     """Make the attempt as far as it is known: it runs, so its request does not matter any more."""
     kind = grant.kind if grant.kind in ("function", "handler") else "command"
     fate: IfNodeLost = "fence" if grant.is_fenced else "rerun"
-    spec = TaskSpec(kind=kind, grace_ms=grant.grace_ms, if_node_lost=fate)  # type: ignore[arg-type]  # narrowed above
+    spec = TaskSpec(
+        kind=kind,  # type: ignore[arg-type]  # narrowed above
+        grace_ms=grant.grace_ms,
+        if_node_lost=fate,
+        outputs=list(grant.outputs),
+        keep_log=grant.keep_log,
+    )
     plan = Plan(spec, "", "" if kind == "command" else UNKNOWN_POOL, 0)
     return Attempt(
         *grant.key,

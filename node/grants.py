@@ -38,16 +38,19 @@ class Grant:
     charge: Charge
     gpus: tuple[str, ...]
     is_fenced: bool = False
+    outputs: tuple[str, ...] = ()
+    keep_log: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerGrant:
-    """A worker as it was ordered: its pool, its cards, and its resident's name if it is one."""
+    """A worker as it was ordered: its pool, its cards, its resident's name or its project."""
 
     worker: str
     pool: str
     resident: str
     gpus: tuple[str, ...]
+    project: bytes = b""
 
 
 @dataclass(slots=True)
@@ -76,7 +79,8 @@ class GrantsFile:
     def add_worker(self, grant: WorkerGrant) -> None:
         """Write down a worker that is about to be started; raises OSError."""
         row = (_WORKER, grant.worker, grant.pool, grant.resident, grant.gpus)
-        self._write(self._packer.pack(row))
+        # As below: an agent of the version before knows no projects.
+        self._write(self._packer.pack((*row, grant.project) if grant.project else row))
 
     def renew(self, worker: WorkerGrant | None) -> None:
         """Begin anew once the file is long and no attempt in it lives."""
@@ -117,6 +121,8 @@ def _attempt_row(attempt: Attempt) -> tuple[Any, ...]:
         attempt.gpus,
     )
     # An agent of the version before, which knows no fences, reads rows of exactly this length.
+    if spec.outputs or spec.keep_log:
+        return (*row, is_fenced(spec), spec.outputs, spec.keep_log)
     return (*row, True) if is_fenced(spec) else row
 
 
@@ -137,10 +143,10 @@ def read(directory: Path) -> Granted:
 
 def _take(granted: Granted, row: Any) -> None:
     if row[0] == _WORKER:
-        _, worker, pool, resident, gpus = row
-        granted.workers[worker] = WorkerGrant(worker, pool, resident, gpus)
+        _, worker, pool, resident, gpus, *more = row
+        granted.workers[worker] = WorkerGrant(worker, pool, resident, gpus, *more[:1])
         return
     _, task, number, token, kind, grace_ms, batch, (cpus, memory, cards), gpus, *more = row
     charge = Charge(cpus, memory, tuple(CardCharge(*card) for card in cards))
     key = (task, number)
-    granted.attempts[key] = Grant(key, token, kind, grace_ms, batch, charge, gpus, *more[:1])
+    granted.attempts[key] = Grant(key, token, kind, grace_ms, batch, charge, gpus, *more[:3])

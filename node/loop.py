@@ -55,6 +55,7 @@ class Loop:
         self.poller.register(wake, zmq.POLLIN)
         self.poller.register(self.stage.crew.fileno(), zmq.POLLIN)
         self.poller.register(self.probe.fileno(), zmq.POLLIN)
+        self.poller.register(self.stage.moving.porter.fileno(), zmq.POLLIN)
         while not self._is_over():
             ready = {source for source, _ in self.poller.poll(self._timeout_ms())}
             woke = time.monotonic_ns()
@@ -72,6 +73,7 @@ class Loop:
         crew, core = self.stage.crew, self.stage.core
         crew.flush()
         self.stage.carry_out(core.turn(now), now)
+        self.stage.moving.speak(now)
         crew.attach_due(now)
         self.asks.on_time(now)
         crew.flush()
@@ -85,6 +87,7 @@ class Loop:
         self.membership.on_control(now)
         self.membership.on_monitors(now)
         self.adoption.listen(now)
+        self.stage.moving.hear(now)
         reading = self.probe.on_readable()
         if reading is not None:
             core = self.stage.core
@@ -166,7 +169,8 @@ class Loop:
         if self.fetching.waiting or (self.reach.unsent and self.membership.is_inside):
             due.append(now + SEND_AGAIN_NS)
         core_at, crew_at = self.stage.core.deadline(), self.stage.crew.deadline()
-        for deadline in (core_at, crew_at, self.asks.deadline(), self.leaving.deadline):
+        moving_at = self.stage.moving.deadline(now)
+        for deadline in (core_at, crew_at, moving_at, self.asks.deadline(), self.leaving.deadline):
             if deadline is not None:
                 due.append(deadline)
         return max(0, min(POLL_MS_MAX, -((now - min(due)) // 1_000_000)))

@@ -12,6 +12,7 @@ from ..protocol import codec
 from ..protocol.errors import Conflict, RemudaError
 from ..protocol.messages import Beacon, Failure, Heartbeat, Register, Registered
 from .core import Core
+from .mover.words import Reach as MoverReach
 from .preflight_cluster import CLOCK_REMEDY, CLOCK_WARNING_MS, clock_ahead_ms, describe_clock
 from .probe import Probe
 from .report import Report, probe_age_ms
@@ -128,6 +129,9 @@ class Membership:
             return
         self._compare_clocks(message)
         self.core.on_registered(message)
+        self.stage.moving.move(
+            MoverReach(address.host, message.store_port, address.scheduler_public)
+        )
         self.heartbeat_ns = max(100, message.heartbeat_ms) * 1_000_000
         self._beats = sorted(now + early for early in EARLY_NS)
         self.report.forget()

@@ -25,7 +25,10 @@ from .effects import (
     Launch,
     OpenLane,
     RenewFences,
+    StageIn,
     Stop,
+    StopMoving,
+    StoreOutputs,
     TakeBack,
 )
 from .endings import LaneEnd
@@ -36,6 +39,7 @@ from .gpu_locks import Conflict, GpuLocks
 from .grants import WorkerGrant
 from .interpreters import NotOffered
 from .lanes import Lane
+from .moving import Moving
 from .state import State
 from .task import Attempt, Key, ending
 
@@ -65,6 +69,7 @@ class Stage:
     archive: Archive
     locks: GpuLocks
     executors: Executors
+    moving: Moving
     seat_of: dict[Key, Seat] = field(default_factory=dict)
     lane_seats: dict[int, Seat] = field(default_factory=dict)
     printed: dict[Key, int] = field(default_factory=dict)
@@ -111,13 +116,16 @@ class Stage:
             lane.stamp = executor.stamp(lane.resident, attempt)
             host = executor.host(lane.resident, attempt, lane.gpus)
             host = host._replace(worker=worker_name(lane, host))
-            worker = WorkerGrant(host.worker, lane.pool, lane.resident, lane.gpus)
+            project = attempt.plan.spec.project if attempt is not None else b""
+            worker = WorkerGrant(host.worker, lane.pool, lane.resident, lane.gpus, project)
             seat = self._occupy(lane.gpus, lambda seat: seat.grants.add_worker(worker))
         except (NotPlaced, NotOffered, PinningError) as refusal:
             self._lane_refused(lane, attempt, refusal, now)
             return
         seat.lane = lane.id
         seat.worker = worker
+        if project:
+            self.moving.projects[lane.id] = project
         self.lane_seats[lane.id] = seat
         self.crew.tell(seat, Order(host))
 
@@ -189,6 +197,7 @@ class Stage:
     def forget(self, effect: Forget, now: int) -> None:
         """Let the runner forget an acknowledged answer; its output stays for a while."""
         key = effect.key
+        self.moving.forget(key)
         seat = self.seat_of.pop(key, None)
         if seat is None:
             return
@@ -298,6 +307,22 @@ def warn_of_fuse(stage: Stage, effect: Fused, now: int) -> None:
     )
 
 
+def stage_in(stage: Stage, effect: StageIn, now: int) -> None:
+    """Have the mover prepare what an attempt needs."""
+    stage.moving.prepare(effect.attempt)
+
+
+def store_outputs(stage: Stage, effect: StoreOutputs, now: int) -> None:
+    """Have the mover store what an attempt left."""
+    seat = stage.seat_of.get(effect.attempt.key)
+    stage.moving.deliver(effect.attempt, effect.answer, seat.directory if seat else None)
+
+
+def stop_moving(stage: Stage, effect: StopMoving, now: int) -> None:
+    """Have the mover give up."""
+    stage.moving.give_up(effect.key)
+
+
 _CARRY: dict[type, Callable[[Stage, Any, int], None]] = {
     Launch: Stage.launch,
     OpenLane: Stage.open_lane,
@@ -306,6 +331,9 @@ _CARRY: dict[type, Callable[[Stage, Any, int], None]] = {
     Stop: Stage.stop,
     TakeBack: Stage.take_back,
     Forget: Stage.forget,
+    StageIn: stage_in,
+    StoreOutputs: store_outputs,
+    StopMoving: stop_moving,
     CardsChanged: Stage.cards_changed,
     RenewFences: renew_fences,
     Fused: warn_of_fuse,

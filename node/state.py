@@ -143,6 +143,7 @@ class State:
         for key, storing in self.storing.items():
             assert self.attempts[key] is storing.attempt
             assert storing.attempt.phase == Phase.RUNNING
-            assert not (storing.attempt.reserved or storing.attempt.lane), "it holds on to its slot"
+            assert not storing.attempt.reserved, "it holds on to its slot"
+            assert not storing.attempt.lane
         living = sum(1 for a in self.attempts.values() if a.prefetched and a.phase != Phase.ENDED)
         assert self.prefetched_held == living

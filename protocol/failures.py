@@ -19,8 +19,9 @@ class FailureClass(Enum):
     CODE_MISSING = "code_missing"
 
 
+_FILES = ("input_missing", "output_missing", "output_too_large")
 _CODES: dict[FailureClass, tuple[str, ...]] = {
-    FailureClass.TASK: ("exit_code", "exception", "worker_died", "rejected", "output_missing"),
+    FailureClass.TASK: ("exit_code", "exception", "worker_died", "rejected", *_FILES),
     FailureClass.TIMEOUT: ("timeout", "start_timeout", "silence"),
     FailureClass.MEMORY: ("out_of_memory",),
     FailureClass.GPU_MEMORY: ("gpu_out_of_memory",),

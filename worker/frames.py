@@ -62,7 +62,8 @@ class Run(NamedTuple):
     `cwd` None means the attempt's own `work/` directory. At most one of `stdin_path` and
     `stdin_blob`; neither means /dev/null. `timeout_s` 0 means none, and so do `silence_s` (without
     output and progress) and `fence_boot_ns` (see Renew). `secrets` join the environment of the
-    command itself, and of nothing that runs beside it; they came with protocol 3.
+    command itself, and of nothing that runs beside it; they came with protocol 3. `task_dir`
+    stands for the attempt's own `work/` directory: one that the agent has filled.
     """
 
     task: bytes
@@ -78,6 +79,7 @@ class Run(NamedTuple):
     silence_s: float = 0.0
     fence_boot_ns: int = 0
     secrets: dict[str, str] = {}  # noqa: RUF012 - a default of a tuple, never changed
+    task_dir: str | None = None
 
 
 class Host(NamedTuple):

@@ -23,10 +23,17 @@ def call_ending(answer: Outcome, directory: Path, edge_bytes: int) -> Ending:
     if answer.err_bytes:
         details |= printed(directory, answer.task, answer.attempt, "err", edge_bytes)
     run_us = answer.run_ns // 1000
-    if answer.status == frames.OK:
-        blob = codec.pack_document(details) if details else b""
+    sizes = (answer.out_bytes, answer.err_bytes)
+    if answer.status in (frames.OK, frames.STORED):
         return Ending(
-            answer.task, answer.attempt, Result.SUCCEEDED, answer.body, blob, run_us=run_us
+            answer.task,
+            answer.attempt,
+            Result.SUCCEEDED,
+            answer.body,
+            codec.pack_document(details) if details else b"",
+            run_us=run_us,
+            returns_objects=answer.status == frames.STORED,
+            printed=sum(sizes),
         )
     try:
         failure = frames.unpack_failure(answer.body)
@@ -42,5 +49,12 @@ def call_ending(answer: Outcome, directory: Path, edge_bytes: int) -> Ending:
     outcome = Result.FAILED if answer.status == frames.FAILED else Result.RETURNED
     blob = codec.pack_document(details)
     return Ending(
-        answer.task, answer.attempt, outcome, details=blob, run_us=run_us, code=failure.code
+        answer.task,
+        answer.attempt,
+        outcome,
+        details=blob,
+        run_us=run_us,
+        code=failure.code,
+        printed=sum(sizes),
+        is_cut=max(sizes) > 2 * edge_bytes,
     )

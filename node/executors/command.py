@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from ...protocol import codec, ids
 from ...protocol.messages import Outcome as Result
-from ...protocol.spec import with_entry
+from ...protocol.spec import TaskSpec, with_entry
 from ...worker import frames
 from ...worker.frames import Finished, Host, Run
 from .. import failures, outputs
@@ -49,6 +50,10 @@ class CommandExecutor:
         around = self._surroundings
         settings = around.settings.tasks
         own = {**spec.env, **_names(attempt)}
+        place = around.task_dir(*attempt.key) if attempt.plan.is_staged else None
+        if place is not None and spec.project:
+            paths = [str(place / "work"), own.get("PYTHONPATH", "")]
+            own["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         argv = with_entry(spec.argv, _entry(attempt)) if spec.each else spec.argv
         size = sum(map(len, argv)) + sum(len(key) + len(own[key]) for key in own)
         if size > ARGUMENTS_CHARS_MAX:
@@ -59,12 +64,14 @@ class CommandExecutor:
             argv=argv,
             env=around.env(own, attempt.gpus, around.interpreter(spec.python)),
             cwd=spec.cwd or None,
+            stdin_path=_stdin_path(spec, place),
             stdin_blob=spec.stdin or None,
             timeout_s=spec.timeout_ms / 1000,
             grace_s=spec.grace_ms / 1000,
             output_bytes_max=settings.output_bytes_max,
             silence_s=spec.silence_ms / 1000,
             secrets=around.premises.secrets.variables(spec.secrets),
+            task_dir=str(place / "work") if place is not None else None,
         )
 
     def ending(self, answer: Finished | frames.Outcome, directory: Path) -> Ending:
@@ -86,6 +93,7 @@ class CommandExecutor:
             details["leftovers"] = answer.leftovers
         edge = self._surroundings.edge_bytes
         details |= _printed(answer, directory, edge)
+        sizes = (answer.out_bytes, answer.err_bytes)
         return Ending(
             answer.task,
             answer.attempt,
@@ -93,7 +101,15 @@ class CommandExecutor:
             details=codec.pack_document(details),
             run_us=answer.run_ns // 1000,
             code=code,
+            printed=sum(sizes),
+            is_cut=max(sizes) > 2 * edge,
         )
+
+
+def _stdin_path(spec: TaskSpec, place: Path | None) -> str | None:
+    if place is None or not spec.stdin_object:
+        return None
+    return str(place / "objects" / spec.stdin_object.hex())
 
 
 def _names(attempt: Attempt) -> dict[str, str]:

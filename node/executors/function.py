@@ -24,18 +24,20 @@ class FunctionExecutor:
         spec = attempt.plan.spec
         around = self._surroundings
         python = around.interpreter(spec.python)
+        code = [str(around.project_dir(spec.project))] if spec.project else []
         return Host(
             worker=worker,
             python=around.program(python),
             env=around.env(spec.env, gpus, python),
-            cwd=spec.cwd or str(around.work_dir),
-            sys_path=around.python_path,
+            cwd=spec.cwd or None,
+            sys_path=[*code, *around.python_path],
             main_name=spec.source_name or None,
             main_source=spec.source or None,
             main_sha256=hashlib.sha256(spec.source).hexdigest() if spec.source else None,
             grace_s=around.settings.tasks.grace_s,
             output_bytes_max=around.settings.tasks.output_bytes_max,
             secrets=around.premises.secrets.variables(spec.secrets),
+            tasks_dir=str(around.tasks_dir),
         )
 
     def stamp(self, worker: str, attempt: Attempt | None) -> tuple[Stamp, ...]:

@@ -27,12 +27,12 @@ class HandlerExecutor:
             worker=worker,
             python=around.program(python),
             env=around.env({}, gpus, python),
-            cwd=str(around.work_dir),
             sys_path=around.python_path,
             handler=handler.target,
             grace_s=around.settings.tasks.grace_s,
             output_bytes_max=around.settings.tasks.output_bytes_max,
             secrets=around.premises.secrets.variables(handler.secrets),
+            tasks_dir=str(around.tasks_dir),
         )
 
     def stamp(self, worker: str, attempt: Attempt | None) -> tuple[Stamp, ...]:

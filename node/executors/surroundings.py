@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...config.settings import Settings
+from ...worker.batches import attempt_key
 from ..gpu import Gpu, pinning_env
 from ..interpreters import Interpreter
 from ..premises import Premises
@@ -50,6 +51,19 @@ class Surroundings:
     def program(self, python: Interpreter | None) -> str:
         """Return the path of the Python that a worker is started with."""
         return str(python.path) if python is not None else self.python
+
+    @property
+    def tasks_dir(self) -> Path:
+        """Return where attempts that have files find them, each in a directory of its own."""
+        return self.work_dir.with_name("tasks")
+
+    def task_dir(self, task: bytes, number: int) -> Path:
+        """Return the directory of an attempt that has files."""
+        return self.tasks_dir / attempt_key(task, number)
+
+    def project_dir(self, digest: bytes) -> Path:
+        """Return where the code of a project lies for functions."""
+        return self.work_dir.with_name("cache") / "projects" / digest.hex()
 
     @property
     def edge_bytes(self) -> int:

@@ -38,7 +38,7 @@ class Command:
         self.order = order
         self.key = frames.join_key(order.task, order.attempt)
         self._folder = directory / "a" / frames.attempt_key(order.task, order.attempt)
-        self._work = self._folder / "work"
+        self._work = Path(order.task_dir) if order.task_dir else self._folder / "work"
         self._directory = directory
         self._poller = poller
         self._finish = finish
@@ -144,7 +144,8 @@ class Command:
 
     def _make_folder(self) -> None:
         try:
-            self._work.mkdir(parents=True, mode=0o700, exist_ok=True)
+            for folder in (self._folder, self._work):
+                folder.mkdir(parents=True, mode=0o700, exist_ok=True)
             write_intent(self._folder, self.order.task, self.order.attempt)
         except OSError as error:
             message = f"cannot make {self._folder} on this node: {error.strerror}"

@@ -18,7 +18,7 @@ import zmq
 
 from remuda.config.endpoints import Endpoints, write_endpoints
 from remuda.config.home import Home
-from remuda.config.keys import Identity, generate, save_identity
+from remuda.config.keys import Identity, KeyPair, generate, save_identity
 from remuda.protocol import codec
 from remuda.protocol import messages as m
 from remuda.protocol import spec as specs
@@ -49,8 +49,8 @@ class FakeScheduler:
     Every CURVE client is let in: no ZAP handler runs in this context.
     """
 
-    def __init__(self, epoch: int = 1) -> None:
-        self.keys = generate()
+    def __init__(self, epoch: int = 1, keys: KeyPair | None = None) -> None:
+        self.keys = keys or generate()
         self.epoch = epoch
         self.rev = 0
         self.context: zmq.Context[Any] = zmq.Context()
@@ -71,6 +71,7 @@ class FakeScheduler:
         self.living: list[tuple[bytes, int]] = []
         self.acks = True
         self.fence_ms = 0
+        self.store_port = 0
         self.desires: list[tuple[bytes, int]] | None = None
         self.zap: Any = None
         self.refused = 0
@@ -125,7 +126,7 @@ class FakeScheduler:
             register.name, self.rev, self.ports["dispatch"], self.ports["uplink"],
             self.ports["heartbeat"], self.ports["beacon"], 200, 30_000,
             [task for task, _ in self.living], [number for _, number in self.living],
-            fence_ms=self.fence_ms,
+            fence_ms=self.fence_ms, store_port=self.store_port,
         )  # fmt: skip
         frame = codec.encode(reply, self.epoch)
         self.sockets["control"].send_multipart([*parts[:-1], frame])
@@ -163,6 +164,8 @@ class FakeScheduler:
                 gpus=fields.get("gpus") or [[] for _ in tasks],
                 batches=[b""] * count,
                 prefetched=[fields.get("prefetched", False)] * count,
+                inputs=fields.get("inputs", []),
+                spec_inputs=fields.get("spec_inputs", []),
             ),
             fields.get("epoch"),
         )
@@ -254,6 +257,7 @@ class NodeUnderTest:
         *,
         own_lock_line: str = "",
         wait: bool = True,
+        keys: KeyPair | None = None,
     ) -> None:
         self.home = Home(folder / "home")
         self.home.create()
@@ -264,7 +268,7 @@ class NodeUnderTest:
             f'[node]\ncpus = 2\nmemory = "4GiB"\n{lock_line}\nreconnect_min = "50ms"\n{config}'
         )
         identity = Identity(
-            "n1", "node", generate(), scheduler.keys.public, "tcp://127.0.0.1:1", "test"
+            "n1", "node", keys or generate(), scheduler.keys.public, "tcp://127.0.0.1:1", "test"
         )
         save_identity(self.home.key_file("node-n1"), identity)
         scheduler.write_endpoints(self.home)

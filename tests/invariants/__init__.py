@@ -13,6 +13,7 @@
 | I9 | the cache is never ahead of the database, and is equal to it in the end |
 | I10 | every change has an author who may make it; only what was submitted runs |
 | I11 | two attempts live at a time only if the first was given up as lost; never if fenced |
+| I12 | nothing runs before what it needs is prepared, or succeeds before its outputs are stored |
 
 Results may be accepted from attempts of an earlier epoch: they were adopted. What a history does
 not hold (a cluster of real processes has no view of the ledger) is not judged.

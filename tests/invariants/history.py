@@ -28,7 +28,8 @@ class Lend(NamedTuple):
 class Run:
     """The life of one process tree, as the task itself would write it down.
 
-    `cards` are (UUID, share in 1/1000, bytes); `succeeded`: it did its work to the end.
+    `cards` are (UUID, share in 1/1000, bytes); `succeeded`: it did its work to the end;
+    `has_outputs`: something was prepared for it, and what it leaves is to be stored.
     """
 
     task: bytes
@@ -38,6 +39,7 @@ class Run:
     end_ns: int = FAR_NS
     cards: tuple[tuple[str, int, int], ...] = ()
     succeeded: bool = False
+    has_outputs: bool = False
 
     @property
     def is_alive(self) -> bool:
@@ -77,9 +79,10 @@ class History:
 
     `frames` by (owner, submit key); `budgets` are retries by class of failure. `liars` are nodes
     whose word about their own work is worth nothing. `fenced` are tasks that must never run twice
-    at a time. `is_settled` says that the faults stopped long enough ago for everything to have
-    ended; `cards` holds the memory of each card. `waits` are backoffs: (task, drawn ms, longest
-    ms). `credits` are (held ahead, allowed).
+    at a time. `prepared` and `stored` are attempts for which that was done. `is_settled` says that
+    the faults stopped long enough ago for everything to have ended; `cards` holds the memory of
+    each card. `waits` are backoffs: (task, drawn ms, longest ms). `credits` are (held ahead,
+    allowed).
     """
 
     acknowledged: set[bytes] = field(default_factory=set)
@@ -96,6 +99,8 @@ class History:
     runs: list[Run] = field(default_factory=list)
     liars: set[str] = field(default_factory=set)
     fenced: set[bytes] = field(default_factory=set)
+    prepared: set[tuple[bytes, int]] = field(default_factory=set)
+    stored: set[tuple[bytes, int]] = field(default_factory=set)
     waits: list[tuple[bytes, int, int]] = field(default_factory=list)
     credits: list[tuple[int, int]] = field(default_factory=list)
     cache_reads: list[CacheRead] = field(default_factory=list)

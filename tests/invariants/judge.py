@@ -23,6 +23,7 @@ def violations(
         *of_tasks.one_success(history, records),
         *of_tasks.attempts_grow(records),
         *of_tasks.success_is_true(history, records),
+        *of_tasks.outputs_are_stored(history, records),
         *of_tasks.work_is_done_once(records, runs),
         *of_cards.lent_once(history),
         *of_cards.alone_unless_lost(history),

@@ -93,6 +93,18 @@ def success_is_true(history: History, records: Records) -> Iterator[str]:
                 yield f"I3 {name_of(task)} never succeeded in attempt {attempt.number}"
 
 
+def outputs_are_stored(history: History, records: Records) -> Iterator[str]:
+    """I12: nothing runs before what it needs is prepared, or succeeds before all is stored."""
+    with_outputs = {(run.task, run.attempt) for run in history.runs if run.has_outputs}
+    for task, number in sorted(with_outputs - history.prepared):
+        yield f"I12 {name_of(task)} ran as attempt {number} before it was prepared"
+    for task, stored in records.tasks.items():
+        for attempt in stored.attempts:
+            key = task, attempt.number
+            if attempt.outcome == "succeeded" and key in with_outputs - history.stored:
+                yield f"I12 {name_of(task)} succeeded before its outputs were stored"
+
+
 def work_is_done_once(records: Records, runs: Mapping[bytes, int] | None) -> Iterator[str]:
     """I2 in ground truth: what succeeded did its work once."""
     if runs is None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 from unittest import mock
 
-from remuda.node import outbox, session, slots, stops
+from remuda.node import outbox, session, slots, staging, stops, storing
 from remuda.protocol import messages as m
 from remuda.scheduler import edge, life, on_node, on_results
 
@@ -24,6 +24,10 @@ Removal = Callable[[], Any]
 
 def _always(*_: Any) -> bool:
     return True
+
+
+def _never(*_: Any) -> bool:
+    return False
 
 
 def _nothing(*_: Any) -> None:
@@ -125,6 +129,16 @@ def _fence_on_the_scheduler() -> Any:
     return mock.patch.object(life, "lose", lose_at_once)
 
 
+def _staging() -> Any:
+    """Begin at once."""
+    return mock.patch.object(staging, "is_needed", _never)
+
+
+def _storing() -> Any:
+    """Tell a success as soon as its process has ended."""
+    return mock.patch.object(storing, "is_needed", _never)
+
+
 SILENCE = (Kind.PARTITION, Kind.ONE_WAY, Kind.AGENT_CRASH)
 SAFEGUARDS: dict[str, tuple[Removal, tuple[Kind, ...]]] = {
     "the token of a result is checked": (_tokens, (Kind.BYZANTINE,)),
@@ -141,6 +155,8 @@ SAFEGUARDS: dict[str, tuple[Removal, tuple[Kind, ...]]] = {
         _fence_on_the_scheduler,
         SILENCE,
     ),
+    "nothing begins before what it needs is there": (_staging, (Kind.AGENT_CRASH,)),
+    "a success is told once its outputs are stored": (_storing, (Kind.AGENT_CRASH,)),
 }
 """Each safeguard: how it is taken away, and which faults it is there for."""
 

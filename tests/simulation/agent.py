@@ -14,11 +14,12 @@ from remuda.protocol.errors import RemudaError
 from remuda.protocol.messages import Beacon, Failure, Message, Offer, Registered
 from remuda.protocol.resources import MILLI
 
-from . import crew
+from . import crew, moving
 from .agenda import MS
 from .host import Host, Runner
 from .ledger import SlotsView
 from .membership import Membership
+from .moving import Moving
 from .network import Network
 from .probe import Probe
 
@@ -33,6 +34,7 @@ class Inbox:
 
     frames: list[tuple[str, bytes, int]] = field(default_factory=list)
     words: list[tuple[Runner, str, Any]] = field(default_factory=list)
+    moved: list[tuple[Key, str]] = field(default_factory=list)
     readings: list[tuple[Reading, int, frozenset[int]]] = field(default_factory=list)
 
 
@@ -51,6 +53,7 @@ class Agent:
         self.core = Core(incarnation, slots, max(1, known.cpus_milli // MILLI))
         self.membership = Membership(host, self.core, version)
         self.probe = Probe(host)
+        self.moving = Moving(self)
         self.alive = True
         self.crash_in = -1
         self.frozen_until_ns = 0
@@ -131,6 +134,8 @@ class Agent:
             self._on_frame(*frame, now)
         for runner, word, what in inbox.words:
             crew.hear(self, runner, word, what, now)
+        for key, word in inbox.moved:
+            moving.hear(self, key, word)
         for reading, asked, alive in inbox.readings:
             self.core.on_reading(reading, asked, alive, now)
         effects = self.core.turn(now)
@@ -140,7 +145,7 @@ class Agent:
             crew.carry_out(self, effect, now)
         if not self.boundary():
             return
-        if effects or inbox.words or inbox.readings:
+        if effects or inbox.words or inbox.moved or inbox.readings:
             self.core.state.check()
             holders = self.core.state.slots.holders
             self.host.history.lends += self._lends.take(holders, self.agenda.now_ns)

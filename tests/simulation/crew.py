@@ -18,7 +18,10 @@ from remuda.node.effects import (
     Launch,
     OpenLane,
     RenewFences,
+    StageIn,
     Stop,
+    StopMoving,
+    StoreOutputs,
     TakeBack,
 )
 from remuda.node.endings import LaneEnd
@@ -72,6 +75,7 @@ def _order(agent: Agent, runner: Runner, attempts: list[Attempt], *, is_call: bo
         runner.grants[attempt.key] = Grant(
             attempt.key, attempt.token, attempt.plan.spec.kind, attempt.plan.spec.grace_ms,
             attempt.batch, attempt.charge, attempt.gpus, is_fenced(attempt.plan.spec),
+            tuple(attempt.plan.spec.outputs),
         )  # fmt: skip
     for attempt in attempts:
         if not agent.boundary():
@@ -86,6 +90,7 @@ def _order(agent: Agent, runner: Runner, attempts: list[Attempt], *, is_call: bo
             grace_ns=spec.grace_ms * MS,
             timeout_ns=spec.timeout_ms * MS,
             fence_ns=agent.core.state.fence.until_for(spec),
+            has_outputs=bool(spec.outputs),
         )
         agent.host.begin(runner, work)
         limits.watch_fence(agent.host, runner, work)
@@ -135,6 +140,18 @@ def _fused(agent: Agent, effect: Fused, _now: int) -> None:
     """Nobody reads the log of a simulated agent."""
 
 
+def _stage_in(agent: Agent, effect: StageIn, _now: int) -> None:
+    agent.moving.prepare(effect)
+
+
+def _store_outputs(agent: Agent, effect: StoreOutputs, _now: int) -> None:
+    agent.moving.store(effect)
+
+
+def _stop_moving(agent: Agent, effect: StopMoving, _now: int) -> None:
+    agent.moving.give_up(effect)
+
+
 def _seat(agent: Agent) -> Runner:
     # One that has ended its worker is free for us once we have heard of it.
     runner = agent.host.free_runner(agent.lane_of)
@@ -155,6 +172,9 @@ _CARRY: dict[type, Callable[[Agent, Any, int], None]] = {
     Stop: _stop,
     TakeBack: _take_back,
     Forget: _forget,
+    StageIn: _stage_in,
+    StoreOutputs: _store_outputs,
+    StopMoving: _stop_moving,
     CardsChanged: _cards_changed,
     RenewFences: _renew_fences,
     Fused: _fused,
@@ -281,7 +301,9 @@ def _attempt(grant: Grant) -> Attempt:
     """Make an attempt as far as its grant tells, as `node.adoption` does."""
     kind = grant.kind if grant.kind in ("function", "handler") else "command"
     fate: IfNodeLost = "fence" if grant.is_fenced else "rerun"
-    spec = TaskSpec(kind=kind, grace_ms=grant.grace_ms, if_node_lost=fate)  # type: ignore[arg-type]
+    spec = TaskSpec(
+        kind=kind, grace_ms=grant.grace_ms, if_node_lost=fate, outputs=list(grant.outputs)  # type: ignore[arg-type]
+    )  # fmt: skip
     plan = Plan(spec, "", "" if kind == "command" else UNKNOWN_POOL, 0)
     return Attempt(
         *grant.key, grant.token, plan, grant.charge, gpus=grant.gpus, batch=grant.batch,

@@ -14,6 +14,7 @@ FAULTS_AT_MS = (500, 40_000)
 ASKS = (6, 12)
 ASKS_AT_MS = (0, 35_000)
 TASKS_MAX = 5
+OUTPUTS_SHARE = 0.25
 RETRIES_MAX = 2
 VERBS = ("submit",) * 5 + ("batch", "once", "cancel", "cancel", "intrude", "operate", "operate")
 CODES = (
@@ -79,6 +80,8 @@ def _draw_wishes(chance: Random, run_ms: int) -> tuple[tuple[str, object], ...]:
         wishes["retry_on"] = ["exit_code", "timeout"]
     elif extra == "never":
         wishes["never_on"] = [chance.choice(("exit_code", "network", "node_lost"))]
+    if chance.random() < OUTPUTS_SHARE:
+        wishes["outputs"] = ["*.png"]
     return tuple(wishes.items())
 
 

@@ -38,6 +38,7 @@ class Work:
     grace_ns: int = 0
     timeout_ns: int = 0
     fence_ns: int = 0
+    has_outputs: bool = False
     how: str = "cancelled"
     run: Run | None = None
 
@@ -146,6 +147,7 @@ class Host:
         now_ns = self.agenda.now_ns
         task, attempt = work.key
         work.run = Run(task, attempt, self.name, now_ns, cards=work.cards)
+        work.run.has_outputs = work.has_outputs
         self.history.runs.append(work.run)
         self._pids += 1
         self.nvml.see(self._pids, work.run)

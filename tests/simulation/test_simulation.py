@@ -62,7 +62,8 @@ def test_a_failure_is_shrunk_and_told_as_a_story() -> None:
         smallest = shrink(plan, lambda each: bool(broken & rules_of(simulate(each).violations)))
         story = explain(seed)
     assert len(smallest.faults) < len(plan.faults)
-    assert {Kind.AGENT_CRASH, Kind.AGENT_CRASH_MID_TURN} & {each.kind for each in smallest.faults}
+    ends_an_agent = {Kind.AGENT_CRASH, Kind.AGENT_CRASH_MID_TURN, Kind.OLD_AGENT}
+    assert ends_an_agent & {each.kind for each in smallest.faults}
     assert f"seed {seed}" in story
     assert "BROKEN" in story
     assert "agent dies" in story

@@ -279,6 +279,16 @@ def run_a_fenced_task_twice(seen: History, _: Records) -> None:
     seen.fenced.add(TASK)
 
 
+def run_unprepared(seen: History, _: Records) -> None:
+    seen.runs[1].has_outputs = True
+    seen.stored.add((TASK, 2))
+
+
+def succeed_without_outputs(seen: History, _: Records) -> None:
+    seen.runs[1].has_outputs = True
+    seen.prepared.add((TASK, 2))
+
+
 @pytest.mark.parametrize(
     ("rule", "break_it"),
     [
@@ -314,6 +324,8 @@ def run_a_fenced_task_twice(seen: History, _: Records) -> None:
         ("I11", begin_an_attempt_twice),
         ("I11", run_beside_a_living_attempt),
         ("I11", run_a_fenced_task_twice),
+        ("I12", run_unprepared),
+        ("I12", succeed_without_outputs),
     ],
 )
 def test_a_history_that_breaks_one_rule_is_found_by_that_rule(

@@ -93,19 +93,6 @@ class CoreDriver:
     def load(self, effect: Any) -> None:
         endings.on_lane_ready(self.state, effect.lane.id, self.now)
 
-    def staged(self, name: bytes, number: int = 1) -> None:
-        staging.on_staged(self.state, (name, number))
-
-    def stored(
-        self, name: bytes, number: int = 1, found: dict[str, Any] | None = None, objects: bytes = b""
-    ) -> None:
-        over = storing.on_stored(self.state, (name, number), found or {}, objects)
-        endings.on_storing_over(self.state, over)
-
-    def not_stored(self, name: bytes, code: str, message: str = "", number: int = 1) -> None:
-        over = storing.on_failed(self.state, (name, number), code, message)
-        endings.on_storing_over(self.state, over)
-
     def launched(self) -> list[bytes]:
         return [each.attempt.task for each in self.effects if isinstance(each, Launch)]
 
@@ -126,10 +113,36 @@ class CoreDriver:
         """Return the outcomes that wait for an acknowledgement."""
         return {key[0]: entry[0].outcome for key, entry in self.state.outbox.entries.items()}
 
-    def details(self, name: bytes, number: int = 1) -> dict[str, Any]:
-        """Return the details of a result that waits for an acknowledgement."""
-        answer, _ = self.state.outbox.entries[name, number]
-        return codec.unpack_document(answer.details)
+
+def staged(driver: CoreDriver, name: bytes, number: int = 1) -> None:
+    """Say that all is prepared for an attempt."""
+    staging.on_staged(driver.state, (name, number))
+
+
+def stored(
+    driver: CoreDriver,
+    name: bytes,
+    number: int = 1,
+    found: dict[str, Any] | None = None,
+    objects: bytes = b"",
+) -> None:
+    """Say that all is stored that an attempt left."""
+    over = storing.on_stored(driver.state, (name, number), found or {}, objects)
+    endings.on_storing_over(driver.state, over)
+
+
+def not_stored(
+    driver: CoreDriver, name: bytes, code: str, message: str = "", number: int = 1
+) -> None:
+    """Say that it could not be stored."""
+    over = storing.on_failed(driver.state, (name, number), code, message)
+    endings.on_storing_over(driver.state, over)
+
+
+def details(driver: CoreDriver, name: bytes, number: int = 1) -> dict[str, Any]:
+    """Return the details of a result that waits for an acknowledgement."""
+    answer, _ = driver.state.outbox.entries[name, number]
+    return codec.unpack_document(answer.details)
 
 
 def welcome(driver: CoreDriver, *tasks: bytes, fence_ms: int = 0) -> None:

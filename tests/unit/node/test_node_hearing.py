@@ -9,6 +9,8 @@ from remuda.node.effects import OpenLane
 from remuda.node.gpu_locks import GpuLocks
 from remuda.node.grants import WorkerGrant
 from remuda.node.hearing import Hearing
+from remuda.node.moving import Moving
+from remuda.node.porter import Porter
 from remuda.node.stage import Stage
 from remuda.protocol.messages import Outcome, Phase
 from remuda.worker.frames import Hello, WorkerEnded
@@ -24,7 +26,8 @@ def scene(tmp_path):
     driver = CoreDriver(cpus=1)
     crew = Crew(tmp_path, tmp_path, idle_s=60, runners_max=4)
     locks = GpuLocks("n", tmp_path / "locks")
-    stage = Stage(driver.core, crew, Archive(10, 10), locks, {})
+    moving = Moving(driver.state, Porter(pytest.fail), tmp_path / "tasks", 1)
+    stage = Stage(driver.core, crew, Archive(10, 10), locks, {}, moving)
     hearing = Hearing(stage, Asks(driver.state, crew, stage.seat_of))
     (tmp_path / "r1").mkdir()
     seat = crew.take_over(tmp_path / "r1")
@@ -38,6 +41,7 @@ def scene(tmp_path):
     hearing.stage.seat_of[task(1), 1] = seat
     hearing.stage.lane_seats[lane.id] = seat
     yield driver, hearing, seat
+    moving.porter.close()
     crew.close()
     locks.close()
 

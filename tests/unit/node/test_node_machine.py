@@ -22,7 +22,7 @@ from remuda.protocol.messages import Outcome, Phase
 from remuda.protocol.resources import MILLI
 
 from . import core_driver
-from .core_driver import CARDS, GIB, CoreDriver, read, spec, task
+from .core_driver import CARDS, GIB, CoreDriver, not_stored, read, spec, staged, stored, task
 
 REQUESTS = (
     {},
@@ -47,19 +47,61 @@ def end_worker(machine, lane_id, *, loaded):
     endings.on_lane_ended(machine.driver.state, event, machine.driver.now)
 
 
-class NodeMachine(RuleBasedStateMachine):
-    """A scheduler that errs and repeats itself, and runners that obey, against one core."""
+class MovesFiles(RuleBasedStateMachine):
+    """A mover that prepares and stores when it pleases, or fails to."""
 
     def __init__(self):
         super().__init__()
         self.driver = CoreDriver()
+        self.staging = set()
+        self.storing = set()
+
+    def take_order(self, effect):
+        if isinstance(effect, StageIn):
+            self.staging.add(effect.attempt.key)
+        elif isinstance(effect, StoreOutputs):
+            self.storing.add(effect.attempt.key)
+        elif isinstance(effect, StopMoving):
+            self.staging.discard(effect.key)
+            self.storing.discard(effect.key)
+
+    @rule(data=st.data(), fails=st.booleans())
+    def end_a_preparation(self, data, fails):
+        if self.staging:
+            key = data.draw(st.sampled_from(sorted(self.staging)))
+            self.staging.discard(key)
+            if fails:
+                endings.on_stage_failed(self.driver.state, key, "network", "no store")
+            else:
+                staged(self.driver, *key)
+
+    @rule(data=st.data(), fails=st.booleans())
+    def end_a_storing(self, data, fails):
+        if self.storing:
+            key = data.draw(st.sampled_from(sorted(self.storing)))
+            self.storing.discard(key)
+            if fails:
+                not_stored(self.driver, key[0], "network", number=key[1])
+            else:
+                stored(self.driver, *key)
+
+    def finish_moving(self):
+        for waiting, finish in ((self.staging, staged), (self.storing, stored)):
+            for key in sorted(waiting):
+                finish(self.driver, *key)
+            waiting.clear()
+
+
+class NodeMachine(MovesFiles):
+    """A scheduler that errs and repeats itself, and runners that obey, against one core."""
+
+    def __init__(self):
+        super().__init__()
         residents.declare(self.driver.state, "greet", 1, 6 * GIB)
         self.running = {}
         self.executed = {}
         self.workers = {}
         self.fresh = 100
-        self.staging = set()
-        self.storing = set()
 
     @rule(
         kind=st.sampled_from(["command", "function", "handler"]),
@@ -108,37 +150,10 @@ class NodeMachine(RuleBasedStateMachine):
         rev = max(0, self.driver.rev - back)
         self.driver.say(m.Desired(b"i" * 16, rev, 1000, listed, [1] * len(listed)))
 
-    @rule(data=st.data(), fails=st.booleans())
-    def end_a_preparation(self, data, fails):
-        if self.staging:
-            key = data.draw(st.sampled_from(sorted(self.staging)))
-            self.staging.discard(key)
-            if fails:
-                endings.on_stage_failed(self.driver.state, key, "network", "no store")
-            else:
-                self.driver.staged(*key)
-
-    @rule(data=st.data(), fails=st.booleans())
-    def end_a_storing(self, data, fails):
-        if self.storing:
-            key = data.draw(st.sampled_from(sorted(self.storing)))
-            self.storing.discard(key)
-            if fails:
-                self.driver.not_stored(key[0], "network", number=key[1])
-            else:
-                self.driver.stored(*key)
-
     @rule()
     def turn(self):
         for effect in self.driver.turn():
-            if isinstance(effect, StageIn):
-                self.staging.add(effect.attempt.key)
-            elif isinstance(effect, StoreOutputs):
-                assert effect.attempt.key not in self.running
-                self.storing.add(effect.attempt.key)
-            elif isinstance(effect, StopMoving):
-                self.staging.discard(effect.key)
-                self.storing.discard(effect.key)
+            self.take_order(effect)
             if isinstance(effect, Launch):
                 begin(self, [effect.attempt])
             elif isinstance(effect, Feed):
@@ -223,13 +238,7 @@ class NodeMachine(RuleBasedStateMachine):
                 del self.running[key]
                 self.driver.end(key[0], number=key[1])
             self.turn()
-            for waiting, finish in (
-                (self.staging, self.driver.staged),
-                (self.storing, self.driver.stored),
-            ):
-                for key in sorted(waiting):
-                    finish(*key)
-                waiting.clear()
+            self.finish_moving()
             self.driver.now += RESEND_NS
             self.acknowledge(0)
         assert {} == self.driver.state.attempts

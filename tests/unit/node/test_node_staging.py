@@ -8,7 +8,7 @@ from remuda.protocol import messages as m
 from remuda.protocol.messages import Outcome, Phase
 from remuda.protocol.spec import FileRow
 
-from .core_driver import CoreDriver, spec, task, welcome
+from .core_driver import CoreDriver, details, spec, staged, task, welcome
 
 WITH_FILES = spec(argv=["true"], files={"in.png": FileRow(b"d" * 32, 4, "file")})
 CALL = spec(kind="function", target="a:b")
@@ -24,7 +24,7 @@ def driver_with(body: bytes = WITH_FILES, **fields) -> CoreDriver:
 def test_a_task_with_files_is_staged_before_it_is_launched():
     driver = driver_with()
     assert [StageIn, []] == [type(driver.effects[0]), driver.launched()]
-    driver.staged(task(1))
+    staged(driver, task(1))
     driver.turn()
     assert [task(1)] == driver.launched()
 
@@ -73,7 +73,7 @@ def test_what_cannot_be_prepared_fails_the_task_with_its_code_and_frees_its_slot
         driver.results(),
         driver.state.slots.cpus_taken_milli,
     )
-    assert {"code": "input_missing", "message": "in.png is gone"} == driver.details(task(1))
+    assert {"code": "input_missing", "message": "in.png is gone"} == details(driver, task(1))
 
 
 @pytest.mark.parametrize("how", ["kill", "desired", "registered", "taken_back", "stop", "leave"])
@@ -98,7 +98,7 @@ def test_a_task_that_ends_while_it_is_staged_stops_the_preparation_and_never_run
     driver.turn()
     assert [StopMoving((task(1), 1))] == driver.of(StopMoving)
     assert {task(1): outcome} == driver.results()
-    driver.staged(task(1))  # said before it heard of the end
+    staged(driver, task(1))  # said before it heard of the end
     driver.turn()
     assert [] == driver.of(Launch)
 
@@ -128,6 +128,6 @@ def test_code_that_changed_gets_workers_of_its_own():
     driver = CoreDriver()
     for number, project in enumerate([b"1" * 32, b"2" * 32], start=1):
         driver.offer(spec(kind="function", target="a:b", project=project), task(number))
-        driver.staged(task(number))
+        staged(driver, task(number))
     driver.turn()
     assert 2 == len(driver.state.lanes.by_pool)

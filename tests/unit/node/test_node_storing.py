@@ -8,7 +8,7 @@ from remuda.protocol import codec
 from remuda.protocol import messages as m
 from remuda.protocol.messages import Outcome, Phase
 
-from .core_driver import CARDS, CoreDriver, read, spec, task
+from .core_driver import CARDS, CoreDriver, details, not_stored, read, spec, staged, stored, task
 
 WITH_OUTPUTS = spec(argv=["true"], outputs=["*.png"])
 CALL = spec(kind="function", target="a:b")
@@ -19,7 +19,7 @@ def ended(body: bytes = WITH_OUTPUTS, outcome=Outcome.SUCCEEDED, gpus=(), **answ
     """Offer a command, run it, and let it end."""
     driver = CoreDriver()
     driver.offer(body, task(1), gpus=gpus)
-    driver.staged(task(1))
+    staged(driver, task(1))
     driver.turn()
     driver.end(task(1), outcome, **answer)
     driver.turn()
@@ -29,9 +29,9 @@ def ended(body: bytes = WITH_OUTPUTS, outcome=Outcome.SUCCEEDED, gpus=(), **answ
 def test_a_success_with_outputs_is_told_once_they_are_stored():
     driver = ended(details=codec.pack_document({"exit_code": 0}))
     assert ({}, 1) == (driver.results(), len(driver.of(StoreOutputs)))
-    driver.stored(task(1), found={"outputs": [ROW]}, objects=b"c" * 64)
+    stored(driver, task(1), found={"outputs": [ROW]}, objects=b"c" * 64)
     assert {task(1): Outcome.SUCCEEDED} == driver.results()
-    assert {"exit_code": 0, "outputs": [ROW]} == driver.details(task(1))
+    assert {"exit_code": 0, "outputs": [ROW]} == details(driver, task(1))
     message, _ = driver.state.outbox.take(driver.now)
     assert [b"c" * 64] == message.objects
 
@@ -77,25 +77,25 @@ def test_a_value_that_names_objects_is_told_once_they_are_stored():
     driver.end(task(1), value=b"names", returns_objects=True)
     driver.turn()
     assert {} == driver.results()
-    driver.stored(task(1), objects=b"c" * 64)
+    stored(driver, task(1), objects=b"c" * 64)
     assert b"names" == driver.state.outbox.entries[task(1), 1][0].value
 
 
 @pytest.mark.parametrize("code", ["output_missing", "network"])
 def test_what_cannot_be_stored_turns_a_success_into_a_failure(code):
     driver = ended(details=codec.pack_document({"exit_code": 0, "out": b"hi"}))
-    driver.not_stored(task(1), code, "*.png matches nothing")
+    not_stored(driver, task(1), code, "*.png matches nothing")
     assert {task(1): Outcome.FAILED} == driver.results()
     told = {"exit_code": 0, "out": b"hi", "code": code, "message": "*.png matches nothing"}
-    assert told == driver.details(task(1))
+    assert told == details(driver, task(1))
 
 
 def test_a_failure_stays_what_it_was_when_its_log_cannot_be_stored():
     word = codec.pack_document({"code": "exit_code"})
-    driver = ended(WITH_OUTPUTS, Outcome.FAILED, details=word, code="exit_code", is_cut=True)
+    driver = ended(WITH_OUTPUTS, Outcome.FAILED, details=word, printed=9, is_cut=True)
     assert 1 == len(driver.of(StoreOutputs))
-    driver.not_stored(task(1), "network")
-    assert {"code": "exit_code"} == driver.details(task(1))
+    not_stored(driver, task(1), "network")
+    assert {"code": "exit_code"} == details(driver, task(1))
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_a_task_that_is_stopped_while_its_outputs_are_stored_did_not_succeed(how
     driver.turn()
     assert [StopMoving((task(1), 1))] == driver.of(StopMoving)
     assert {task(1): outcome} == driver.results()
-    driver.stored(task(1))
+    stored(driver, task(1))
     assert {task(1): outcome} == driver.results()
 
 
@@ -142,7 +142,7 @@ def test_an_agent_that_stops_leaves_the_storing_to_the_next_one():
 def test_a_success_that_was_asked_to_end_is_not_stored_any_more():
     driver = CoreDriver()
     driver.offer(WITH_OUTPUTS, task(1))
-    driver.staged(task(1))
+    staged(driver, task(1))
     driver.turn()
     driver.kill(task(1))
     driver.end(task(1))
@@ -155,5 +155,5 @@ def test_a_repeated_answer_changes_nothing_while_outputs_are_stored():
     driver.end(task(1), Outcome.FAILED)
     driver.turn()
     assert {"repeated_answer": 1} == driver.state.counters.by_name
-    driver.stored(task(1))
+    stored(driver, task(1))
     assert {task(1): Outcome.SUCCEEDED} == driver.results()

@@ -1,0 +1,78 @@
+"""Do tasks' directories stay as long as they must, and go whatever is in them?"""
+
+import os
+import time
+
+import pytest
+
+from remuda.node.mover.directories import Directories
+
+
+def new_directories(folder, keep_s=600.0, bytes_max=1 << 30, living=()):
+    directories = Directories(folder / "tasks", keep_s, bytes_max)
+    directories.scan(living)
+    return directories
+
+
+def test_a_directory_goes_some_time_after_the_end(tmp_path):
+    directories = new_directories(tmp_path)
+    path = directories.make("ab.1")
+    now = time.time()
+    directories.expire(now + 10_000)
+    assert path.exists()
+    directories.end("ab.1")
+    directories.expire(now + 500)
+    assert path.exists()
+    directories.expire(now + 700)
+    assert not path.exists()
+
+
+def test_what_an_earlier_agent_left_goes_unless_it_is_of_a_living_attempt(tmp_path):
+    before = new_directories(tmp_path)
+    lives, over = before.make("ab.1"), before.make("cd.1")
+    after = new_directories(tmp_path, living=["ab.1"])
+    after.expire(time.time() + 700)
+    assert (True, False) == (lives.exists(), over.exists())
+
+
+def test_a_directory_that_was_half_made_is_made_anew(tmp_path):
+    directories = new_directories(tmp_path)
+    (directories.make("ab.1") / "work" / "half").touch()
+    assert [] == list((directories.make("ab.1") / "work").iterdir())
+
+
+def test_the_oldest_go_first_when_they_take_too_much(tmp_path):
+    directories = new_directories(tmp_path, bytes_max=100_000)
+    for name in ("ab.1", "cd.1"):
+        (directories.make(name) / "work" / "large").write_bytes(b"x" * 80_000)
+        directories.end(name)
+    directories.expire(time.time())
+    assert (False, True) == (directories.path("ab.1").exists(), directories.path("cd.1").exists())
+
+
+def test_folders_that_a_task_closed_are_removed_too(tmp_path):
+    directories = new_directories(tmp_path)
+    inner = directories.make("ab.1") / "work" / "closed" / "inner"
+    inner.mkdir(parents=True)
+    (inner / "file").touch()
+    inner.chmod(0)
+    inner.parent.chmod(0)
+    directories.remove("ab.1")
+    assert not directories.path("ab.1").exists()
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "deep"])
+def test_nothing_that_a_task_leaves_keeps_its_directory(tmp_path, kind):
+    directories = new_directories(tmp_path)
+    work = directories.make("ab.1") / "work"
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "mine").touch()
+    if kind == "link":
+        (work / "link").symlink_to(outside)
+    elif kind == "pipe":
+        os.mkfifo(work / "pipe")
+    else:
+        work.joinpath(*["d" * 200] * 15).mkdir(parents=True)
+    directories.remove("ab.1")
+    assert (False, True) == (directories.path("ab.1").exists(), (outside / "mine").exists())
