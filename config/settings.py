@@ -11,7 +11,13 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from .fields import HOUR_S, KIB, MIB, MINUTE_S, Bytes, Name, Seconds, Section, setting
-from .settings_environments import PYTHONS_MAX, SECRETS_MAX, PythonSettings, SecretSettings
+from .settings_environments import (
+    PYTHONS_MAX,
+    SECRETS_MAX,
+    EnvironmentSettings,
+    PythonSettings,
+    SecretSettings,
+)
 from .settings_node import HandlerSettings, NodeSettings, TaskSettings
 from .settings_policies import Policies, PolicySettings, default_policies
 from .settings_redis import RedisSettings
@@ -21,6 +27,7 @@ from .settings_store import StoreSettings
 __all__ = [
     "ClientSettings",
     "ClusterSettings",
+    "EnvironmentSettings",
     "HandlerSettings",
     "LoggingSettings",
     "NodeSettings",
@@ -84,6 +91,7 @@ class Settings(Section):
     pythons: Annotated[dict[Name, PythonSettings], Field(max_length=PYTHONS_MAX)] = Field(
         default_factory=dict
     )
+    environments: EnvironmentSettings = Field(default_factory=EnvironmentSettings)
     secrets: Annotated[dict[Name, SecretSettings], Field(max_length=SECRETS_MAX)] = Field(
         default_factory=dict
     )

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from .fields import FilePath, Section, setting
+from .fields import DAY_S, GIB, MINUTE_S, Bytes, FilePath, Seconds, Section, setting
 
 PYTHONS_MAX = 64
 SECRETS_MAX = 64
 _CREDENTIAL_CHARS_MAX = 255
+
+
+class EnvironmentSettings(Section):
+    """Environments that a node makes for tasks that bring requirements."""
+
+    installer: Literal["auto", "uv", "pip"] = setting(
+        "auto", "what installs; auto: uv where the agent finds one, else pip"
+    )
+    builds_max: int = setting(2, "environments that are made at a time", 1, 64)
+    build_timeout_s: Seconds = setting(15 * MINUTE_S, "time to make one", 1.0, DAY_S)
+    size_bytes_max: Bytes = setting(
+        20 * GIB, "room for those that are kept; the least recently used go first", 0
+    )
 
 
 class PythonSettings(Section):
