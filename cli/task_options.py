@@ -102,6 +102,10 @@ class TaskOptions:
     python: Annotated[
         str, typer.Option(metavar="NAME", help="An interpreter of its node, one of [pythons].")
     ] = ""
+    requirements: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Its node makes (and keeps) an environment from these."),
+    ] = None
     fresh: Annotated[
         bool, typer.Option("--fresh", help="A call: in a new worker, which ends with it.")
     ] = False
@@ -147,6 +151,7 @@ class TaskOptions:
             "env": pairs("env", self.env),
             "secrets": list(self.secret or []),
             "python": self.python,
+            "requirements": self.requirements,
             "fresh": self.fresh,
             "cwd": self.cwd,
             "stdin": _stdin(self.stdin),

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..protocol import secret_names, spec
+from .requirements import requirements_text
 
 Fields = dict[str, Any]
 PYTHON_CHARS_MAX = 63
@@ -91,6 +92,7 @@ def _fresh(value: object) -> Fields:
 
 READERS: dict[str, Callable[[object], Fields]] = {
     "python": _python,
+    "requirements": lambda value: {"requirements": requirements_text(value)},
     "secrets": _secrets,
     "fresh": _fresh,
 }

@@ -163,7 +163,7 @@ def build(
         residents.declare(core.state, handler, wanted.workers, wanted.vram_bytes or 0)
     code = _runtime(node_dir)
     env = inherited_env(os.environ)
-    premises = premises_of(settings, code, env, os.environ)
+    premises = premises_of(settings, node_dir, code, env, os.environ)
     report = Report(
         facts, _limits(settings), node.labels, _version(), settings.handlers, premises, found
     )
@@ -187,7 +187,8 @@ def build(
     )
     archive = Archive(int(settings.tasks.output_keep_s * NS_PER_S), node.output_bytes_max)
     moving = _moving(settings, identity, node_dir, core)
-    stage = Stage(core, crew, archive, GpuLocks(name, node.lock_dir), executors, moving)
+    locks = GpuLocks(name, node.lock_dir)
+    stage = Stage(core, crew, archive, locks, executors, moving, premises)
     asks = Asks(core.state, crew, stage.seat_of)
     poller = zmq.Poller()
     chance = Random(secrets.randbits(64))
@@ -290,6 +291,7 @@ def _version() -> str:
 def _end(loop: Loop) -> None:
     loop.probe.close()
     loop.stage.moving.porter.close()
+    loop.stage.premises.environments.close()
     loop.wire.close()
     loop.stage.crew.close()
     loop.stage.locks.close()

@@ -233,11 +233,6 @@ def name_of(base: Interpreter, requirements: str) -> str:
     return hashlib.sha256(made_of.encode()).hexdigest()[:32]
 
 
-def own_interpreter(program: str, version: str) -> Interpreter:
-    """Describe the interpreter that tasks have which name none."""
-    return Interpreter(Path(program), version, sys.prefix, is_venv=True, has_msgpack=True)
-
-
 def installer_env(task_env: Mapping[str, str], agent_env: Mapping[str, str]) -> dict[str, str]:
     """Return the environment in which installers run."""
     passed = {

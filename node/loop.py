@@ -12,7 +12,7 @@ from ..config.logs import get_logger
 from ..protocol import codec
 from ..protocol.errors import RemudaError
 from ..protocol.messages import Ask, Fetch, Offer
-from . import releases
+from . import furnishing, releases
 from .adoption import Adoption
 from .asking import Asks
 from .fetching import Fetching
@@ -71,6 +71,7 @@ class Loop:
         self.stage.core.on_boot_time(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
         self._hear(now)
         crew, core = self.stage.crew, self.stage.core
+        furnishing.on_time(self.stage, now)
         crew.flush()
         self.stage.carry_out(core.turn(now), now)
         self.stage.moving.speak(now)
@@ -169,8 +170,9 @@ class Loop:
         if self.fetching.waiting or (self.reach.unsent and self.membership.is_inside):
             due.append(now + SEND_AGAIN_NS)
         core_at, crew_at = self.stage.core.deadline(), self.stage.crew.deadline()
-        moving_at = self.stage.moving.deadline(now)
-        for deadline in (core_at, crew_at, moving_at, self.asks.deadline(), self.leaving.deadline):
+        made_at = self.stage.premises.environments.deadline(now)
+        preparing = (self.stage.moving.deadline(now), made_at)
+        for deadline in (core_at, crew_at, *preparing, self.asks.deadline(), self.leaving.deadline):
             if deadline is not None:
                 due.append(deadline)
         return max(0, min(POLL_MS_MAX, -((now - min(due)) // 1_000_000)))

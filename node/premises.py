@@ -1,22 +1,45 @@
-"""What does this node offer around its tasks beside cards and CPUs: interpreters, secrets?"""
+"""What does a node offer around its tasks beside cards and CPUs: interpreters, secrets?"""
 
 from __future__ import annotations
 
+import platform
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..config.settings import Settings
-from .interpreters import Interpreters
+from ..config.settings import EnvironmentSettings, Settings
+from .environments import Environments, installer_env
+from .interpreters import Interpreter, Interpreters
 from .secret_files import CREDENTIALS_VARIABLE, SecretFiles
+
+
+def _own() -> Interpreter:
+    is_venv = sys.prefix != sys.base_prefix
+    version = platform.python_version()
+    return Interpreter(Path(sys.executable), version, sys.prefix, is_venv, has_msgpack=True)
 
 
 @dataclass(slots=True)
 class Premises:
-    """Keep both up to date; empty: a node that offers neither."""
+    """Keep them up to date; empty: a node that offers nothing."""
 
     interpreters: Interpreters = field(default_factory=lambda: Interpreters({}, Path(), {}))
     secrets: SecretFiles = field(default_factory=lambda: SecretFiles({}))
+    environments: Environments = field(
+        default_factory=lambda: Environments(Path(), EnvironmentSettings(), Path(), {})
+    )
+    own: Interpreter = field(default_factory=_own)
+
+    def base(self, python: str) -> Interpreter:
+        """Return the interpreter of that name, or the agent's own; raises NotOffered."""
+        return self.interpreters.find(python) if python else self.own
+
+    def interpreter(self, python: str, requirements: str) -> Interpreter | None:
+        """Return what a task runs in, None for the agent's own; raises NotOffered."""
+        if requirements:
+            return self.environments.find(self.base(python), requirements)
+        return self.base(python) if python else None
 
     def look_if_due(self, now: int) -> bool:
         """Look when it is time; return whether something changed."""
@@ -28,13 +51,21 @@ class Premises:
 
 
 def premises_of(
-    settings: Settings, runtime: Path, env: Mapping[str, str], agent_env: Mapping[str, str]
+    settings: Settings,
+    node_dir: Path,
+    runtime: Path,
+    env: Mapping[str, str],
+    agent_env: Mapping[str, str],
 ) -> Premises:
-    """Look for the first time at what the settings name; `env` is that of the checks."""
+    """Look for the first time at what the settings name; `env` is that of tasks."""
     paths = {name: each.path for name, each in settings.pythons.items()}
+    start = runtime / "start" / "worker.py"
     found = Premises(
-        Interpreters(paths, runtime / "start" / "worker.py", env),
+        Interpreters(paths, start, env),
         SecretFiles(settings.secrets, _credentials(agent_env)),
+        Environments(
+            node_dir / "environments", settings.environments, start, installer_env(env, agent_env)
+        ),
     )
     found.interpreters.check_all()
     found.look_if_due(0)

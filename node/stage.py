@@ -11,7 +11,7 @@ from ..config.logs import get_logger
 from ..protocol.messages import Outcome
 from ..worker.asks import CallLimits, Renew
 from ..worker.frames import Calls, Cancel, EndWorker, HoldLocks, Host, Run
-from . import endings, releases
+from . import endings, furnishing, releases
 from .archive import Archive
 from .core import Core
 from .crew import Crew, Order, Seat
@@ -40,6 +40,7 @@ from .grants import WorkerGrant
 from .interpreters import NotOffered
 from .lanes import Lane
 from .moving import Moving
+from .premises import Premises
 from .state import State
 from .task import Attempt, Key, ending
 
@@ -70,6 +71,7 @@ class Stage:
     locks: GpuLocks
     executors: Executors
     moving: Moving
+    premises: Premises = field(default_factory=Premises)
     seat_of: dict[Key, Seat] = field(default_factory=dict)
     lane_seats: dict[int, Seat] = field(default_factory=dict)
     printed: dict[Key, int] = field(default_factory=dict)
@@ -198,6 +200,7 @@ class Stage:
         """Let the runner forget an acknowledged answer; its output stays for a while."""
         key = effect.key
         self.moving.forget(key)
+        furnishing.let_go(self, key)
         seat = self.seat_of.pop(key, None)
         if seat is None:
             return
@@ -308,8 +311,8 @@ def warn_of_fuse(stage: Stage, effect: Fused, now: int) -> None:
 
 
 def stage_in(stage: Stage, effect: StageIn, now: int) -> None:
-    """Have the mover prepare what an attempt needs."""
-    stage.moving.prepare(effect.attempt)
+    """Have made what an attempt needs: its environment, then what the mover brings."""
+    furnishing.begin(stage, effect.attempt, now)
 
 
 def store_outputs(stage: Stage, effect: StoreOutputs, now: int) -> None:
@@ -319,7 +322,8 @@ def store_outputs(stage: Stage, effect: StoreOutputs, now: int) -> None:
 
 
 def stop_moving(stage: Stage, effect: StopMoving, now: int) -> None:
-    """Have the mover give up."""
+    """Give up what is being made or moved."""
+    furnishing.let_go(stage, effect.key)
     stage.moving.give_up(effect.key)
 
 

@@ -1,4 +1,4 @@
-"""What does an attempt wait for before it can begin: files, code, a directory of its own?
+"""What does an attempt wait for before it can begin: files, code, an environment, a directory?
 
 It holds its slot meanwhile, is in nobody's hands, and can be ended at any moment.
 """
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def is_needed(attempt: Attempt) -> bool:
     """Tell whether something is to be prepared for an attempt."""
-    return attempt.plan.is_staged or bool(attempt.claims)
+    return attempt.plan.is_staged or bool(attempt.claims or attempt.plan.spec.requirements)
 
 
 def begin(state: State, attempt: Attempt) -> None:

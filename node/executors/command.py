@@ -49,6 +49,7 @@ class CommandExecutor:
         spec = attempt.plan.spec
         around = self._surroundings
         settings = around.settings.tasks
+        python = around.premises.interpreter(spec.python, spec.requirements)
         own = {**spec.env, **_names(attempt)}
         place = around.task_dir(*attempt.key) if attempt.plan.is_staged else None
         if place is not None and spec.project:
@@ -62,7 +63,7 @@ class CommandExecutor:
             attempt.task,
             attempt.number,
             argv=argv,
-            env=around.env(own, attempt.gpus, around.interpreter(spec.python)),
+            env=around.env(own, attempt.gpus, python),
             cwd=spec.cwd or None,
             stdin_path=_stdin_path(spec, place),
             stdin_blob=spec.stdin or None,

@@ -23,7 +23,7 @@ class FunctionExecutor:
         assert attempt is not None
         spec = attempt.plan.spec
         around = self._surroundings
-        python = around.interpreter(spec.python)
+        python = around.premises.interpreter(spec.python, spec.requirements)
         code = [str(around.project_dir(spec.project))] if spec.project else []
         return Host(
             worker=worker,

@@ -22,7 +22,7 @@ class HandlerExecutor:
         """Describe a resident; it is the same for every caller."""
         around = self._surroundings
         handler = self._settings(worker)
-        python = around.interpreter(handler.python or "")
+        python = around.premises.interpreter(handler.python or "", "")
         return Host(
             worker=worker,
             python=around.program(python),

@@ -44,10 +44,6 @@ class Surroundings:
         }
         return python.env(env) if python is not None else env
 
-    def interpreter(self, name: str) -> Interpreter | None:
-        """Return the interpreter of that name, None for the agent's own; raises NotOffered."""
-        return self.premises.interpreters.find(name) if name else None
-
     def program(self, python: Interpreter | None) -> str:
         """Return the path of the Python that a worker is started with."""
         return str(python.path) if python is not None else self.python

@@ -12,9 +12,10 @@ import pytest
 
 from remuda.client.client import Client
 from remuda.client.task import Task
-from remuda.protocol.errors import Infeasible
+from remuda.protocol.errors import Infeasible, TaskFailed
 
 from ..fakes import pythons
+from ..fakes.wheels import wheel
 from .command_line import CommandLine, wait_until
 from .harness import Cluster, real_cluster
 
@@ -36,6 +37,10 @@ def task():
 def secret(name):
     return os.environ.get(name), os.getpid()
 
+def greet():
+    import greeting
+    return greeting.WORD, sys.prefix
+
 class Handler:
     def load(self):
         self.at_load = place()[0], os.environ.get("LOADED_WITH")
@@ -54,6 +59,7 @@ class Scene:
     bare: Path
     oldest: Path | None
     secret: Path
+    requirements: str
 
     @property
     def client(self) -> Client:
@@ -78,6 +84,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     bare = pythons.with_msgpack_alone(folder / "bare")
     found = pythons.find("3.9")
     oldest = pythons.with_msgpack_alone(folder / "oldest", found) if found else None
+    greeting = wheel(folder, "greeting", "WORD = 'hello'")
     secret = folder / "hf"
     secret.write_text("first\n")
     secret.chmod(0o600)
@@ -97,7 +104,7 @@ python = "bare"
 secrets = ["hf=LOADED_WITH"]
 """
     with real_cluster(folder, 1, settings=settings) as cluster:
-        yield Scene(cluster, bare, oldest, secret)
+        yield Scene(cluster, bare, oldest, secret, f"--no-index\ngreeting @ file://{greeting}\n")
 
 
 def test_a_function_runs_in_the_environment_that_it_names(scene: Scene) -> None:
@@ -160,6 +167,28 @@ def test_a_command_beside_a_task_does_not_see_its_secrets(scene: Scene) -> None:
     shown = task.exec(["env"]).stdout
     task.cancel(0.1)
     assert ("REMUDA_ATTEMPT" in shown, "HF=" in shown) == (True, False)
+
+
+def test_an_environment_is_made_from_requirements_once_and_kept(scene: Scene) -> None:
+    word, prefix = scene.call("greet", requirements=scene.requirements)  # type: ignore[misc]
+    assert ("hello", True) == (word, prefix != sys.prefix)
+    made = Path(prefix) / "complete.json"
+    stamp = made.stat().st_ino
+    line = "import greeting, sys; print(greeting.WORD, sys.prefix)"
+    done = scene.client.run(["python", "-c", line], requirements=scene.requirements)
+    assert (f"hello {prefix}\n", stamp) == (done.stdout, made.stat().st_ino)
+
+
+def test_requirements_that_cannot_be_met_fail_the_task_with_the_installers_words(
+    scene: Scene,
+) -> None:
+    task = scene.start(["true"], requirements="--no-index\nno-such-package\n")
+    failure = task.exception(WAIT_S)
+    assert isinstance(failure, TaskFailed)
+    assert "environment_failed" == failure.task_code
+    assert "No matching distribution found for no-such-package" in str(failure)
+    typed = CommandLine(scene.cluster.folder)
+    assert "no-such-package" in typed("task", "show", task.id).stdout
 
 
 def test_a_fresh_worker_is_new_and_ends_with_its_call(scene: Scene) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from remuda.client.environment_options import SecretInEnv, telling, warn_of_secrets
 from remuda.client.options import to_spec
-from remuda.protocol.errors import Invalid
+from remuda.protocol.errors import Invalid, NotFound
 from remuda.protocol.spec import to_document
 
 
@@ -66,3 +66,47 @@ def test_the_warning_points_at_the_line_that_gave_the_variable_and_not_at_us() -
     assert (SecretInEnv, Path(__file__)) == (warning.category, Path(warning.filename))
     assert "--secret HF_TOKEN" in str(warning.message)
     assert "hidden" not in str(warning.message)
+
+
+def test_requirements_are_a_file_or_lines_or_text(tmp_path: Path) -> None:
+    path = tmp_path / "requirements.txt"
+    path.write_text("six==1.16\n")
+    for value in (path, "six==1.16\n", ["six==1.16"]):
+        made = to_spec("function", {"requirements": value}, target="m:f")
+        assert "six==1.16\n" == made.requirements
+    assert "" == to_spec("function", {"requirements": "\n"}, target="m:f").requirements
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("requirements.txt", r"a file is a Path"),
+        ("six\n-r base.txt", r"line 2: '-r base.txt' names a file of this host"),
+        ("--constraint=c.txt", "names a file"),
+        ("-e .", "names a file"),
+        ("./wheels/x.whl", "names a file"),
+        ("x @ ../x.whl", "names a file"),
+        ("x" * 65_537, "allowed are 65536"),
+        (5, "allowed are a Path"),
+        (Path("/"), "Is a directory"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_requirements_that_could_not_be_met_elsewhere_are_refused(
+    value: object, words: str
+) -> None:
+    with pytest.raises(Invalid, match=words) as refused:
+        to_spec("function", {"requirements": value}, target="m:f")
+    assert "requirements" == refused.value.field
+
+
+@pytest.mark.parametrize(
+    "text", ["six", "six>=1 ; python_version < '4'", "--no-index", "x @ https://h/x.whl", "# ./x"]
+)
+def test_what_a_node_can_find_itself_is_taken(text: str) -> None:
+    assert text == to_spec("function", {"requirements": text}, target="m:f").requirements
+
+
+def test_a_requirements_file_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="there is no file"):
+        to_spec("function", {"requirements": tmp_path / "none.txt"}, target="m:f")
