@@ -29,6 +29,7 @@ EachNode = Annotated[bool, typer.Option("--each-node", help="Once on every ready
     example="remuda run -- nvidia-smi -L\n"
     "remuda run --gpus 1 --timeout 2h --cwd . python train.py --epochs 3\n"
     "remuda run --python sd --secret HF_TOKEN -- python download.py\n"
+    "remuda run --requirements requirements.txt -- python train.py\n"
     "remuda run --each-node -- df -h /data",
     tail=True,
 )

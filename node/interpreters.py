@@ -28,6 +28,9 @@ import runpy
 sys.argv[1:] = ["--check"]
 runpy.run_path({start!r}, run_name="__main__")
 """
+# A program on a file system that hangs must stop the shell in the child, and not us.
+_SHELL = ("/bin/sh", "-c", 'exec "$0" "$@"')
+_SHELL_SAYS = {127: "there is no such program", 126: "it cannot be executed"}
 
 
 class NotOffered(Exception):  # noqa: N818 - says what the node lacks
@@ -70,6 +73,7 @@ class Interpreters:
     working: dict[str, Interpreter] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
     _checks: dict[str, tuple[subprocess.Popen[bytes], int]] = field(default_factory=dict)
+    _dying: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     _due_ns: int = 0
 
     def find(self, name: str) -> Interpreter:
@@ -109,22 +113,25 @@ class Interpreters:
     def look_if_due(self, now: int) -> bool:
         """Take in answers, check again what was not right; return whether something changed."""
         before = (dict(self.working), dict(self.broken))
+        living = {name: child for name, child in self._dying.items() if child.poll() is None}
+        self._dying = living
         if now >= self._due_ns and not self._checks:
             self._due_ns = now + LOOK_AGAIN_NS
             for name, path in self.paths.items():
-                if name not in self.working:
+                if name not in self.working and name not in self._dying:
                     self._begin(name, path, now)
         for name, (child, since) in list(self._checks.items()):
             is_late = now - since >= DEADLINE_NS
             if child.poll() is not None or is_late:
                 del self._checks[name]
                 self._settle(name, _judge(self.paths[name], child, is_late=is_late))
+                self._dying[name] = child
         return before != (self.working, self.broken)
 
     def _begin(self, name: str, path: Path, now: int) -> None:
         try:
             child = subprocess.Popen(
-                [path, "-c", _PROGRAM.format(start=str(self.start))],
+                [*_SHELL, path, "-c", _PROGRAM.format(start=str(self.start))],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -148,10 +155,9 @@ class Interpreters:
 
 
 def _judge(path: Path, child: subprocess.Popen[bytes], *, is_late: bool) -> Interpreter | str:
-    """Read what a check printed, and let nothing of it live."""
+    """Read what a check printed, and let nothing of it live, without waiting for its death."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
     assert child.stdout is not None
     assert child.stderr is not None
     out, err = (_read(pipe.fileno()) for pipe in (child.stdout, child.stderr))
@@ -173,6 +179,8 @@ def _read(descriptor: int) -> str:
 
 def verdict(path: Path, returncode: int, out: str, err: str) -> Interpreter | str:
     """Tell an interpreter that can run a worker from anything else, in words."""
+    if returncode in _SHELL_SAYS:
+        return _SHELL_SAYS[returncode]
     if returncode:
         last = (err.strip().splitlines() or [f"it ended with code {returncode}"])[-1]
         return last[:LINE_CHARS_MAX]

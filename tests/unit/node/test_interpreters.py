@@ -11,6 +11,8 @@ import pytest
 from remuda.node import interpreters, runtime
 from remuda.node.interpreters import Interpreter, Interpreters, NotOffered
 
+from ...fakes.runner_driver import wait_until
+
 ENV = {"PATH": "/usr/bin:/bin"}
 
 
@@ -54,12 +56,13 @@ def test_what_is_wrong_with_an_interpreter_is_said_in_words(tmp_path: Path) -> N
         text=program(tmp_path / "true", "exit 0"),
         old=program(tmp_path / "old", old),
         dead=program(tmp_path / "dead", "kill -9 $$"),
+        folder=tmp_path,
     )
     assert {} == found.working
     assert [
         f"python 'dead' is not offered: {tmp_path}/dead: it ended with code -9",
-        f"python 'gone' is not offered: {tmp_path}/gone: "
-        "cannot be started: No such file or directory",
+        f"python 'folder' is not offered: {tmp_path}: it cannot be executed",
+        f"python 'gone' is not offered: {tmp_path}/gone: there is no such program",
         f"python 'old' is not offered: {tmp_path}/old: "
         "it is Python 3.8.18, and a worker needs 3.9 or newer",
         f"python 'text' is not offered: {tmp_path}/true: "
@@ -73,6 +76,7 @@ def test_an_interpreter_that_hangs_is_given_up(
     monkeypatch.setattr(interpreters, "DEADLINE_NS", 200_000_000)
     found = checked(tmp_path, slow=program(tmp_path / "slow", "sleep 60"))
     assert "did not answer within" in found.broken["slow"]
+    wait_until(lambda: found.look_if_due(0) or not found._dying, "its end")
 
 
 def test_a_broken_interpreter_is_looked_at_again_and_a_good_one_is_not(
