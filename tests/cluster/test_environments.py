@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -102,9 +103,17 @@ gone.file = "{folder / "gone"}"
 target = "project:Handler"
 python = "bare"
 secrets = ["hf=LOADED_WITH"]
+[handlers.lost]
+target = "project:Handler"
+python = "nope"
 """
     with real_cluster(folder, 1, settings=settings) as cluster:
         yield Scene(cluster, bare, oldest, secret, f"--no-index\ngreeting @ file://{greeting}\n")
+
+
+def handler(scene: Scene, name: str) -> dict[str, Any]:
+    (node,) = scene.client.nodes()
+    return next(each for each in node["handlers"] if each["name"] == name)
 
 
 def test_a_function_runs_in_the_environment_that_it_names(scene: Scene) -> None:
@@ -123,9 +132,16 @@ def test_a_function_runs_in_the_oldest_python_that_is_promised(scene: Scene) -> 
 
 
 def test_a_handler_is_loaded_in_its_environment_with_its_secrets(scene: Scene) -> None:
-    wait_until(lambda: scene.client.nodes()[0]["handlers"][0]["state"] == "ready", "not loaded")
+    wait_until(lambda: handler(scene, "placed")["state"] == "ready", "it is not loaded")
     task = scene.client.submit("placed")
     assert (str(scene.bare.parents[1]), "first") == task.result(WAIT_S)
+
+
+def test_a_handler_whose_interpreter_is_not_there_says_so(scene: Scene) -> None:
+    wait_until(lambda: handler(scene, "lost")["error"], "nothing is said of it")
+    found = handler(scene, "lost")
+    assert "failed" == found["state"]
+    assert "this node has no python 'nope' (known: bare" in found["error"]
 
 
 def test_a_command_finds_the_environment_that_it_names_first(scene: Scene) -> None:

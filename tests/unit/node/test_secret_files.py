@@ -9,7 +9,10 @@ import pytest
 
 from remuda.config.settings import SecretSettings
 from remuda.node.interpreters import NotOffered
+from remuda.node.lanes import Lane
 from remuda.node.secret_files import LOOK_EVERY_NS, VALUE_BYTES_MAX, SecretFiles
+from remuda.node.stage import worker_name
+from remuda.worker.frames import Host
 
 CANARY = "canary-7f3a"
 
@@ -100,3 +103,12 @@ def test_what_can_be_read_is_offered_and_what_cannot_is_a_problem(path: Path) ->
     assert secrets.look_if_due(LOOK_EVERY_NS)
     assert () == secrets.offered
     assert (f"secret 'hf' is not offered: {path}: No such file or directory",) == secrets.problems
+
+
+def test_the_name_of_a_worker_tells_its_secrets_apart_by_their_files_and_shows_none() -> None:
+    host = Host("", "python", {}, secrets={"HF": CANARY})
+    lane = Lane(1, "pool", stamp=((1, 2, 3),))
+    name = worker_name(lane, host)
+    assert name == worker_name(lane, host._replace(secrets={"HF": "another value"}))
+    assert name != worker_name(lane, host._replace(secrets={"TOKEN": CANARY}))
+    assert name != worker_name(Lane(1, "pool", stamp=((9, 2, 3),)), host)

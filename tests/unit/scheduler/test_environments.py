@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from remuda.protocol import messages as m
+from remuda.protocol.capabilities import from_document
 from remuda.protocol.errors import Invalid
 from remuda.protocol.spec import TaskSpec, to_document
 from remuda.scheduler.explain import explain
@@ -93,3 +94,17 @@ def test_secrets_that_contradict_are_refused(fields: dict[str, object], words: s
     with pytest.raises(Invalid, match=words) as refused:
         check_spec(document, "")
     assert "secrets" == refused.value.field
+
+
+@pytest.mark.parametrize(
+    "offers",
+    [
+        {"pythons": {f"p{number}": "3" for number in range(65)}},
+        {"secrets": [f"s{number}" for number in range(65)]},
+        {"pythons": ["sd"]},
+        {"secrets": [1]},
+    ],
+)
+def test_a_node_that_offers_without_measure_is_not_believed(offers: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="capabilities"):
+        from_document({"cpus_milli": 1, "memory_bytes": 1, **offers})
