@@ -38,7 +38,9 @@ def _assigned(core: Core, task: Task, now: Now) -> dict[str, Any]:
     if task.live.prefetched:
         return {"reason": f"it waits for a free slot on {where}", "waits_for": "a slot"}
     if task.live.accepted:
-        return {"reason": f"{where} has taken it and is starting it", "waits_for": "its start"}
+        preparing = task.live.progress_text
+        doing = f"prepares it: {preparing}" if preparing else "is starting it"
+        return {"reason": f"{where} has taken it and {doing}", "waits_for": "its start"}
     return {"reason": f"it was offered to {where}", "waits_for": "the node's answer"}
 
 

@@ -99,6 +99,9 @@ def test_an_assigned_task_says_how_far_its_offer_got(world: World) -> None:
     assert "it was offered to n1" == why(world, task)["reason"]
     world.says(node, m.Accept([ids.to_bytes(task)], [1]))
     assert "n1 has taken it and is starting it" == why(world, task)["reason"]
+    world.says(node, m.Progress([ids.to_bytes(task)], [1], [0], ["its environment is being made"]))
+    said = "n1 has taken it and prepares it: its environment is being made"
+    assert said == why(world, task)["reason"]
 
 
 def test_a_task_that_was_sent_ahead_waits_for_a_slot(world: World) -> None:
