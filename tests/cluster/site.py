@@ -62,6 +62,8 @@ class Site:
         """Start scheduler and store; return when both listen."""
         self.start("scheduler")
         wait_until(lambda: read_endpoints(self.home.endpoints_file) is not None, "no scheduler")
+        self.start("store")
+        wait_until((self.home.run_dir / "store.json").exists, "no store")
 
     def start(self, daemon: str) -> None:
         """Start one of the daemons of this machine, again if it was killed."""
