@@ -12,6 +12,7 @@ from pathlib import Path
 
 import apsw
 
+from ..config.giving_way import give_way
 from ..config.home import HOME_VARIABLE, Home, default_home
 from ..config.keys import ensure_key_pair
 from ..config.load import Loaded, load
@@ -75,6 +76,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _serve(home: Home, loaded: Loaded, port: int | None, log: Log) -> None:
     """Put the folder right, open the port, prove that it is closed to strangers, and serve."""
+    give_way()
     settings, scheduler = loaded.settings.store, loaded.settings.scheduler
     root = settings.state_dir or objects_dir(home)
     lock = claim(root)

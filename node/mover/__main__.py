@@ -16,6 +16,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ...config.giving_way import give_way
 from ...config.keys import KeyPair
 from ...protocol.errors import Conflict, Invalid, NotAllowed, NotFound, RemudaError
 from . import words
@@ -196,6 +197,7 @@ def open_shop(setup: Setup, speaker: Speaker) -> Shop:
 
 def main() -> None:
     """Serve one agent until it is gone."""
+    give_way()
     sock = socket.socket(fileno=0)
     parser = words.Parser()
     shop: Shop | None = None

@@ -1,0 +1,121 @@
+"""How fast is a large file on a node and back, and what do small tasks feel of it meanwhile?
+
+Each way has two hops, client and store, store and node: the bytes go over a CURVE socket and onto a
+disk in each. Beside it, in the same run, both alone (see store.py): what a hop allows is what the
+slower of the two does. On its way there the file is also copied once, into the task's directory.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from bench_cluster import running_cluster
+from store import LARGE_BYTES, MIB, curve_mib_s, disk_mib_s
+
+from remuda import Client
+
+HOPS = 2
+CALLS = 20_000
+ROUNDS = 5
+
+
+def main() -> dict[str, float]:
+    """Return MiB/s of both ways with what the hops allow, and no-op tasks per second beside it."""
+    with running_cluster(nodes=1) as home, Client(home=home) as client:
+        folder = home.parent / "files"
+        folder.mkdir()
+        path = random_file(folder / "large", LARGE_BYTES)
+        hop = min(curve_mib_s(), disk_mib_s(folder)["disk_write"])
+        there_s, back_s = there_and_back(client, path)
+        allowed_s = HOPS * LARGE_BYTES / MIB / hop
+        return {
+            "hop_mib_s": hop,
+            "there_mib_s": LARGE_BYTES / MIB / there_s,
+            "back_mib_s": LARGE_BYTES / MIB / back_s,
+            "there_ratio": (allowed_s + copy_s(path)) / there_s,
+            "back_ratio": allowed_s / back_s,
+            "again_s": again_s(client, path),
+            **beside_a_transfer(client, home, path),
+        }
+
+
+def random_file(path: Path, size: int) -> Path:
+    with path.open("wb") as file:
+        for _ in range(size // MIB):
+            file.write(os.urandom(MIB))
+    os.sync()
+    return path
+
+
+def there_and_back(client: Client, path: Path) -> tuple[float, float]:
+    """Send a file to a task that changes its last byte and gives it back."""
+    work = f"date +%s.%N; printf x >> {path.name}"
+    begun = time.time()
+    task = client.submit_command(["sh", "-c", work], files=[path], outputs=[path.name])
+    there = float(task.result(600).stdout)
+    task.files[path.name].save(path.with_name("back"))
+    return there - begun, time.time() - there
+
+
+def again_s(client: Client, path: Path) -> float:
+    """Send the same file again: nothing of it is moved but the copy for the task."""
+    begun = time.perf_counter()
+    client.submit_command(["true"], files=[path]).result(600)
+    return time.perf_counter() - begun
+
+
+def copy_s(path: Path) -> float:
+    begun = time.perf_counter()
+    shutil.copyfile(path, path.with_name("copy"))
+    return time.perf_counter() - begun
+
+
+def beside_a_transfer(client: Client, home: Path, path: Path) -> dict[str, float]:
+    """Count no-op tasks per second without and with a transfer, in turns.
+
+    The transfer's own client would be on another host: here it takes what nobody needs.
+    """
+    calls_per_s(client)
+    alone, beside = [], []
+    for _ in range(ROUNDS):
+        alone.append(calls_per_s(client))
+        with subprocess.Popen([sys.executable, __file__, "send", str(home), str(path)]) as sender:
+            time.sleep(1)  # the file is hashed, the first chunks are under way
+            beside.append(calls_per_s(client))
+            assert sender.poll() is None, "the transfer was over before the calls were"
+            sender.terminate()
+    quiet, busy = statistics.median(alone), statistics.median(beside)
+    return {"calls_alone": quiet, "calls_beside": busy, "calls_ratio": busy / quiet}
+
+
+def calls_per_s(client: Client) -> float:
+    start = time.perf_counter()
+    values = list(client.map("noop_task:noop", range(CALLS)).results(timeout=300))
+    assert len(values) == CALLS
+    return CALLS / (time.perf_counter() - start)
+
+
+def _send(home: Path, path: Path) -> None:
+    """Send files over and over, each with another first byte."""
+    os.setsid()
+    os.nice(19)
+    Path("/proc/self/autogroup").write_text("19")
+    with Client(home=home) as client:
+        while True:
+            with path.open("r+b") as file:
+                file.write(os.urandom(16))
+            client.submit_command(["true"], files=[path]).result(600)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["send"]:
+        _send(Path(sys.argv[2]), Path(sys.argv[3]))
+    else:
+        for key, value in main().items():
+            print(f"{key:18} {value:,.2f}")
