@@ -12,6 +12,7 @@ from . import screen
 from .commands import Session
 from .entries import OURS, Entries
 from .gauge import Gauge, pace
+from .moving import moving
 from .task_options import TaskOptions, array
 from .writing import counted
 
@@ -27,7 +28,9 @@ def submit_array(
     from ..client.batch_verbs import array_rows
 
     found = array(indices)
-    stored = _store(session, client, array_rows(command, found, given), len(found), given)
+    with moving(session, client.link.depot):
+        rows = array_rows(command, found, given, client.link.depot)
+    stored = _store(session, client, rows, len(found), given)
     return _tell(session, client, stored)
 
 
@@ -43,7 +46,8 @@ def submit_each_line(
 
     entries = Entries(path)
     total = entries.count()
-    rows = entry_rows(command, entries, given)
+    with moving(session, client.link.depot):
+        rows = entry_rows(command, entries, given, client.link.depot)
     stored = _store(session, client, rows, total, given)
     if entries.skipped and not session.quiet:
         screen.remark(f"{entries.name}: skipped {counted(entries.skipped, 'blank line')}")

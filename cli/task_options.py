@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import datetime as dt
 import re
+import shutil
+import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +17,7 @@ import typer
 
 from ..protocol.errors import Invalid
 from ..protocol.resources import parse_duration_s
+from ..protocol.spec import STDIN_BYTES_MAX
 
 ARRAY_MAX = 1_000_000
 _NOT_GIVEN: tuple[object, ...] = ("", None, False, {}, [])
@@ -119,6 +124,26 @@ class TaskOptions:
     stdin: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A file for its standard input (- is ours).")
     ] = None
+    file: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LOCAL[:NAME]",
+            help="A file or folder for its directory, under this name; repeatable.",
+        ),
+    ] = None
+    output: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="GLOB", help="Files of its directory that come home: '*.png'; repeatable."
+        ),
+    ] = None
+    project: Annotated[
+        str,
+        typer.Option(metavar="DIR", help="Code to send along: a folder, as far as git tracks it."),
+    ] = ""
+    keep_log: Annotated[
+        bool, typer.Option("--keep-log", help="Keep all that it prints, not only first and last.")
+    ] = False
     name: Annotated[str, typer.Option(metavar="TEXT", help="A name for people.")] = ""
     tag: Annotated[list[str] | None, typer.Option(metavar="K=V", help="A tag; repeatable.")] = None
     allow_infeasible: Annotated[
@@ -155,6 +180,10 @@ class TaskOptions:
             "fresh": self.fresh,
             "cwd": self.cwd,
             "stdin": _stdin(self.stdin),
+            "files": local_files(self.file),
+            "outputs": list(self.output or []),
+            "project": self.project,
+            "keep_log": self.keep_log,
             "name": self.name,
             "tags": pairs("tag", self.tag),
             "allow_infeasible": self.allow_infeasible,
@@ -170,6 +199,26 @@ def pairs(option: str, texts: Sequence[str] | None) -> dict[str, str]:
         if not equals or not key:
             raise Invalid(f"--{option} {text}: write it like KEY=VALUE", field=option)
         found[key] = value
+    return found
+
+
+def local_files(texts: Sequence[str] | None) -> dict[str, str]:
+    """Read `LOCAL[:NAME]` texts into local paths by name; raises Invalid."""
+    found: dict[str, str] = {}
+    for text in texts or []:
+        local, colon, name = text, "", ""
+        if not Path(text).expanduser().exists():
+            local, colon, name = text.rpartition(":")
+        if not colon:
+            local, name = text, ""
+        if not name or name.endswith("/"):
+            name += Path(local).expanduser().absolute().name
+        if name in found:
+            raise Invalid(
+                f"--file {text}: {found[name]} is called {name} too: write {local}:OTHER",
+                field="file",
+            )
+        found[name] = local
     return found
 
 
@@ -262,6 +311,15 @@ def arguments(texts: Sequence[str]) -> tuple[list[object], dict[str, object]]:
 
 def _stdin(path: Path | None) -> object:
     """Return a file, or what our own standard input holds for `-`."""
-    import sys
-
-    return sys.stdin.buffer.read() if path is not None and str(path) == "-" else path
+    if path is None or str(path) != "-":
+        return path
+    blob = sys.stdin.buffer.read(STDIN_BYTES_MAX + 1)
+    if len(blob) <= STDIN_BYTES_MAX:
+        return blob
+    # It goes when we do: nothing needs it after the submission.
+    file = tempfile.NamedTemporaryFile(prefix="remuda-")  # noqa: SIM115 - closed by `atexit`
+    atexit.register(file.close)
+    file.write(blob)
+    shutil.copyfileobj(sys.stdin.buffer, file)
+    file.flush()
+    return Path(file.name)

@@ -7,21 +7,27 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..protocol.errors import Invalid
 from . import following, screen
 from .commands import Session, command
 from .following import progress_line
 from .gauge import Gauge, Pace
 from .interrupts import INTERRUPTED, raising_interrupts
+from .moving import moving
 from .refs import TERMINAL, Filters, select, select_one
 from .task_changes import outcome_counts
 from .task_options import duration_s
 from .writing import counted, id_text, span
 
 if TYPE_CHECKING:
+    from ..client.connection import Connection
     from ..client.outcome import Standing
+    from .streams import Printer
 
 FAILED, TIMED_OUT = 1, 124
 LINES_MAX = 1_000_000
+PIECE_BYTES = 1 << 20
+STREAMS = ("out", "err")
 OneRef = Annotated[str, typer.Argument(metavar="TASK", help="An id, a number or `last`.")]
 NewestRef = Annotated[
     str, typer.Argument(metavar="[TASK]", help="An id or a number (default: `last`).")
@@ -33,6 +39,9 @@ Lines = Annotated[
 ]
 Stderr = Annotated[bool, typer.Option("--stderr", help="Only what it wrote to stderr.")]
 Attempt = Annotated[int, typer.Option(metavar="N", min=0, help="Of this try (default: newest).")]
+Full = Annotated[
+    bool, typer.Option("--full", help="All of it, from the store where it was kept whole.")
+]
 
 
 @command("task logs", example="remuda task logs last --follow\nremuda task logs 12 -n 50 --stderr")
@@ -43,16 +52,21 @@ def task_logs(
     lines: Lines = None,
     stderr: Stderr = False,
     attempt: Attempt = 0,
+    full: Full = False,
 ) -> int:
     """Print what a task wrote: stdout to stdout, stderr to stderr."""
     from ..client import output
     from .streams import Printer
 
-    streams = ("err",) if stderr else ("out", "err")
+    if full and (follow or attempt):
+        raise Invalid("--full: it is of the newest try, once that has ended", field="full")
+    streams: tuple[str, ...] = ("err",) if stderr else STREAMS
     printer = Printer(lines_max=lines, err_to_stdout=stderr)
     with session.connect() as link:
         key = select_one(link, task)
         try:
+            if full:
+                streams = _print_whole(session, link, key, streams, printer)
             read = output.follow if follow else output.read
             with raising_interrupts():
                 for piece in read(link, key, streams=streams, attempt=attempt):
@@ -72,9 +86,34 @@ def logs(
     lines: Lines = None,
     stderr: Stderr = False,
     attempt: Attempt = 0,
+    full: Full = False,
 ) -> int:
     """Print what a task wrote (short for `task logs`)."""
-    return task_logs(session, task, follow, lines, stderr, attempt)
+    return task_logs(session, task, follow, lines, stderr, attempt, full)
+
+
+def _print_whole(
+    session: Session, link: Connection, key: bytes, streams: tuple[str, ...], printer: Printer
+) -> tuple[str, ...]:
+    """Print what the store has of a task's output; return what has to come from elsewhere."""
+    from ..client.output import Piece
+    from ..client.received import Far
+
+    far = Far(link, key)
+    rest = []
+    for stream in streams:
+        with moving(session, link.depot):
+            file = far.log(stream)
+        if file is None:
+            rest.append(stream)
+            continue
+        with file:
+            while blob := file.read(PIECE_BYTES):
+                printer.write(Piece(stream, blob))
+    if rest and not session.quiet:
+        said = "output" if len(rest) == len(STREAMS) else f"std{rest[0]}"
+        screen.remark(f"{said}: not kept whole (--keep-log keeps it); this is what its node has")
+    return tuple(rest)
 
 
 @command("task wait", example="remuda task wait last --timeout 10m\nremuda task wait 3-9")

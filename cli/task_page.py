@@ -16,6 +16,8 @@ from .writing import age, ahead, counted, one_line, rfc3339, row_id, span
 Document = Mapping[str, Any]
 TAIL_LINES = 12
 RESULT_CHARS_MAX = 400
+FILES_SHOWN_MAX = 8
+DIGEST_CHARS = 12
 NODES_SHOWN_MAX = 20
 STACK_CODES = ("timeout", "start_timeout", "silence", "deadline")
 ATTEMPT_COLUMNS = (
@@ -109,6 +111,8 @@ def _facts(body: Document, details: Document) -> list[tuple[str, str]]:
         ("runs", command if command != body.get("name") else ""),
         ("entry", one_line(views.entry(body) or "")),
         ("array index", views.told(body, "array") or ""),
+        ("files", _named([[name, *row] for name, row in spec.files.items()])),
+        ("project", spec.project.hex()[:DIGEST_CHARS]),
         ("asks for", describe_request(spec.request)),
         ("raised to", _raised(body.get("raised") or {})),
         ("owner", str(body.get("owner", ""))),
@@ -126,7 +130,18 @@ def _facts(body: Document, details: Document) -> list[tuple[str, str]]:
         ("signal", _signal(details.get("signal"))),
         ("message", _message(details)),
         ("leftovers", _leftovers(details)),
+        ("outputs", _named(details.get("outputs")) or ", ".join(spec.outputs)),
     ]
+
+
+def _named(rows: Any) -> str:
+    """Write names and sizes of files, the first of them; of a folder only that it is one."""
+    found = [row for row in rows or [] if len(row) == 4]
+    texts = [
+        f"{row[0]}/" if row[3] == "tree" else f"{row[0]} ({format_bytes(row[2])})" for row in found
+    ]
+    more = [f"and {len(texts) - FILES_SHOWN_MAX} more"] if len(texts) > FILES_SHOWN_MAX else []
+    return one_line(", ".join(texts[:FILES_SHOWN_MAX] + more), RESULT_CHARS_MAX)
 
 
 def _raised(raised: Document) -> str:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import screen, task_changes, task_output, task_prune, task_reach, views
+from ..protocol.resources import format_bytes
+from . import screen, task_changes, task_get, task_output, task_prune, task_reach, views
 from .commands import Session, command
 from .refs import TERMINAL, Filters, listing, select_one
 from .screen import Column
 from .task_page import show_explanation, show_task
 from .writing import age, one_line, row_id, span
 
+if TYPE_CHECKING:
+    from ..client.connection import Connection
+
 # They register their commands when they are loaded.
-__all__ = ["task_changes", "task_output", "task_prune", "task_reach"]
+__all__ = ["task_changes", "task_get", "task_output", "task_prune", "task_reach"]
 
 LIMIT_DEFAULT = 100
 LIMIT_MAX = 1_000
@@ -86,11 +90,11 @@ def task_show(
         active = body["state"] not in TERMINAL
         reason = str(control.explain(link, key).get("reason", "")) if active else ""
     if session.json:
-        screen.document(views.task_in_full(body) | {"value": views.plain(value_of(body))})
+        screen.document(views.task_in_full(body) | {"value": views.plain(value_of(link, body))})
     elif session.quiet:
         screen.line(row_id(body))
     else:
-        show_task(body, reason, value_of(body))
+        show_task(body, reason, value_of(link, body))
 
 
 @command("task explain", example="remuda task explain 12")
@@ -115,16 +119,24 @@ def why(session: Session, task: NewestRef = "last") -> None:
     task_explain(session, task)
 
 
-def value_of(body: dict[str, Any]) -> Any:
-    """Decode the value of a function that succeeded; None for all other tasks."""
-    from ..client import outcome
+def value_of(link: Connection, body: dict[str, Any]) -> Any:
+    """Decode the value of a function that succeeded; None for all other tasks.
+
+    A large one is not fetched, but told of.
+    """
+    from ..client import outcome, received
     from ..protocol.errors import RemudaError
 
     blob = body.get("value") or b""
     if body["state"] != "succeeded" or not blob:
         return None
+    size = received.far_size(blob)
+    if size is not None:
+        return f"{format_bytes(size)}, in the store"
+    key = body["id"]
+    far = received.Far(link, key)  # which names files, and fetches none
     try:
-        return outcome.value_of(outcome.Standing(body["id"], "succeeded", value=blob), "")
+        return outcome.value_of(outcome.Standing(key, "succeeded", value=blob), "", far)
     except RemudaError as error:
         return str(error)
 

@@ -51,7 +51,7 @@ def task(row: Row) -> dict[str, Any]:
 
 def task_in_full(document: Row) -> dict[str, Any]:
     """Return all that is known of one task, its attempts and its end included."""
-    details = plain(document.get("detail") or {})
+    details = plain(_readable(document.get("detail") or {}))
     started_ms = last_start_ms(document)
     return {
         **task(document),
@@ -60,7 +60,7 @@ def task_in_full(document: Row) -> dict[str, Any]:
         "once": document.get("once") or None,
         "entry": entry(document),
         "array_index": array_index(document),
-        "request": plain(document.get("spec") or {}),
+        "request": plain(_readable(document.get("spec") or {})),
         "raised": plain(document.get("raised") or {}),
         "budgets": plain(document.get("budgets") or []),
         "attempts": [plain(each) for each in document.get("attempts", [])],
@@ -114,6 +114,26 @@ def progress(row: Row) -> float | None:
     """Return the progress from 0 to 1; None when the task told none."""
     milli = row.get("progress_milli", -1)
     return None if milli is None or milli < 0 else milli / 1000
+
+
+def _readable(document: Row) -> dict[str, Any]:
+    """Return a request or a detail with digests in hexadecimal."""
+    found = dict(document)
+    for key in ("project", "stdin_object"):
+        if isinstance(found.get(key), bytes):
+            found[key] = found[key].hex()
+    for key in ("files", "logs"):
+        if found.get(key):
+            found[key] = {name: _with_hex(row) for name, row in found[key].items()}
+    if found.get("outputs"):  # patterns in a request, rows in a detail
+        found["outputs"] = [_with_hex(row) for row in found["outputs"]]
+    return found
+
+
+def _with_hex(row: Any) -> Any:
+    if not isinstance(row, (list, tuple)):
+        return row
+    return [each.hex() if isinstance(each, bytes) else each for each in row]
 
 
 def plain(value: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +12,7 @@ import typer
 from . import many, screen
 from .commands import Session, command
 from .interrupts import INTERRUPTED, raising_interrupts
+from .moving import moving
 from .task_options import TaskOptions, arguments
 
 if TYPE_CHECKING:
@@ -29,17 +31,30 @@ EachNode = Annotated[bool, typer.Option("--each-node", help="Once on every ready
     example="remuda run -- nvidia-smi -L\n"
     "remuda run --gpus 1 --timeout 2h --cwd . python train.py --epochs 3\n"
     "remuda run --python sd --secret HF_TOKEN -- python download.py\n"
-    "remuda run --requirements requirements.txt -- python train.py\n"
-    "remuda run --each-node -- df -h /data",
+    "remuda run --requirements requirements.txt -- python train.py
+"
+    "remuda run --each-node -- df -h /data
+"
+    "remuda run --file in.mov --output '*.mp4' -- ffmpeg -i in.mov out.mp4",
     tail=True,
 )
 def run(
-    session: Session, options: TaskOptions, command: Command, each_node: EachNode = False
+    session: Session,
+    options: TaskOptions,
+    command: Command,
+    each_node: EachNode = False,
+    to: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where its --output goes (default: here).")
+    ] = Path(),
+    force: Annotated[
+        bool, typer.Option("--force", help="Let its --output overwrite files that differ.")
+    ] = False,
 ) -> int:
     """Run a command on the cluster and stay with it.
 
-    It runs in an empty directory of its own (REMUDA_TASK_DIR) unless --cwd is given. Its output
-    comes here, its exit code is ours. Ctrl-C cancels it, a second Ctrl-C does not wait.
+    It runs in a directory of its own (REMUDA_TASK_DIR), with what --file brings, unless --cwd is
+    given. Its output comes here, its exit code is ours; files that --output names come home in the
+    end. Ctrl-C cancels it, a second Ctrl-C does not wait.
     Exit codes: its own, 128+N for a signal, 124 when it timed out, 125 when remuda failed.
 
     With --each-node it runs once on every ready node that --node and --node-label do not leave
@@ -47,16 +62,23 @@ def run(
     the exit code is the largest one.
     """
     from . import each_node as on_each
+    from . import task_get
     from .foreground import attend
 
     given = _given(session, options)
+    task_get.check_free(options.output or [], to, force=force)
     with _client(session) as client:
         if each_node:
-            return on_each.run(session, client, command, given)
-        task = client.submit_command(command, **given)
+            with moving(session, client.link.depot):
+                return on_each.run(session, client, command, given)
+        with moving(session, client.link.depot):
+            task = client.submit_command(command, **given)
         if is_known(options, task):
             _say(session, f"known under this key already: following {task.id}")
-        return attend(session, client.link, task.key, task.id)
+        code = attend(session, client.link, task.key, task.id)
+        if options.output and code == 0:
+            return task_get.bring_at_end(session, client.link, task, to, force=force)
+        return code
 
 
 @command(
@@ -87,9 +109,10 @@ def submit(
 ) -> int:
     """Submit a command and print its id (of a batch with --array, --each-line or --each-node).
 
-    It runs in an empty directory of its own (REMUDA_TASK_DIR) unless --cwd is given; files stay
-    where they are: DIR is a path on the node that runs it. The members of a batch are ID.0, ID.1
-    and so on; REMUDA_ARRAY_INDEX or REMUDA_ENTRY tells each which it is. Blank lines are skipped.
+    It runs in a directory of its own (REMUDA_TASK_DIR), with what --file brings; with --cwd in DIR,
+    a path on the node that runs it. `task get` brings home what --output names. The members of a
+    batch are ID.0, ID.1 and so on; REMUDA_ARRAY_INDEX or REMUDA_ENTRY tells each which it is.
+    Blank lines are skipped.
     """
     from . import each_node as on_each
 
@@ -105,7 +128,8 @@ def submit(
         elif each_node:
             key = on_each.submit(session, client, command, given).key
         else:
-            task = client.submit_command(command, **given)
+            with moving(session, client.link.depot):
+                task = client.submit_command(command, **given)
             if not (wait and session.json):  # one document: with the outcome
                 _print_task(session, client, task, is_new=not is_known(options, task))
             return _wait_for_task(session, client, task) if wait else 0
@@ -115,7 +139,8 @@ def submit(
 @command(
     "call",
     example="remuda call math:hypot --arg :=3 --arg :=4\n"
-    "remuda call photos.repair:inpaint --vram 6GiB --arg in.png --arg radius:=3",
+    "remuda call photos.repair:inpaint --vram 6GiB --file in.png --arg in.png --arg radius:=3\n"
+    "remuda call --project . jobs:train --arg epochs:=3",
 )
 def call(
     session: Session,
@@ -135,12 +160,14 @@ def call(
     """
     from ..client import control
     from ..client.outcome import exit_code, value_of
+    from ..client.received import Far
     from .foreground import LeftRunning, explain_end, hint_of_waiting, interruptible, leave
 
     positional, keywords = arguments(arg or [])
     given = _given(session, options)
     with _client(session) as client:
-        task = client.options(**given).submit(target, *positional, **keywords)
+        with moving(session, client.link.depot):
+            task = client.options(**given).submit(target, *positional, **keywords)
         try:
             with (
                 interruptible(session, [task.key]) as interrupts,
@@ -155,7 +182,9 @@ def call(
         if standing.state != "succeeded":
             explain_end(standing, task.id)
             return exit_code(standing)
-        _print_result(session, value_of(standing, task.id))
+        with moving(session, client.link.depot):
+            value = value_of(standing, task.id, Far(client.link, task.key))
+        _print_result(session, value)
     return 0
 
 

@@ -11,6 +11,7 @@ import concurrent.futures
 import functools
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from .async_task import AsyncBatch, AsyncTask
@@ -163,6 +164,17 @@ class AsyncClient(AsyncSubmitter):
             tags=tags,
             older=older,
         )
+
+    async def get(
+        self,
+        task: AsyncTask,
+        names: Sequence[str] = (),
+        *,
+        to: str | os.PathLike[str] = ".",
+        force: bool = False,
+    ) -> list[Path]:
+        """Bring the files of a task into a folder; see `Client.get`."""
+        return await self._threads.call(self._sync.get, task.sync, names, to=to, force=force)
 
     def events(
         self,

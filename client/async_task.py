@@ -9,6 +9,7 @@ from typing import Any, overload
 from .batch import Batch
 from .bridge import Ends, Threads
 from .reach import AsyncReachable
+from .received import is_far
 from .task import Task
 
 
@@ -49,6 +50,8 @@ class AsyncTask(AsyncReachable):
     async def result(self, timeout: float | None = None) -> Any:
         """Wait for the end and return the value; raises as `Task.result` does."""
         await self._end(timeout)
+        if is_far(self.sync.standing.value):
+            return await self._threads.call(self.sync.result, 0)
         return self.sync.result(0)
 
     async def exception(self, timeout: float | None = None) -> BaseException | None:

@@ -13,15 +13,18 @@ from ..protocol.messages import VALUE_BYTES_MAX
 from ..protocol.spec import check_entry, to_document
 from . import control
 from .batch import Batch
-from .calls import encode_call, words_of
+from .calls import words_of
 from .each_node import NodeBatch, NodeRun, choose, node_rows
 from .environment_options import warn_of_secrets
+from .freight import ready
 from .options import once_of, said_of, to_spec
+from .shipment import Shipment
 from .stream import Carrier, Row, Spec, Stored, Stream, Unwatched, Watched
 from .when_full import FOR_EVER_S, Patience, patience_of
 
 if TYPE_CHECKING:
     from .connection import Connection
+    from .depot import Depot
     from .session import Session
 
 Argv = Sequence[str | os.PathLike[str]]
@@ -46,16 +49,19 @@ class BatchVerbs(ABC):
         if not iterables:
             raise TypeError("map needs at least one iterable")
         spec = self._spec_of(function)
-        calls = (
-            (spec, encode_call(args, kwargs))
-            for args in zip(*iterables)  # noqa: B905 - as map does
-        )
-        return self._watched(calls, self._options)
+        with Shipment(self._session.connection.depot) as shipment:
+            calls = (
+                Row(spec, *shipment.call(args, kwargs))
+                for args in zip(*iterables)  # noqa: B905 - as map does
+            )
+            return self._watched(calls, self._options, shipment)
 
     def submit_array(self, /, argv: Argv, indices: Iterable[int], **options: object) -> Batch:
         """Submit a command once for each index, which REMUDA_ARRAY_INDEX tells it."""
         warn_of_secrets(options)
-        return self._watched(array_rows(argv, indices, self._with(options)), self._with(options))
+        given = self._with(options)
+        rows = array_rows(argv, indices, given, self._session.connection.depot)
+        return self._watched(rows, given)
 
     def submit_each(self, /, argv: Argv, entries: Iterable[str], **options: object) -> Batch:
         """Submit a command once for each entry, which stands for `{}` in its words.
@@ -63,7 +69,9 @@ class BatchVerbs(ABC):
         REMUDA_ENTRY tells it too.
         """
         warn_of_secrets(options)
-        return self._watched(entry_rows(argv, entries, self._with(options)), self._with(options))
+        given = self._with(options)
+        rows = entry_rows(argv, entries, given, self._session.connection.depot)
+        return self._watched(rows, given)
 
     def submit_each_node(self, /, argv: Argv, **options: object) -> NodeBatch:
         """Submit a command once for every ready node; `node` and `labels` narrow which are meant.
@@ -75,7 +83,8 @@ class BatchVerbs(ABC):
         given = self._with(options)
         chosen = choose(control.list_nodes(self._session.connection), given)
         carrier = Watched(self._session)
-        self._submit(carrier, node_rows(argv, chosen, given), given)
+        rows = node_rows(argv, chosen, given, self._session.connection.depot)
+        self._submit(carrier, rows, given)
         return NodeBatch(self._session, carrier, chosen)
 
     def run_each_node(
@@ -90,14 +99,25 @@ class BatchVerbs(ABC):
     def _with(self, options: Mapping[str, object]) -> dict[str, object]:
         return {**self._options, **options}
 
-    def _watched(self, rows: Iterable[Row], options: Mapping[str, object]) -> Batch:
+    def _watched(
+        self,
+        rows: Iterable[Row],
+        options: Mapping[str, object],
+        shipment: Shipment | None = None,
+    ) -> Batch:
         carrier = Watched(self._session)
-        self._submit(carrier, rows, options)
+        self._submit(carrier, rows, options, shipment)
         return Batch(self._session, carrier.batch, carrier.tasks)
 
-    def _submit(self, carrier: Watched, rows: Iterable[Row], options: Mapping[str, object]) -> None:
+    def _submit(
+        self,
+        carrier: Watched,
+        rows: Iterable[Row],
+        options: Mapping[str, object],
+        shipment: Shipment | None = None,
+    ) -> None:
         session = self._session
-        stream(carrier, session.connection, options, session.closed).submit(rows)
+        stream(carrier, session.connection, options, session.closed, shipment).submit(rows)
 
 
 def store_counted(
@@ -117,6 +137,7 @@ def stream(
     link: Connection,
     options: Mapping[str, object],
     closed: threading.Event | None = None,
+    shipment: Shipment | None = None,
 ) -> Stream[Stored]:
     """Make ready to submit a batch with these options; raises Invalid."""
     if once_of(options):
@@ -127,21 +148,32 @@ def stream(
         Patience(patience_of(options, FOR_EVER_S)),
         closed=closed,
         allow_infeasible=bool(options.get("allow_infeasible")),
+        shipment=shipment,
     )
 
 
-def array_rows(argv: Argv, indices: Iterable[int], options: Mapping[str, object]) -> Iterator[Row]:
+def array_rows(
+    argv: Argv, indices: Iterable[int], options: Mapping[str, object], depot: Depot
+) -> Iterator[Row]:
     """Make a task of a command for each index."""
-    made = to_spec("command", options, argv=words_of(argv), array=True)
-    spec = to_document(made, said_of(options))
-    return ((spec, b"%d" % index) for index in indices)
+    spec = _command(argv, options, depot, array=True)
+    return (Row(spec, b"%d" % index) for index in indices)
 
 
-def entry_rows(argv: Argv, entries: Iterable[str], options: Mapping[str, object]) -> Iterator[Row]:
+def entry_rows(
+    argv: Argv, entries: Iterable[str], options: Mapping[str, object], depot: Depot
+) -> Iterator[Row]:
     """Make a task of a command for each entry; raises Invalid, which names the entry."""
-    made = to_spec("command", options, argv=words_of(argv), each=True)
-    spec = to_document(made, said_of(options))
-    return ((spec, encode_entry(number, entry)) for number, entry in enumerate(entries))
+    spec = _command(argv, options, depot, each=True)
+    return (Row(spec, encode_entry(number, entry)) for number, entry in enumerate(entries))
+
+
+def _command(argv: Argv, options: Mapping[str, object], depot: Depot, **fields: bool) -> Spec:
+    """Make the spec of a command, once what it brings along is in the store."""
+    words = words_of(argv)
+    to_spec("command", options, argv=words, **fields)
+    made = to_spec("command", ready(options, depot), argv=words, **fields)
+    return to_document(made, said_of(options))
 
 
 def encode_entry(number: int, entry: str) -> bytes:

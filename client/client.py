@@ -13,10 +13,12 @@ from ..protocol import ids
 from ..protocol.errors import NotFound
 from . import control, pruning
 from .batch import Batch
+from .bringing import bring, chosen
 from .cached import CachedState, Mirror, cached_states
 from .connection import REQUEST_TIMEOUT_S, Connection
 from .moments import parse_past_ms
 from .operating import OperatorVerbs
+from .received import Far
 from .reimport import refuse_while_imported_again
 from .session import Session
 from .submitter import Submitter
@@ -142,6 +144,23 @@ class Client(Submitter, OperatorVerbs):
             return 0
         before_ms = parse_past_ms("older", older)
         return pruning.prune(self.link, keys, filters=filters, before_ms=before_ms)["removed"]
+
+    def get(
+        self,
+        task: Task,
+        names: Sequence[str] = (),
+        *,
+        to: str | os.PathLike[str] = ".",
+        force: bool = False,
+    ) -> list[Path]:
+        """Bring the files of a task into a folder: all, or those of these names or patterns.
+
+        Returns where they are. One that is there already and the same is left alone; raises
+        Conflict before anything is fetched for one that differs, unless told to `force` it.
+        """
+        far = Far(self.link, task.key)
+        done = bring(far, chosen(far.outputs(), names), Path(to), force=force)
+        return [*done.brought, *done.same]
 
     def cached_states(
         self, tasks: Iterable[Task], min_rev: tuple[int, int] | None = None

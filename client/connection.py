@@ -13,6 +13,7 @@ from ..protocol import codec
 from ..protocol.errors import RemudaError
 from ..protocol.messages import Message
 from .courier import RESEND_S, Courier
+from .depot import Depot
 from .exchange import Reply
 
 REQUEST_TIMEOUT_S = 30.0
@@ -34,6 +35,7 @@ class Connection:
         self.name = dialled.name
         self.scheduler_public = dialled.scheduler_public
         self.request_timeout_s = request_timeout_s
+        self.depot = Depot(self)
         self._pid = os.getpid()
         self.courier = Courier(lambda: clusters.connection(ref))
         self._finalizer = weakref.finalize(self, _close, self.courier, self._pid)
@@ -93,6 +95,8 @@ class Connection:
 
     def close(self) -> None:
         """Hang up; whoever still waits gets an error. Safe to call twice."""
+        if os.getpid() == self._pid:
+            self.depot.close()
         self._finalizer()
 
     def __enter__(self) -> Connection:

@@ -12,13 +12,16 @@ from ..protocol.spec import to_document
 from .batch import Batch
 from .calls import words_of
 from .completed import with_whole_output
+from .freight import ready
 from .options import said_of, to_spec
 from .outcome import TaskCancelled, exit_code
+from .stream import Row
 
 if TYPE_CHECKING:
     from .batch_verbs import Argv
+    from .depot import Depot
     from .session import Session
-    from .stream import Row, Watched
+    from .stream import Watched
     from .task import Task
 
 READY = "ready"
@@ -91,21 +94,25 @@ def choose(rows: Iterable[Mapping[str, Any]], options: Mapping[str, object]) -> 
         if (not asked.nodes or name in asked.nodes)
         and asked.labels.items() <= row["labels"].items()
     ]
-    ready = tuple(row["name"] for row in meant if row["state"] == READY)
+    free = tuple(row["name"] for row in meant if row["state"] == READY)
     skipped = {row["name"]: _why_not(row) for row in meant if row["state"] != READY}
-    if not ready:
+    if not free:
         said = "; ".join(f"{name} is {why}" for name, why in skipped.items())
         raise Refused(f"no node is ready for this: {said or 'none is like that'}", field="node")
-    return Chosen(ready, skipped)
+    return Chosen(free, skipped)
 
 
-def node_rows(argv: Argv, chosen: Chosen, options: Mapping[str, object]) -> Iterator[Row]:
+def node_rows(
+    argv: Argv, chosen: Chosen, options: Mapping[str, object], depot: Depot
+) -> Iterator[Row]:
     """Make a task of a command for each node; it books no CPU unless that was asked for."""
     asked = {name: value for name, value in options.items() if name not in ("nodes", "node")}
     words = words_of(argv)
+    to_spec("command", asked, argv=words)
+    brought = ready(asked, depot)
     for node in chosen.nodes:
-        made = to_spec("command", {"cpus": 0, **asked, "node": [node]}, argv=words)
-        yield to_document(made, said_of(options)), b""
+        made = to_spec("command", {"cpus": 0, **brought, "node": [node]}, argv=words)
+        yield Row(to_document(made, said_of(options)), b"")
 
 
 def _why_not(row: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ from ..protocol.messages import SOURCE_BYTES_MAX
 from ..protocol.spec import Kind
 
 MAIN = "__main__"
-REMEDY = "move it into a module that the nodes can import, and submit it by name"
+REMEDY = "move it into a module that the nodes can import, or that goes along (project=)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ def _of_main(function: object, qualname: str) -> Target:
     if len(source) > SOURCE_BYTES_MAX:
         raise ValueTooLarge(
             f"{file} has {len(source)} bytes and a script travels with at most "
-            f"{SOURCE_BYTES_MAX}: {REMEDY}",
+            f"{SOURCE_BYTES_MAX}: move what is in it into modules, and send those along (project=)",
             field="function",
         )
     return Target("function", f"{MAIN}:{qualname}", Path(file).name, source)

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ..protocol import failures, resources, spec
-from ..protocol.errors import Invalid, NotFound, ValueTooLarge
+from ..protocol.errors import Invalid
 from ..protocol.resources import MILLI
 from ..protocol.spec import TaskSpec
-from . import environment_options
+from . import environment_options, freight
 from .moments import is_from_now, parse_moment_ms
 from .when_full import patience_of
 
@@ -45,6 +45,7 @@ _ALIASES = {
     "nodes": "node",
     "tag": "tags",
     "secret": "secrets",
+    "output": "outputs",
 }
 
 
@@ -256,27 +257,6 @@ def _backoff(value: object) -> Fields:
     }
 
 
-def _stdin(value: object) -> Fields:
-    if isinstance(value, Path):
-        try:
-            with value.open("rb") as file:
-                value = file.read(spec.STDIN_BYTES_MAX + 1)
-        except FileNotFoundError as error:
-            raise NotFound(f"stdin: there is no file {error.filename}", field="stdin") from error
-        except OSError as error:
-            raise Invalid(f"stdin: {error}", field="stdin") from error
-    blob = value.encode() if isinstance(value, str) else value
-    if not isinstance(blob, bytes):
-        raise TypeError(f"found {type(value).__name__}, allowed are bytes, text or a Path")
-    if len(blob) > spec.STDIN_BYTES_MAX:
-        raise ValueTooLarge(
-            f"stdin: more than {spec.STDIN_BYTES_MAX} bytes do not travel inline: "
-            "let the command read a file",
-            field="stdin",
-        )
-    return {"stdin": blob}
-
-
 def _text_or_number(value: object, allowed: str) -> str | float:
     if isinstance(value, (str, int, float)) and not isinstance(value, bool):
         try:
@@ -329,10 +309,10 @@ _READERS: dict[str, Callable[[object], Fields]] = {
     "never_on": lambda value: {"never_on": _failures("never_on", value)},
     "env": _pairs("env", spec.ENV_MAX),
     "cwd": _cwd,
-    "stdin": _stdin,
     "name": _name,
     "tags": _pairs("tags", spec.TAGS_MAX),
     **environment_options.READERS,
+    **freight.READERS,
 }
 # Of the submission, not of the task.
 _ELSEWHERE = frozenset({"once", "allow_infeasible", "when_full"})

@@ -72,17 +72,17 @@ class CompletedTask:
         return self.stdout + self.stderr
 
 
-def value_of(standing: Standing, task_id: str) -> object:
+def value_of(standing: Standing, task_id: str, objects: values.Objects | None = None) -> object:
     """Return what a task that ended gives: a function's value, or a command's CompletedTask.
 
-    Raises TaskFailed, TaskCancelled or NotFound.
+    `objects` are those that the value may name. Raises TaskFailed, TaskCancelled or NotFound.
     """
     if standing.state != "succeeded":
         raise error_of(standing, task_id)
     if not standing.value:
         return completed(standing, task_id)
     try:
-        return values.decode(standing.value)
+        return values.decode(standing.value, objects)
     except values.NotDecodable as error:
         failure = RemudaError(f"task {task_id}: its result cannot be decoded here: {error}")
         failure.code = "result_not_decodable"

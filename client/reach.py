@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..protocol.errors import Invalid, RemudaError, from_wire
 from ..protocol.messages import AskTask, TaskAnswer
+from .received import Files
 
 if TYPE_CHECKING:
     from .bridge import Threads
     from .connection import Connection
+    from .received import Far
     from .task import Task
 
 EXEC_TIMEOUT_S = 10.0
@@ -92,13 +94,22 @@ def signal_name(wanted: str | int) -> str:
 
 
 class Reachable:
-    """The verbs of a task that reach into it while it runs."""
+    """The verbs of a task that reach into it while it runs, and for its files when it has ended."""
 
     if TYPE_CHECKING:
         key: bytes
+        _far: Far
 
         @property
         def connection(self) -> Connection: ...
+
+    @property
+    def files(self) -> Files:
+        """Return the files that came home, by name: returned ones, and those of `outputs`.
+
+        They are fetched when they are read or saved.
+        """
+        return Files(self._far.outputs())
 
     def stack(self) -> str:
         """Return the Python stack of a function or handler as it runs now."""
@@ -134,6 +145,10 @@ class AsyncReachable:
     async def exec(self, argv: Sequence[str], *, timeout: float = EXEC_TIMEOUT_S) -> ExecResult:
         """Run a command beside the task, as `Task.exec` does."""
         return await self._threads.call(self.sync.exec, argv, timeout=timeout)
+
+    async def files(self) -> Files:
+        """Return the files that came home, by name; reading one blocks: give it a thread."""
+        return await self._threads.call(lambda: self.sync.files)
 
 
 def _ask(

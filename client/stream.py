@@ -6,10 +6,10 @@ import contextlib
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from ..protocol import ids
 from ..protocol.codec import pack_document
@@ -18,6 +18,7 @@ from ..protocol.messages import MAP_FRAME_TASKS, SOURCE_BYTES_MAX, Submit, Submi
 from . import control
 from .connection import Connection
 from .session import Session
+from .shipment import Shipment, name_objects, renew_claims
 from .task import Task
 from .when_full import Patience, settle
 
@@ -26,8 +27,14 @@ ARGS_BYTES_MAX = 4 * 1024 * 1024 - 2 * SOURCE_BYTES_MAX - 512 * 1024
 ROW_BYTES = 8
 Stored = TypeVar("Stored")
 Spec = dict[str, Any]
-Row = tuple[Spec, bytes]
-"""What one task is: a spec, which many may share, and its own argument."""
+
+
+class Row(NamedTuple):
+    """What one task is: a spec, which many may share, its own argument, and what that names."""
+
+    spec: Spec
+    args: bytes
+    digests: Sequence[bytes] = ()
 
 
 class Carrier(Protocol[Stored]):
@@ -97,6 +104,7 @@ class Chunk:
     specs: list[Spec] = field(default_factory=list)
     spec_index: list[int] = field(default_factory=list)
     args: list[bytes] = field(default_factory=list)
+    digests: list[Sequence[bytes]] = field(default_factory=list)
 
 
 class Stream(Generic[Stored]):
@@ -111,6 +119,7 @@ class Stream(Generic[Stored]):
         closed: threading.Event | None = None,
         allow_infeasible: bool = False,
         frame_tasks: int = MAP_FRAME_TASKS,
+        shipment: Shipment | None = None,
     ) -> None:
         self._carrier = carrier
         self._link = link
@@ -118,6 +127,7 @@ class Stream(Generic[Stored]):
         self._closed = closed or threading.Event()
         self._allow_infeasible = allow_infeasible
         self._frame_tasks = frame_tasks
+        self._shipment = shipment or Shipment(link.depot)
         self._batch_key = os.urandom(16)
         self._open: deque[tuple[Submit, Future[Stored]]] = deque()
         self._sent = 0
@@ -125,7 +135,8 @@ class Stream(Generic[Stored]):
     def submit(self, rows: Iterable[Row]) -> None:
         """Send all, in order. What fails half-way is cancelled as a whole."""
         try:
-            for chunk in chunks(rows, self._frame_tasks):
+            for chunk in chunks(rows, self._frame_tasks, lambda: self._shipment.is_full):
+                self._shipment.send()
                 self._send(chunk)
                 # The first frame alone: what is refused for its spec leaves nothing behind.
                 while len(self._open) > (FRAMES_OPEN_MAX if self._carrier.batch else 0):
@@ -147,15 +158,20 @@ class Stream(Generic[Stored]):
             offset=self._sent,
             allow_infeasible=self._allow_infeasible,
         )
+        name_objects(message, self._link.depot, chunk.digests)
         self._sent += len(chunk.args)
         self._open.append((message, self._carrier.send(message)))
 
     def _confirm(self) -> None:
         """Wait for the oldest frame, in order."""
         message, stored = self._open[0]
-        send, patience = self._carrier.send, self._patience
-        self._carrier.take(settle(send, message, stored, patience, self._closed))
+        patience = self._patience
+        self._carrier.take(settle(self._send_again, message, stored, patience, self._closed))
         self._open.popleft()
+
+    def _send_again(self, message: Submit) -> Future[Stored]:
+        renew_claims(message, self._link.depot)
+        return self._carrier.send(message)
 
     def _take_back(self) -> None:
         if self._carrier.batch:
@@ -163,15 +179,20 @@ class Stream(Generic[Stored]):
                 control.cancel(self._link, (), [self._carrier.batch])
 
 
-def chunks(rows: Iterable[Row], tasks_max: int = MAP_FRAME_TASKS) -> Iterator[Chunk]:
-    """Cut tasks into frames, by count and by size."""
+def chunks(
+    rows: Iterable[Row],
+    tasks_max: int = MAP_FRAME_TASKS,
+    is_full: Callable[[], bool] = lambda: False,
+) -> Iterator[Chunk]:
+    """Cut tasks into frames, by count and by size, and where enough waits for the store."""
     chunk, size = Chunk(), 0
     known: dict[int, int] = {}
-    for spec, args in rows:
+    for spec, args, digests in rows:
         added = len(args) + ROW_BYTES
         if id(spec) not in known:
             added += len(pack_document(spec))
-        if chunk.args and (len(chunk.args) >= tasks_max or size + added > ARGS_BYTES_MAX):
+        is_over = len(chunk.args) >= tasks_max or size + added > ARGS_BYTES_MAX
+        if chunk.args and (is_over or is_full()):
             yield chunk
             chunk, size, known = Chunk(), 0, {}
         if id(spec) not in known:
@@ -179,6 +200,7 @@ def chunks(rows: Iterable[Row], tasks_max: int = MAP_FRAME_TASKS) -> Iterator[Ch
             chunk.specs.append(spec)
         chunk.spec_index.append(known[id(spec)])
         chunk.args.append(args)
+        chunk.digests.append(digests)
         size += added
     if chunk.args:
         yield chunk

@@ -10,12 +10,14 @@ from ..protocol.errors import Invalid
 from ..protocol.messages import BATCH_MAX, Submit
 from ..protocol.spec import TaskSpec, to_document
 from .batch_verbs import BatchVerbs, Function
-from .calls import encode_call, words_of
+from .calls import words_of
 from .completed import completed_run
 from .environment_options import warn_of_secrets
+from .freight import brings, ready
 from .functions import target_of
 from .options import check_names, moves_on, once_of, said_of, to_spec
 from .outcome import CompletedTask
+from .shipment import Call, Shipment, name_objects
 from .stream import ARGS_BYTES_MAX, Spec
 from .task import Task
 from .when_full import Patience, patience_of, store
@@ -47,7 +49,11 @@ class Submitter(BatchVerbs):
 
     def submit(self, function: Function, /, *args: Any, **kwargs: Any) -> Task:
         """Submit one call; returns once it is stored durably."""
-        return self._one(self._spec_of(function), encode_call(args, kwargs), self._options)
+        with self._shipment() as shipment:
+            call = shipment.call(args, kwargs)
+            spec = self._spec_of(function)
+            shipment.send()
+        return self._one(spec, call, self._options)
 
     def call(self, function: Function, /, *args: Any, **kwargs: Any) -> Any:
         """Submit one call and wait for its value."""
@@ -59,21 +65,25 @@ class Submitter(BatchVerbs):
         """Submit calls of different functions, all or nothing: (function, args, kwargs) each."""
         indices: dict[Function, int] = {}
         specs: list[dict[str, Any]] = []
-        spec_index, encoded = [], []
-        for function, args, kwargs in calls:
-            if function not in indices:
-                indices[function] = len(specs)
-                specs.append(self._spec_of(function))
-            spec_index.append(indices[function])
-            encoded.append(encode_call(tuple(args), dict(kwargs)))
-        if len(encoded) > BATCH_MAX or sum(map(len, encoded)) > ARGS_BYTES_MAX:
-            raise Invalid(
-                f"submit_many takes at most {BATCH_MAX} tasks and {ARGS_BYTES_MAX} bytes "
-                "of arguments: use map for more",
-                field="calls",
-            )
-        if self._options.get("once"):
-            raise Invalid("once: a key names one task, and these are many", field="once")
+        spec_index: list[int] = []
+        encoded: list[Call] = []
+        with self._shipment() as shipment:
+            for function, args, kwargs in calls:
+                if function not in indices:
+                    indices[function] = len(specs)
+                    specs.append(self._spec_of(function))
+                spec_index.append(indices[function])
+                encoded.append(shipment.call(tuple(args), dict(kwargs)))
+            size = sum(len(call.args) for call in encoded)
+            if len(encoded) > BATCH_MAX or size > ARGS_BYTES_MAX:
+                raise Invalid(
+                    f"submit_many takes at most {BATCH_MAX} tasks and {ARGS_BYTES_MAX} bytes "
+                    "of arguments: use map for more",
+                    field="calls",
+                )
+            if self._options.get("once"):
+                raise Invalid("once: a key names one task, and these are many", field="once")
+            shipment.send()
         if not encoded:
             return []
         message = self._message(specs, spec_index, encoded)
@@ -81,10 +91,12 @@ class Submitter(BatchVerbs):
 
     def submit_command(self, /, argv: Sequence[str | os.PathLike[str]], **options: object) -> Task:
         """Submit a command, a list of words; options are laid over ours."""
+        words = words_of(argv)
         merged = {**self._options, **options}
-        made = to_spec("command", merged, argv=words_of(argv))
+        to_spec("command", merged, argv=words)
         warn_of_secrets(options)
-        return self._one(to_document(made, said_of(merged)), b"", merged)
+        made = to_spec("command", ready(merged, self._session.connection.depot), argv=words)
+        return self._one(to_document(made, said_of(merged)), Call(b""), merged)
 
     def run(
         self, argv: Sequence[str | os.PathLike[str]], *, check: bool = False, **options: object
@@ -102,7 +114,7 @@ class Submitter(BatchVerbs):
         return Executor(self)
 
     def _spec_of(self, function: Function) -> Spec:
-        if moves_on(self._options):
+        if moves_on(self._options) or brings(self._options):
             return to_document(self._make_spec(function), said_of(self._options))
         known = self._specs.get(function)
         if known is None:
@@ -116,15 +128,18 @@ class Submitter(BatchVerbs):
         found = target_of(function)
         return to_spec(
             found.kind,
-            self._options,
+            ready(self._options, self._session.connection.depot),
             target=found.target,
             source_name=found.source_name,
             source=found.source,
         )
 
-    def _one(self, spec: dict[str, Any], args: bytes, options: Mapping[str, object]) -> Task:
+    def _shipment(self) -> Shipment:
+        return Shipment(self._session.connection.depot)
+
+    def _one(self, spec: dict[str, Any], call: Call, options: Mapping[str, object]) -> Task:
         once = once_of(options)
-        message = self._message([spec], [0], [args], options)
+        message = self._message([spec], [0], [call], options)
         if once:
             message.once = [once]
         return store(self._session, message, Patience(patience_of(options)))[0]
@@ -133,15 +148,17 @@ class Submitter(BatchVerbs):
         self,
         specs: list[dict[str, Any]],
         spec_index: list[int],
-        args: list[bytes],
+        calls: list[Call],
         options: Mapping[str, object] | None = None,
     ) -> Submit:
         allow = bool((self._options if options is None else options).get("allow_infeasible"))
-        return Submit(
+        message = Submit(
             submit_key=os.urandom(16),
             session=self._session.key,
             specs=specs,
             spec_index=spec_index,
-            args=args,
+            args=[call.args for call in calls],
             allow_infeasible=allow,
         )
+        name_objects(message, self._session.connection.depot, [call.digests for call in calls])
+        return message

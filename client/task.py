@@ -12,6 +12,7 @@ from ..protocol.errors import NotAllowed, NotFound, RemudaError
 from . import control, output
 from .outcome import Standing, TaskCancelled, error_of, value_of
 from .reach import Reachable
+from .received import Far
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -42,6 +43,7 @@ class Task(Reachable, Future[Any]):
         self._progress = (0.0, "")
         self._done_callbacks: list[Any]  # of Future, absent from its stub
         self._broken: RemudaError | None = None
+        self._far = Far(session.connection, key)
         self._has_value = False
 
     @property
@@ -69,7 +71,7 @@ class Task(Reachable, Future[Any]):
         if self._broken is not None:
             raise self._broken
         if not self._has_value:
-            self._result = value_of(self.standing, self.id)
+            self._result = value_of(self.standing, self.id, self._far)
             self._has_value = True
         return self._result
 

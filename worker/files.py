@@ -68,6 +68,11 @@ class File(os.PathLike):  # type: ignore[type-arg]  # it takes no argument in Py
         return self._row
 
     @property
+    def source(self) -> Source | None:
+        """Return what has the bytes of one that is not here."""
+        return self._source
+
+    @property
     def path(self) -> str | None:
         """Return where it lies here; None while it is in the store."""
         return self._path

@@ -8,6 +8,9 @@ file: an array is a view of it, nothing is copied.
 from __future__ import annotations
 
 import hashlib
+import mmap
+import os
+import pathlib
 import struct
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -17,6 +20,7 @@ BUFFER_BYTES_MIN = 64 << 10
 PARTS_LOOKED_AT_MAX = 100_000
 """How many parts of a value are searched for large buffers; one beyond is packed with the rest."""
 ALIGNMENT = 64
+MAPPED_BYTES_MIN = 1 << 20
 _MAGIC = b"remuda\x00\x01"
 _HEAD = struct.Struct("<8sQQ")
 _PLACE = struct.Struct("<QQ")
@@ -76,6 +80,15 @@ def take_apart(view: memoryview) -> tuple[memoryview, list[memoryview]]:
             raise ValueError("a stored value that was cut")
         buffers.append(view[at : at + size])
     return view[start : start + length], buffers
+
+
+def map_file(path: pathlib.Path) -> memoryview:
+    """Return the bytes of a file, without reading a large one; what is written stays private."""
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size < MAPPED_BYTES_MIN:
+            return memoryview(bytearray(file.read()))
+        return memoryview(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY))
 
 
 def name(stored: Stored) -> bytes:

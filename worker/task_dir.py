@@ -9,7 +9,6 @@ the first place if it returns files, and is removed if not.
 from __future__ import annotations
 
 import json
-import mmap
 import os
 import pathlib
 import shutil
@@ -18,15 +17,14 @@ from typing import NamedTuple
 
 from .batches import attempt_key
 from .files import FILE, File, Row, checked_name, copy_file, digest_file, kind_of
-from .large import Parcel
+from .large import Parcel, map_file
 from .values import VALUE_BYTES_MAX, ValueTooLarge
 
 RETURNED = "returned.json"
-"""What the agent is to store: rows of [name, path below the attempt's folder, kind, SHA-256]."""
+"""What the agent is to store: rows of [name, path, kind, SHA-256]; the value has no name."""
 VALUE = "value"
 FILES_MAX = 63
 """Files that one call returns; with its value an attempt then has 64 objects."""
-MAPPED_BYTES_MIN = 1 << 20
 _UNTOUCHED_NS = 10**9
 
 
@@ -138,19 +136,19 @@ class TaskDir:
             raise ValueTooLarge("the value", f"result of {size} bytes", remedy)
         folder = pathlib.Path(self._folder)
         folder.mkdir(mode=0o700, exist_ok=True)
-        root = pathlib.Path(self._work).resolve()
+        work, root = folder / "work", pathlib.Path(self._work).resolve()
+        if self._taken and not self._is_prepared:
+            self._own_dir.rename(work)
+            self._renew()
         rows = [
-            [row.name, f"work/{path.relative_to(root)}", row.kind, row.digest.hex()]
+            [row.name, str(work / path.relative_to(root)), row.kind, row.digest.hex()]
             for row, path in self._taken
         ]
         for stored in parcel.stored:
             with (folder / VALUE).open("wb", buffering=0) as file:
                 for piece in stored.pieces:
                     _write(file.fileno(), piece)
-            rows.append(["", VALUE, FILE, stored.digest.hex()])
-        if self._taken and not self._is_prepared:
-            self._own_dir.rename(folder / "work")
-            self._renew()
+            rows.append(["", str(folder / VALUE), FILE, stored.digest.hex()])
         (folder / RETURNED).write_text(json.dumps(rows), encoding="utf-8")
         return True
 
@@ -184,15 +182,6 @@ class TaskDir:
         if found != size:
             raise ValueError(f"an argument has {found} bytes on this node, not {size}")
         return path
-
-
-def map_file(path: pathlib.Path) -> memoryview:
-    """Return the bytes of a file, without reading a large one; what is written stays private."""
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if size < MAPPED_BYTES_MIN:
-            return memoryview(bytearray(file.read()))
-        return memoryview(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY))
 
 
 def _write(fd: int, piece: bytes | memoryview) -> None:

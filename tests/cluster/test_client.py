@@ -18,7 +18,6 @@ from remuda.protocol.errors import (
     NotFound,
     RemudaError,
     TaskFailed,
-    ValueTooLarge,
 )
 
 from .command_line import wait_until
@@ -167,14 +166,6 @@ def test_a_key_submits_a_task_once(client: Client) -> None:
     assert 3.0 == first.result(END_S)
     second = keyed.submit("math:sqrt", 9)
     assert (first.id, 3.0) == (second.id, second.result(END_S))
-
-
-def test_a_value_over_the_limit_is_refused_both_ways(client: Client) -> None:
-    with pytest.raises(ValueTooLarge):
-        client.submit("builtins:len", b"x" * 70_000)
-    error = client.submit("builtins:bytes", 70_000).exception(END_S)
-    assert isinstance(error, TaskFailed)
-    assert "value_too_large" == error.task_code
 
 
 def test_what_no_node_could_run_is_refused_unless_allowed(client: Client) -> None:

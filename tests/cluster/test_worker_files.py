@@ -130,7 +130,9 @@ def test_a_returned_file_waits_in_the_folder_of_the_attempt(runner: Driver) -> N
     asked = prepared(runner, "write", "out/a.txt", "hello")
     outcome = asked.run()
     assert frames.STORED == outcome.status
-    assert [["a.txt", "work/out/a.txt", "file"]] == [row[:3] for row in asked.rows()]
+    assert [["a.txt", f"{asked.folder}/work/out/a.txt", "file"]] == [
+        row[:3] for row in asked.rows()
+    ]
     found = values.decode(outcome.body, asked)
     assert ("a.txt", 5, hashlib.sha256(b"hello").hexdigest()) == (
         found.name,
@@ -164,7 +166,7 @@ def test_a_file_of_the_arguments_is_the_tasks_own_copy(runner: Driver, tmp_path:
     work = str(asked.folder / "work")
     assert ("in.txt", f"{work}/in.txt", f"{work}/2/in.txt") == (name, path, other)
     assert first.sha256 == second.sha256 == hashlib.sha256(b"ONE").hexdigest()
-    assert [["in.txt", "work/in.txt", "file"]] == [row[:3] for row in asked.rows()]
+    assert [["in.txt", f"{work}/in.txt", "file"]] == [row[:3] for row in asked.rows()]
 
 
 def test_a_large_array_is_mapped_and_may_be_written_to(runner: Driver) -> None:
@@ -181,7 +183,7 @@ def test_a_large_result_waits_as_an_object(runner: Driver) -> None:
     asked = prepared(runner, "zeros", 70_000)
     outcome = asked.run()
     assert frames.STORED == outcome.status
-    assert [["", "value", "file"]] == [row[:3] for row in asked.rows()]
+    assert [["", f"{asked.folder}/value", "file"]] == [row[:3] for row in asked.rows()]
     assert {"it": b"0" * 70_000} == values.decode(outcome.body, asked)
 
 

@@ -1,5 +1,7 @@
 """Which nodes does a command run on that is to run on each, and what is said of the others?"""
 
+from typing import Any
+
 import pytest
 
 from remuda.client.each_node import Chosen, NodeRun, choose, node_rows, worst
@@ -15,6 +17,7 @@ def row(name, state="ready", reason="", **labels):
     }
 
 
+NO_DEPOT: Any = None  # nothing is brought along
 FLEET = [
     row("b", zone="x"),
     row("a"),
@@ -59,10 +62,10 @@ def test_where_no_node_is_ready_the_reason_is_said(options, said):
 @pytest.mark.parametrize(("given", "cpus"), [({}, 0), ({"cpus": 2}, 2_000)])
 def test_each_node_gets_a_task_that_books_only_what_was_asked_for(given, cpus):
     options = {**given, "nodes": ["a", "b", "c"], "timeout": "5s"}
-    rows = list(node_rows(["uptime"], choose(FLEET, options), options))
-    assert [["a"], ["b"]] == [spec["nodes"] for spec, _ in rows]
+    rows = list(node_rows(["uptime"], choose(FLEET, options), options, NO_DEPOT))
+    assert [["a"], ["b"]] == [spec["nodes"] for spec, *_ in rows]
     assert [(cpus, 5_000, ["uptime"])] * 2 == [
-        (spec.get("cpus_milli"), spec["timeout_ms"], spec["argv"]) for spec, _ in rows
+        (spec.get("cpus_milli"), spec["timeout_ms"], spec["argv"]) for spec, *_ in rows
     ]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from remuda.client.options import Retry, moves_on, said_of, to_spec
 from remuda.client.when_full import FOR_EVER_S, patience_of
-from remuda.protocol.errors import Invalid, NotFound, ValueTooLarge
+from remuda.protocol.errors import Invalid, NotFound
 from remuda.protocol.spec import to_document
 
 
@@ -106,9 +106,6 @@ def test_a_path_for_stdin_is_read_as_a_file(tmp_path: Path) -> None:
     path = tmp_path / "in"
     path.write_bytes(b"abc")
     assert b"abc" == to_spec("command", {"stdin": path}).stdin
-    path.write_bytes(b"x" * 70_000)
-    with pytest.raises(ValueTooLarge):
-        to_spec("command", {"stdin": path})
     with pytest.raises(NotFound):
         to_spec("command", {"stdin": tmp_path / "missing"})
 

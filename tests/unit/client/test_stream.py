@@ -1,36 +1,43 @@
 """Is a batch cut into frames that hold every task once, in order, with its spec?"""
 
-from remuda.client.stream import ARGS_BYTES_MAX, chunks
+from remuda.client.stream import ARGS_BYTES_MAX, Row, chunks
 
 ONE, OTHER = {"kind": "command", "argv": ["a"]}, {"kind": "command", "argv": ["b"]}
 
 
 def test_a_frame_takes_so_many_tasks():
-    rows = [(ONE, b"%d" % number) for number in range(5)]
+    rows = [Row(ONE, b"%d" % number) for number in range(5)]
     assert [[b"0", b"1"], [b"2", b"3"], [b"4"]] == [each.args for each in chunks(rows, 2)]
 
 
 def test_a_frame_ends_before_it_grows_too_large():
     large = b"x" * (ARGS_BYTES_MAX // 2 - 100)
-    assert [2, 1] == [len(each.args) for each in chunks([(ONE, large)] * 3)]
+    assert [2, 1] == [len(each.args) for each in chunks([Row(ONE, large)] * 3)]
 
 
 def test_a_large_spec_counts_once_for_the_tasks_that_share_it():
     large = {"kind": "function", "target": "m:f", "source": b"x" * (ARGS_BYTES_MAX // 2)}
-    assert [3] == [len(each.args) for each in chunks([(large, b"")] * 3)]
-    assert [1, 1] == [len(each.args) for each in chunks([(large, b""), (dict(large), b"")])]
+    assert [3] == [len(each.args) for each in chunks([Row(large, b"")] * 3)]
+    assert [1, 1] == [len(each.args) for each in chunks([Row(large, b""), Row(dict(large), b"")])]
 
 
 def test_each_spec_is_in_a_frame_once():
-    (frame,) = chunks([(ONE, b""), (OTHER, b""), (ONE, b"")])
+    (frame,) = chunks([Row(ONE, b""), Row(OTHER, b""), Row(ONE, b"")])
     assert ([ONE, OTHER], [0, 1, 0]) == (frame.specs, frame.spec_index)
 
 
 def test_each_frame_has_the_specs_of_its_own_tasks():
-    frames = chunks([(ONE, b""), (OTHER, b""), (OTHER, b"")], 2)
+    frames = chunks([Row(ONE, b""), Row(OTHER, b""), Row(OTHER, b"")], 2)
     assert [([ONE, OTHER], [0, 1]), ([OTHER], [0])] == [
         (each.specs, each.spec_index) for each in frames
     ]
+
+
+def test_a_frame_ends_where_enough_waits_for_the_store() -> None:
+    rows = [Row(ONE, b"%d" % number, [bytes(32)]) for number in range(3)]
+    full = iter([False, True])
+    found = list(chunks(rows, is_full=lambda: next(full)))
+    assert [([b"0", b"1"], 2), ([b"2"], 1)] == [(each.args, len(each.digests)) for each in found]
 
 
 def test_nothing_makes_no_frame():

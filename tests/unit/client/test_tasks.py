@@ -24,7 +24,6 @@ from remuda.protocol.errors import (
     QueueFull,
     RemudaError,
     TaskFailed,
-    ValueTooLarge,
 )
 from remuda.scheduler.records import Change
 from remuda.scheduler.task import State
@@ -316,10 +315,10 @@ def test_a_map_that_breaks_half_way_takes_back_what_was_stored(
     assert {State.CANCELLED} == {State(change.state) for change in toy.tasks.values()}
 
 
-def test_a_value_over_the_limit_is_refused_before_anything_is_sent(
+def test_without_a_store_a_large_value_is_not_submitted(
     toy: ToyScheduler, cluster: Submitter
 ) -> None:
-    with pytest.raises(ValueTooLarge):
+    with pytest.raises(Invalid, match="FindStore"):
         cluster.submit("m:f", b"x" * 70_000)
     assert [] == toy.heard_of(m.Submit)
 

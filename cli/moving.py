@@ -1,0 +1,73 @@
+"""How is it shown that bytes are on their way: a bar with bytes, rate and the time that is left?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from ..protocol.resources import format_bytes
+from . import screen
+from .gauge import Gauge
+from .writing import span
+
+if TYPE_CHECKING:
+    from ..client.depot import Depot
+    from .commands import Session
+
+SHOWN_AFTER_S = 0.3
+"""What is over sooner needs no bar."""
+WORDS = {"up": "sent", "down": "fetched"}
+
+
+@contextmanager
+def moving(session: Session, depot: Depot) -> Iterator[None]:
+    """Show transfers of a client as they go, to people at a terminal."""
+    bars: dict[str, _Bar] = {}
+
+    def on_moved(direction: str, done: int, total: int) -> None:
+        if direction not in bars:
+            bars[direction] = _Bar(session, WORDS[direction])
+        bars[direction].show(done, total)
+
+    depot.on_moved = on_moved
+    depot.on_said = None if session.quiet else screen.remark
+    try:
+        yield
+    finally:
+        depot.on_moved = depot.on_said = None
+        for bar in bars.values():
+            bar.close()
+
+
+class _Bar:
+    """One transfer; what comes after its end begins anew."""
+
+    def __init__(self, session: Session, word: str) -> None:
+        self._session = session
+        self._word = word
+        self._gauge: Gauge | None = None
+        self._begun_s = time.monotonic()
+        self._begun_at = 0
+
+    def show(self, done: int, total: int) -> None:
+        now_s = time.monotonic()
+        if self._gauge is None:
+            if now_s - self._begun_s < SHOWN_AFTER_S:
+                return
+            self._gauge = Gauge(self._session, 1.0)
+            self._gauge.__enter__()
+        rate = done / max(now_s - self._begun_s, 0.001)
+        left = f", {span((total - done) / rate)} left" if rate and done < total else ""
+        text = f"{format_bytes(done)} of {format_bytes(total)} {self._word}"
+        text += f"  {format_bytes(round(rate))}/s{left}"
+        self._gauge.show(done / total if total else 1.0, text)
+        if done >= total:
+            self.close()
+
+    def close(self) -> None:
+        if self._gauge is not None:
+            self._gauge.__exit__(None, None, None)
+        self._gauge = None
+        self._begun_s = time.monotonic()

@@ -1,0 +1,86 @@
+"""How do files of a task come into a folder, over nothing that is there by surprise?"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..protocol.errors import Conflict, NotFound
+from ..transfer.hashing import digest_file
+from ..worker.files import File
+
+if TYPE_CHECKING:
+    from .received import Far
+
+NAMED_MAX = 5
+_PATTERN = frozenset("*?[")
+
+
+@dataclass(slots=True)
+class Brought:
+    """Where files are now: those that came, and those that were there and are the same."""
+
+    brought: list[Path] = field(default_factory=list)
+    same: list[Path] = field(default_factory=list)
+
+
+def chosen(files: Mapping[str, File], names: Sequence[str]) -> list[File]:
+    """Return the files of these names or patterns, all without any; raises NotFound."""
+    found: dict[str, File] = {} if names else dict(files)
+    for name in names:
+        if name in files:
+            found[name] = files[name]
+            continue
+        matching = fnmatch.filter(files, name) if _PATTERN & set(name) else []
+        if not matching:
+            known = ", ".join(list(files)[:NAMED_MAX]) or "none"
+            more = f" and {len(files) - NAMED_MAX} more" if len(files) > NAMED_MAX else ""
+            raise NotFound(f"the task has no file {name!r}: it has {known}{more}", field="name")
+        found |= {each: files[each] for each in matching}
+    return list(found.values())
+
+
+def bring(far: Far, files: Sequence[File], to: Path, *, force: bool = False) -> Brought:
+    """Bring files into a folder, under their names.
+
+    One that is there and the same is left alone. Raises Conflict, before anything is fetched, for
+    one that differs, unless told to `force` it, and for a name that a link leads out of the folder.
+    """
+    done = Brought()
+    wanted: list[tuple[File, Path]] = []
+    differing = []
+    root = to.resolve()
+    for file in files:
+        target = to / file.name
+        place = target.parent.resolve()
+        if place != root and root not in place.parents:
+            raise Conflict(f"{target}: a link leads out of {to} there: nothing was fetched")
+        if target.is_dir() and not target.is_symlink():
+            raise Conflict(f"{target} is a folder here, and a file of the task: use --to")
+        if _is_same(file, target):
+            done.same.append(target)
+            continue
+        if target.is_symlink() or target.exists():
+            differing.append(target)
+        wanted.append((file, target))
+    if differing and not force:
+        named = ", ".join(map(str, differing[:NAMED_MAX]))
+        more = f" and {len(differing) - NAMED_MAX} more" if len(differing) > NAMED_MAX else ""
+        raise Conflict(
+            f"{named}{more}: here already, and different: nothing was fetched; name another "
+            "folder (--to DIR), or overwrite with --force"
+        )
+    for _, target in wanted:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    far.fetch_all([(file, target) for file, target in wanted])
+    done.brought = [target for _, target in wanted]
+    return done
+
+
+def _is_same(file: File, target: Path) -> bool:
+    if target.is_symlink() or not target.is_file() or target.stat().st_size != file.size:
+        return False
+    return digest_file(target).digest.hex() == file.sha256
