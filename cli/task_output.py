@@ -70,6 +70,9 @@ def task_logs(
             read = output.follow if follow else output.read
             with raising_interrupts():
                 for piece in read(link, key, streams=streams, attempt=attempt):
+                    if full:
+                        _tell_kept(session, piece.stream)
+                        full = False
                     printer.write(piece)
         except KeyboardInterrupt:
             return INTERRUPTED
@@ -110,10 +113,14 @@ def _print_whole(
         with file:
             while blob := file.read(PIECE_BYTES):
                 printer.write(Piece(stream, blob))
-    if rest and not session.quiet:
-        said = "output" if len(rest) == len(STREAMS) else f"std{rest[0]}"
-        screen.remark(f"{said}: not kept whole (--keep-log keeps it); this is what its node has")
     return tuple(rest)
+
+
+def _tell_kept(session: Session, stream: str) -> None:
+    """Say that what comes now is not all of it."""
+    if not session.quiet:
+        said = f"std{stream} was not kept whole (--keep-log keeps it)"
+        screen.remark(f"{said}: this is what its node or its result still has")
 
 
 @command("task wait", example="remuda task wait last --timeout 10m\nremuda task wait 3-9")

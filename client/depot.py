@@ -80,6 +80,10 @@ class Depot:
         """Return a small object."""
         return self._movers.work(lambda mover: mover.get_bytes(digest, claim, size))
 
+    def has(self, digest: bytes) -> bool:
+        """Tell whether we may name an object as it is: then it need not be put."""
+        return self._good_claim(digest)
+
     def say(self, text: str) -> None:
         """Say something about what goes along, if anybody listens."""
         if self.on_said is not None:

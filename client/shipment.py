@@ -119,7 +119,7 @@ class Shipment:
 
     def _put(self, stored: Stored) -> None:
         self._named.append(stored.digest)
-        if stored.digest in self._sources:
+        if stored.digest in self._sources or self._depot.has(stored.digest):
             return
         content: Path | bytes
         if stored.size <= IN_MEMORY_BYTES_MAX:

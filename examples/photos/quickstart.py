@@ -1,7 +1,8 @@
 """Restore a folder of damaged photographs on a cluster of this host: the main job of remuda.
 
 Started by `bin/quickstart`. Every picture is repaired by two methods, once as a whole and once in
-overlapping tiles, each a task for whichever node is free.
+overlapping tiles, each a task for whichever node is free. Pictures go to the tasks and come home
+as files: the nodes need not see the folders that they are in.
 """
 
 import argparse
@@ -119,8 +120,8 @@ def show(
 def warm_up(client: Client, job: Job, parts: Path) -> None:
     """Have each node load its handler, with a corner of a picture, so that all begin together."""
     tasks = []
-    for number, node in enumerate(client.nodes()):
-        corner = Job(job.picture, job.method, parts / f"warm-up-{number}.png", WARM_UP)
+    for node in client.nodes():
+        corner = Job(job.picture, job.method, parts, WARM_UP)
         pinned = client.options(name="warm up", node=node["name"], **OPTIONS)
         tasks.append(pinned.submit("inpaint", *corner.arguments))
     for task in tasks:
@@ -140,6 +141,7 @@ def run_jobs(client: Client, jobs: list[Job], console: Console) -> list[Run]:
         bar = progress.add_task("restoring", total=len(jobs), nodes="")
         for task in client.as_completed(list(tasks), timeout=ALL_TASKS_S):
             told, standing = task.result(), task.standing
+            told["picture"].save(tasks[task].path_out, force=True)
             runs.append(
                 Run(
                     job=tasks[task],

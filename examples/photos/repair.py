@@ -1,7 +1,8 @@
 """How a photograph is damaged, repaired and judged.
 
-`Inpainter` is what nodes keep warm, as the named handler `inpaint`. The rest is plain functions
-over images as OpenCV holds them: uint8 arrays of height x width x 3 (blue, green, red).
+`Inpainter` is what nodes keep warm, as the named handler `inpaint`: pictures come to it and go
+home as files. The rest is plain functions over images as OpenCV holds them: uint8 arrays of
+height x width x 3 (blue, green, red).
 """
 
 import os
@@ -12,12 +13,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from remuda import File
+
 Image = np.ndarray
 Box = tuple[int, int, int, int]  # x, y, width, height
 Figure = Callable[[Image, int], object]  # draws on an image in a shade
 
 METHODS = {"telea": cv2.INPAINT_TELEA, "navier-stokes": cv2.INPAINT_NS}
 RADIUS_PX = 4
+REPAIRED = "repaired.png"
 WRITING = ("do not bend", "rodeo '73", "return to sender", "PROOF", "wish you were here")
 
 
@@ -50,15 +54,15 @@ def psnr(a: Image, b: Image) -> float:
     return float("inf") if error == 0 else float(10 * np.log10(255.0**2 / error))
 
 
-def read_image(path: Path | str, flags: int = cv2.IMREAD_COLOR) -> Image:
+def read_image(path: Path | File | str, flags: int = cv2.IMREAD_COLOR) -> Image:
     """Read a picture; raise ValueError for a file that is none."""
-    image = cv2.imread(str(path), flags)
+    image = cv2.imread(os.fspath(path), flags)
     if image is None:
         raise ValueError(f"{path} cannot be read as a picture")
     return image
 
 
-def read_mask(path: Path | str) -> Image:
+def read_mask(path: Path | File | str) -> Image:
     """Read a mask as 0 and 255: what is rather white than black is to be repaired."""
     return np.where(read_image(path, cv2.IMREAD_GRAYSCALE) >= 128, 255, 0).astype(np.uint8)
 
@@ -73,7 +77,7 @@ def write_image(path: Path | str, image: Image) -> None:
 
 
 class Inpainter:
-    """Repair pictures or tiles of them by path: `load()` once, then a call per task."""
+    """Repair pictures or tiles of them: `load()` once, then a call per task."""
 
     def load(self) -> None:
         """Warm the library up, and keep it to the one CPU that each task asks for."""
@@ -84,23 +88,22 @@ class Inpainter:
 
     def __call__(
         self,
-        path_in: str,
-        path_mask: str,
-        path_out: str,
+        picture: File,
+        mask_file: File,
         box: Box | None = None,
         method: str = "telea",
     ) -> dict[str, object]:
-        """Repair a picture, or the `box` of it, into `path_out`; return what it took."""
+        """Repair a picture, or the `box` of it; return it as a file, and what it took."""
         started = time.perf_counter()
-        image, mask = read_image(path_in), read_mask(path_mask)
+        image, mask = read_image(picture), read_mask(mask_file)
         if image.shape[:2] != mask.shape:
-            raise ValueError(f"{path_mask} is not of the size of {path_in}")
+            raise ValueError(f"{mask_file.name} is not of the size of {picture.name}")
         if box is not None:
             x, y, width, height = box
             image, mask = (part[y : y + height, x : x + width] for part in (image, mask))
-        write_image(path_out, inpaint(image, mask, method))
+        write_image(REPAIRED, inpaint(image, mask, method))
         return {
-            "path": path_out,
+            "picture": File(REPAIRED),
             "pixels": int(np.count_nonzero(mask)),
             "seconds": time.perf_counter() - started,
         }

@@ -10,6 +10,8 @@ import tiles
 from album import Picture
 from contact_sheet import Cell, contact_sheet
 
+from remuda import File
+
 METHOD_TITLES = {"telea": "Telea", "navier-stokes": "Navier-Stokes"}
 SHEET_ROWS_MAX = 12
 
@@ -26,10 +28,9 @@ class Job:
 
     @property
     def arguments(self) -> tuple[object, ...]:
-        """Return what the handler `inpaint` is called with."""
+        """Return what the handler `inpaint` is called with: the picture and its mask go along."""
         box = self.tile.box if self.tile else None
-        paths = (self.picture.damaged, self.picture.mask, self.path_out)
-        return (*(str(path) for path in paths), box, self.method)
+        return (File(self.picture.damaged), File(self.picture.mask), box, self.method)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The example that restores photographs: everything of it that needs no cluster."""
 
+import contextlib
 import importlib
 import sys
 from collections.abc import Iterator
@@ -8,6 +9,8 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+
+from remuda import File
 
 PHOTOS = Path(__file__).resolve().parents[2] / "examples" / "photos"
 NAMES = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
@@ -116,41 +119,44 @@ def test_cores_cover_a_picture_exactly_once(
     assert len(found) <= tiles.TILES_PER_PICTURE_MAX
 
 
-def test_the_handler_repairs_a_box_of_a_picture_by_path(repair: ModuleType, tmp_path: Path) -> None:
+def test_the_handler_repairs_a_box_of_a_picture_into_a_file(
+    repair: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _, worse, mask = damaged(repair, "chelsea.png")
     repair.write_image(tmp_path / "in.png", worse)
     repair.write_image(tmp_path / "mask.png", mask)
     handler = repair.Inpainter()
     handler.load()
-    paths = [str(tmp_path / name) for name in ("in.png", "mask.png", "out.png")]
-    told = handler(*paths, box=(10, 20, 100, 80), method="navier-stokes")
+    monkeypatch.chdir(tmp_path)
+    told = handler(File("in.png"), File("mask.png"), (10, 20, 100, 80), "navier-stokes")
     part = (slice(20, 100), slice(10, 110))
     expected = repair.inpaint(worse[part], mask[part], "navier-stokes")
-    assert np.array_equal(expected, repair.read_image(tmp_path / "out.png"))
-    assert (paths[2], np.count_nonzero(mask[part])) == (told["path"], told["pixels"])
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.png", "mask.png", "out.png"]
+    assert np.array_equal(expected, repair.read_image(told["picture"]))
+    assert np.count_nonzero(mask[part]) == told["pixels"]
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert ["in.png", "mask.png", "repaired.png"] == names
 
 
 def test_the_handler_refuses_a_mask_of_another_size(repair: ModuleType, tmp_path: Path) -> None:
     repair.write_image(tmp_path / "in.png", np.zeros((8, 8, 3), np.uint8))
     repair.write_image(tmp_path / "mask.png", np.zeros((8, 9), np.uint8))
-    paths = [str(tmp_path / name) for name in ("in.png", "mask.png", "out.png")]
     with pytest.raises(ValueError, match="not of the size"):
-        repair.Inpainter()(*paths)
+        repair.Inpainter()(File(tmp_path / "in.png"), File(tmp_path / "mask.png"))
 
 
-def run_here(demo: dict[str, ModuleType], jobs: list) -> None:
+def run_here(demo: dict[str, ModuleType], jobs: list, work: Path) -> None:
     """Do the work of the cluster in this process."""
     handler = demo["repair"].Inpainter()
-    for job in jobs:
-        handler(*job.arguments)
+    with contextlib.chdir(work):
+        for job in jobs:
+            handler(*job.arguments)["picture"].save(job.path_out, force=True)
 
 
 def test_an_album_is_restored_judged_and_shown(demo: dict[str, ModuleType], tmp_path: Path) -> None:
     restoration = demo["restoration"]
     album = demo["album"].scratched_album(PHOTOS, tmp_path)
     jobs = restoration.plan(album, tmp_path, tmp_path)
-    run_here(demo, jobs)
+    run_here(demo, jobs, tmp_path)
     restored = restoration.collect(jobs, tmp_path)
     assert len(NAMES) * len(METHODS) * 2 == len(restored)
     assert all(each.is_better and each.psnr_after is not None for each in restored)
@@ -172,7 +178,7 @@ def test_pictures_with_masks_are_taken_as_damaged_and_not_judged(
     repair.write_image(masks / "cat.png", mask)
     album = demo["album"].masked_album(photos, masks, work)
     jobs = restoration.plan(album, work, work)
-    run_here(demo, jobs)
+    run_here(demo, jobs, tmp_path)
     restored = restoration.collect(jobs, work)
     assert {("cat", None, True)} == {
         (each.picture.name, each.psnr_after, each.is_better) for each in restored
