@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..protocol.resources import format_bytes
 from . import screen
-from .gauge import Gauge
+from .gauge import Gauge, Pace
 from .writing import span
 
 if TYPE_CHECKING:
@@ -48,26 +48,29 @@ class _Bar:
         self._session = session
         self._word = word
         self._gauge: Gauge | None = None
+        self._pace = Pace()
         self._begun_s = time.monotonic()
-        self._begun_at = 0
 
     def show(self, done: int, total: int) -> None:
-        now_s = time.monotonic()
+        """Say how far it is."""
+        rate = self._pace.rate(done)
         if self._gauge is None:
-            if now_s - self._begun_s < SHOWN_AFTER_S:
+            if time.monotonic() - self._begun_s < SHOWN_AFTER_S:
                 return
             self._gauge = Gauge(self._session, 1.0)
             self._gauge.__enter__()
-        rate = done / max(now_s - self._begun_s, 0.001)
-        left = f", {span((total - done) / rate)} left" if rate and done < total else ""
         text = f"{format_bytes(done)} of {format_bytes(total)} {self._word}"
-        text += f"  {format_bytes(round(rate))}/s{left}"
+        if rate:
+            left = f", {span(max(1, round((total - done) / rate)))} left" if done < total else ""
+            text += f"  {format_bytes(round(rate))}/s{left}"
         self._gauge.show(done / total if total else 1.0, text)
         if done >= total:
             self.close()
 
     def close(self) -> None:
+        """Remove the line."""
         if self._gauge is not None:
             self._gauge.__exit__(None, None, None)
         self._gauge = None
+        self._pace = Pace()
         self._begun_s = time.monotonic()

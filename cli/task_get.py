@@ -38,7 +38,9 @@ def task_get(
         list[str] | None,
         typer.Argument(metavar="[NAME]...", help="Only these; patterns like '*.png' do too."),
     ] = None,
-    to: Annotated[Path, typer.Option(metavar="DIR", help="Where to (default: here).")] = Path(),
+    to: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where to (default: here).", show_default=False)
+    ] = Path(),
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that differ.")] = False,
 ) -> int:
     """Bring the files of a task home: what it returned, and what --output named.
@@ -77,7 +79,7 @@ def bring(
         done = bringing.bring(far, found, to, force=force)
     if not session.quiet:
         total = format_bytes(sum(file.size for file in found))
-        same = f", of which {len(done.same):,} were here already" if done.same else ""
+        same = f"; {len(done.same):,} here already" if done.same else ""
         screen.remark(f"{counted(len(found), 'file')}, {total}, in {to.absolute()}{same}")
     return done.brought
 

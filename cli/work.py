@@ -31,10 +31,8 @@ EachNode = Annotated[bool, typer.Option("--each-node", help="Once on every ready
     example="remuda run -- nvidia-smi -L\n"
     "remuda run --gpus 1 --timeout 2h --cwd . python train.py --epochs 3\n"
     "remuda run --python sd --secret HF_TOKEN -- python download.py\n"
-    "remuda run --requirements requirements.txt -- python train.py
-"
-    "remuda run --each-node -- df -h /data
-"
+    "remuda run --requirements requirements.txt -- python train.py\n"
+    "remuda run --each-node -- df -h /data\n"
     "remuda run --file in.mov --output '*.mp4' -- ffmpeg -i in.mov out.mp4",
     tail=True,
 )
@@ -44,7 +42,10 @@ def run(
     command: Command,
     each_node: EachNode = False,
     to: Annotated[
-        Path, typer.Option(metavar="DIR", help="Where its --output goes (default: here).")
+        Path,
+        typer.Option(
+            metavar="DIR", help="Where its --output goes (default: here).", show_default=False
+        ),
     ] = Path(),
     force: Annotated[
         bool, typer.Option("--force", help="Let its --output overwrite files that differ.")

@@ -47,7 +47,7 @@ class Targets:
         except ModuleNotFoundError as error:
             raise CodeMissing(
                 f"{target}: no module {error.name} in {sys.executable}: install it there, "
-                "or add its folder to [node] python_path"
+                "add its folder to [node] python_path, or send it along: --project DIR"
             ) from error
         except ImportError as error:
             raise CodeMissing(f"{target}: {error} (in {sys.executable})") from error

@@ -208,7 +208,7 @@ def kill_store_when_moving(cluster: Cluster, client: Client, direction: str) -> 
 def test_a_killed_store_costs_an_upload_and_a_download_only_time(
     shared: Cluster, fresh: Client, tmp_path: Path
 ) -> None:
-    digest = noise(tmp_path / "in.bin", 64 * MIB)
+    digest = noise(tmp_path / "in.bin", 32 * MIB)
     killed = kill_store_when_moving(shared, fresh, "up")
     task = fresh.submit_command(
         ["cp", "in.bin", "out.bin"], files=[tmp_path / "in.bin"], outputs=["out.bin"]
@@ -225,7 +225,7 @@ def test_a_killed_store_costs_an_upload_and_a_download_only_time(
 def test_an_interrupted_upload_leaves_no_task_and_can_be_repeated(
     typed: Typed, client: Client
 ) -> None:
-    noise(typed.folder / "in.bin", 256 * MIB)
+    noise(typed.folder / "in.bin", 96 * MIB)
     before = client.tasks(limit=1)[0].id
     words = ("submit", "-q", "--file", "in.bin", "--", "wc", "-c", "in.bin")
     store_bytes = _partial_bytes(client)
@@ -238,7 +238,7 @@ def test_an_interrupted_upload_leaves_no_task_and_can_be_repeated(
     done = typed(*words)
     assert 0 == done.returncode, done.stderr
     task = client.task(done.stdout.strip())
-    assert f"{256 * MIB} in.bin\n" == task.result(END_S).stdout
+    assert f"{96 * MIB} in.bin\n" == task.result(END_S).stdout
 
 
 def _partial_bytes(client: Client) -> int:

@@ -1,4 +1,4 @@
-"""Do the examples of the README and of docs/python.md run, and is a script without a guard told?"""
+"""Do the examples of README, docs/python.md and docs/files.md run; is an unguarded script told?"""
 
 import re
 import subprocess
@@ -22,6 +22,7 @@ def _run(shared: Cluster, script: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, script],
         env={"REMUDA_HOME": str(shared.home.root), "PATH": "/usr/bin:/bin"},
+        cwd=script.parent,
         capture_output=True,
         text=True,
         timeout=END_S,
@@ -37,6 +38,14 @@ def test_the_example_of_the_readme_runs_as_printed(shared: Cluster, tmp_path: Pa
     assert ("", "42") == (done.stderr, lines[0])
     assert "[1, 1, 2, 6, 24, 120, 720, 5040, 40320, 362880]" == lines[1]
     assert 3 == len(lines)
+
+
+def test_the_example_of_the_page_on_files_runs_as_printed(shared: Cluster, tmp_path: Path) -> None:
+    script = tmp_path / "example.py"
+    script.write_text(blocks_of(ROOT / "docs" / "files.md")[0])
+    done = _run(shared, script)
+    expected = ["['size.txt'] True", "['size.txt']", "1000000", "1000000"]
+    assert ("", expected) == (done.stderr, done.stdout.splitlines())
 
 
 def test_a_script_without_a_guard_is_told_so_and_submits_nothing_twice(
