@@ -12,6 +12,7 @@ from ..protocol.spec import REQUIREMENTS_CHARS_MAX
 _OTHER_FILE = re.compile(
     r"\s*(-r|-c|-e|--requirement|--constraint|--editable)\b|\s*\.{1,2}(/|$)|.*@\s*\.{1,2}/"
 )
+_PASSWORD = re.compile(r"://[^/\s@$]*:[^/\s@$]+@")
 _FILE_NAME = re.compile(r"[\w./~-]*\.(txt|in|toml|lock)")
 
 
@@ -27,6 +28,11 @@ def requirements_text(value: object) -> str:
             raise ValueError(
                 f"line {number}: {line.strip()!r} names a file of this host, which does not "
                 "travel: write its lines here, or give a package by name or URL"
+            )
+        if _PASSWORD.search(line):
+            raise ValueError(
+                f"line {number}: has a password in a URL, and all of it is stored with the task: "
+                "put it into the configuration of pip or uv on the nodes"
             )
     return text if text.strip() else ""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +16,8 @@ from ..fakes import pythons
 from ..fakes.runner_driver import Driver, driven
 
 CODE = """
-import dataclasses, datetime, pathlib, sys, time
-from remuda import current, register_type
+import dataclasses, pathlib, sys, time
+from remuda import File, current, register_type
 
 @register_type
 @dataclasses.dataclass
@@ -46,6 +47,10 @@ def fail():
 
 async def later():
     return "later"
+
+def write(text):
+    pathlib.Path("out.txt").write_text(text)
+    return File("out.txt"), b"0" * 70_000
 
 def nap():
     time.sleep(60)
@@ -106,6 +111,22 @@ def test_failures_output_and_timeouts_are_told_from_there(runner: Driver) -> Non
     status, failure = runner.failure(call)
     assert (frames.FAILED, "timeout") == (status, failure.code)
     assert "in nap" in failure.traceback
+
+
+def test_files_and_large_results_wait_there_for_the_store(tmp_path: Path, python: Path) -> None:
+    (tmp_path / "tasks").mkdir()
+    with driven(tmp_path) as driver:
+        driver.host(CODE, python=str(python), tasks_dir=str(tmp_path / "tasks"))
+        driver.wait(frames.Loaded)
+        call = driver.call("write", "hello")
+        driver.send_calls(call)
+        (outcome,) = driver.outcomes(call)
+        assert frames.STORED == outcome.status, outcome.body
+        folder = tmp_path / "tasks" / frames.attempt_key(call.task, call.attempt)
+        rows = json.loads((folder / "returned.json").read_text())
+        assert ["out.txt", ""] == sorted((row[0] for row in rows), reverse=True)
+        assert "hello" == (folder / "work" / "out.txt").read_text()
+        assert 70_000 < (folder / "value").stat().st_size
 
 
 def test_a_handler_is_loaded_there(tmp_path: Path, python: Path) -> None:

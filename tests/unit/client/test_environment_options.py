@@ -87,6 +87,7 @@ def test_requirements_are_a_file_or_lines_or_text(tmp_path: Path) -> None:
         ("./wheels/x.whl", "names a file"),
         ("x @ ../x.whl", "names a file"),
         ("x" * 65_537, "allowed are 65536"),
+        ("six\n-i https://ann:hidden@host/simple", "line 2: has a password in a URL"),
         (5, "allowed are a Path"),
         (Path("/"), "Is a directory"),
     ],
@@ -101,7 +102,16 @@ def test_requirements_that_could_not_be_met_elsewhere_are_refused(
 
 
 @pytest.mark.parametrize(
-    "text", ["six", "six>=1 ; python_version < '4'", "--no-index", "x @ https://h/x.whl", "# ./x"]
+    "text",
+    [
+        "six",
+        "-i https://h:8/simple",
+        "-i https://u:${TOKEN}@h/simple",
+        "six>=1 ; python_version < '4'",
+        "--no-index",
+        "x @ https://h/x.whl",
+        "# ./x",
+    ],
 )
 def test_what_a_node_can_find_itself_is_taken(text: str) -> None:
     assert text == to_spec("function", {"requirements": text}, target="m:f").requirements

@@ -11,6 +11,7 @@ import pytest
 
 from remuda.client.connection import Connection
 from remuda.client.courier import ClientClosed
+from remuda.client.environment_options import SecretInEnv
 from remuda.client.outcome import CompletedTask, TaskCancelled
 from remuda.client.session import Session
 from remuda.client.submitter import Submitter
@@ -373,3 +374,19 @@ def test_leaving_an_executor_waits_for_its_tasks(toy: ToyScheduler, cluster: Sub
     assert task.done()
     with pytest.raises(RuntimeError, match="after shutdown"):
         pool.submit("m:f")  # type: ignore[arg-type]
+
+
+def test_a_variable_that_looks_like_a_secret_is_warned_of_at_the_callers_line(
+    cluster: Submitter,
+) -> None:
+    env = {"HF_TOKEN": "x"}
+    verbs = [
+        lambda: cluster.options(env=env),
+        lambda: cluster.submit_command(["true"], env=env),
+        lambda: cluster.submit_array(["true"], [1], env=env),
+        lambda: cluster.submit_each(["true"], ["a"], env=env),
+    ]
+    for verb in verbs:
+        with pytest.warns(SecretInEnv, match="--secret HF_TOKEN") as caught:
+            verb()
+        assert [Path(__file__)] == [Path(each.filename) for each in caught]
