@@ -129,12 +129,15 @@ class Environments:
                 if sum(each.child is not None for each in self.builds.values()) >= self._most:
                     continue
                 failure = self._begin(name, build)
+                if failure is None:
+                    continue
             elif build.child.poll() is None:
                 continue
             else:
                 failure = _answer(_sweep(build.child, build.lifeline))
-            if build.child is None or failure is not None or self._described(name) is not None:
-                yield self._settle(name, build, failure, now)
+                if failure is None and self._described(name) is None:
+                    failure = Failure(FAILED, "it was made, and somebody removed it")
+            yield self._settle(name, build, failure, now)
 
     def deadline(self, now: int) -> int | None:
         """Say when to look again."""
@@ -200,6 +203,8 @@ class Environments:
                 start_new_session=True,
             )
         except OSError as error:
+            if build.lifeline >= 0:
+                os.close(build.lifeline)
             code = code_of(str(error.strerror))
             return Failure(code, f"no environment can be made: {error.strerror}")
         finally:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -198,6 +200,31 @@ def test_it_ends_with_its_agent_and_half_of_it_is_never_used(bench: Bench, tmp_p
     bench.made.builds.clear()
     build.child.stdout.close()  # type: ignore[union-attr]
     assert Bench(tmp_path).outcome(text) is None
+
+
+def test_one_that_was_removed_as_soon_as_it_was_made_is_a_failure(bench: Bench) -> None:
+    bench.want(ONE, ":")
+    bench.look()
+    (build,) = bench.made.builds.values()
+    assert build.child is not None
+    build.child.wait()
+    shutil.rmtree(bench.folder / name_of(BASE, ":"))
+    ((waiting, failure),) = bench.look()
+    assert ([ONE], "it was made, and somebody removed it") == (waiting, failure and failure.message)
+
+
+def test_where_none_can_be_made_it_is_said_and_nothing_stays_open(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(environments.subprocess, "Popen", refuse)
+    open_before = sorted(Path("/proc/self/fd").iterdir())
+    failure = bench.outcome(":")
+    assert failure is not None
+    assert "no environment can be made: Resource temporarily unavailable" == failure.message
+    assert open_before == sorted(Path("/proc/self/fd").iterdir())
 
 
 def test_a_long_output_is_kept_to_its_end(bench: Bench) -> None:
