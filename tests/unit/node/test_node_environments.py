@@ -163,11 +163,12 @@ def test_what_failed_is_not_tried_again_for_a_while_unless_it_was_the_network(
 def test_one_that_takes_too_long_is_given_up_with_all_that_it_started(
     made_bench: Callable[..., Bench], tmp_path: Path
 ) -> None:
-    bench = made_bench(build_timeout_s=1.0)
+    bench = made_bench(build_timeout_s=2.0)
     failure = bench.outcome(f"sleep 60 & echo $! > {tmp_path}/pid; wait")
     assert failure is not None
-    assert ("environment_failed", "it took longer than 1 s") == failure[:2]
-    wait_until(lambda: not _lives(tmp_path / "pid"), "the end of what it started")
+    assert ("environment_failed", "it took longer than 2 s") == failure[:2]
+    begun = (tmp_path / "pid").exists()  # on a busy host the time may be over before
+    wait_until(lambda: not begun or not _lives(tmp_path / "pid"), "the end of what it started")
 
 
 def test_what_an_installer_leaves_running_is_not_waited_for(bench: Bench, tmp_path: Path) -> None:
