@@ -167,7 +167,7 @@ def test_one_that_takes_too_long_is_given_up_with_all_that_it_started(
     failure = bench.outcome(f"sleep 60 & echo $! > {tmp_path}/pid; wait")
     assert failure is not None
     assert ("environment_failed", "it took longer than 2 s") == failure[:2]
-    begun = (tmp_path / "pid").exists()  # on a busy host the time may be over before
+    begun = _pid(tmp_path / "pid")  # on a busy host the time may be over before
     wait_until(lambda: not begun or not _lives(tmp_path / "pid"), "the end of what it started")
 
 
@@ -179,7 +179,7 @@ def test_what_an_installer_leaves_running_is_not_waited_for(bench: Bench, tmp_pa
 def test_one_that_nobody_waits_for_any_more_is_not_made(bench: Bench, tmp_path: Path) -> None:
     bench.want(ONE, f"echo $$ > {tmp_path}/pid; sleep 60")
     bench.look()
-    wait_until((tmp_path / "pid").exists, "its begin")
+    wait_until(lambda: _pid(tmp_path / "pid"), "its begin")
     bench.made.let_go(ONE)
     wait_until(lambda: not _lives(tmp_path / "pid"), "the end of the installer")
     assert {} == bench.made.builds
@@ -189,7 +189,7 @@ def test_it_ends_with_its_agent_and_half_of_it_is_never_used(bench: Bench, tmp_p
     text = f"test -e {tmp_path}/pid && exit 0; echo $$ > {tmp_path}/pid; sleep 60"
     bench.want(ONE, text)
     bench.look()
-    wait_until((tmp_path / "pid").exists, "its begin")
+    wait_until(lambda: _pid(tmp_path / "pid"), "its begin")
     (build,) = bench.made.builds.values()
     os.close(build.lifeline)  # as the kernel does when an agent is killed
     wait_until(lambda: not _lives(tmp_path / "pid"), "the end of the installer")
@@ -282,11 +282,17 @@ def test_an_installer_gets_mirrors_and_proxies_and_nothing_else_of_the_agents() 
             "PIP_DISABLE_PIP_VERSION_CHECK"} == set(found)  # fmt: skip
 
 
+def _pid(path: Path) -> str:
+    """Return what a script wrote of itself, nothing while it has not."""
+    return path.read_text().strip() if path.exists() else ""
+
+
 def _lives(pid_file: Path) -> bool:
-    if not pid_file.exists():
+    pid = _pid(pid_file)
+    if not pid:
         return True
     try:
-        state = Path(f"/proc/{pid_file.read_text().strip()}/stat").read_text()
+        state = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return False
     return state.rpartition(")")[2].split()[0] != "Z"
