@@ -11,6 +11,7 @@ from ..protocol.errors import Conflict, Invalid, NotAllowed
 from ..protocol.messages import Document, Enrol, Invite
 from . import key_verbs
 from .access import Principal, Role
+from .happenings import Happening
 from .invites import InviteRow
 from .registry import KeyRow
 from .view import View
@@ -38,6 +39,8 @@ def invite(view: View, keys: Keys, message: Invite, principal: Principal, now_ms
     if known is None:
         replaced = registry.invites.add(row)
         keys.invited = registry.invites.principals()
+        text = f"{principal.name} invited {row.name or 'whoever has the line'} as {row.role}"
+        view.feed.add([Happening("key.invited", "info", text, owner=principal.name)], now_ms)
     elif known.is_pending(now_ms) and (known.name, known.role) == (row.name, row.role):
         expires_ms, replaced = known.expires_ms, 0  # asked again: the answer was lost
     else:
@@ -70,6 +73,7 @@ class Admission(NamedTuple):
     name: str
     role: Role
     is_new: bool
+    invited_by: str = ""
 
 
 def judge(row: InviteRow | None, known: list[KeyRow], message: Enrol, now_ms: int) -> Admission:
@@ -103,32 +107,23 @@ def judge(row: InviteRow | None, known: list[KeyRow], message: Enrol, now_ms: in
             f"say so (`remuda key invite --name {name}`)",
             field="name",
         )
-    return Admission(name, Role(row.role), is_new=True)
+    return Admission(name, Role(row.role), is_new=True, invited_by=row.principal)
 
 
 def enrol(
     view: View, keys: Keys, wire: Wire, message: Enrol, principal: Principal, now_ms: int
 ) -> Document:
     """Admit a newcomer, or tell one that is admitted the same again."""
-    registry = view.registry
     check_public(message.public_key)
     if principal.role is Role.INVITED:
-        row = registry.invites.find(principal.name)
-        admission = judge(row, registry.keys(), message, now_ms)
+        row = view.registry.invites.find(principal.name)
+        admission = judge(row, view.registry.keys(), message, now_ms)
         if admission.is_new:
-            registry.allow_key(
-                admission.name,
-                admission.role.value,
-                message.public_key,
-                principal=f"invited by {row.principal if row else ''}",
-                now_ms=now_ms,
-                invite=principal.name,
-            )
-            keys.allow(message.public_key, Principal(admission.name, admission.role))
-    else:
-        if keys.live.get(message.public_key) != principal:
-            raise NotAllowed("a node asks for nobody but itself", field="public_key")
+            _admit(view, keys, message, principal, admission, now_ms)
+    elif keys.live.get(message.public_key) == principal:
         admission = Admission(principal.name, principal.role, is_new=False)
+    else:
+        raise NotAllowed("a node asks for nobody but itself", field="public_key")
     body: dict[str, Any] = {
         "name": admission.name,
         "role": admission.role.value,
@@ -141,6 +136,25 @@ def enrol(
     if admission.role is Role.NODE:
         body["ports"] = _ports(view, wire, admission.name)
     return Document(body)
+
+
+def _admit(
+    view: View,
+    keys: Keys,
+    message: Enrol,
+    principal: Principal,
+    admission: Admission,
+    now_ms: int,
+) -> None:
+    """Let a key in and spend its invitation: in the journal first, then in the live table."""
+    name, role = admission.name, admission.role
+    by = f"invited by {admission.invited_by}"
+    view.registry.allow_key(
+        name, role.value, message.public_key, principal=by, now_ms=now_ms, invite=principal.name
+    )
+    keys.allow(message.public_key, Principal(name, role))
+    text = f"{name} is in as {role.value}, {by}"
+    view.feed.add([Happening("key.enrolled", "info", text, owner=name)], now_ms)
 
 
 def _ports(view: View, wire: Wire, node: str) -> dict[str, int]:

@@ -100,6 +100,10 @@ def test_a_line_lets_in_one_key_and_tells_that_one_the_same_again(
     port = scheduler.endpoints.control
     verdicts = [handshake(scheduler, zmq.DEALER, pair, port) for pair in (mine, theirs)]
     assert [ADMITTED, REFUSED] == verdicts
+    events = scheduler.client("root").ask(m.Events(0, 0, 0, 100, {"kinds": ["key"]})).rows
+    assert ["key.invited", "key.enrolled"] == [
+        row["kind"] for row in events if "dora" in row["text"]
+    ]
 
 
 def test_who_admits_nobody_invites_nobody(scheduler: RawScheduler) -> None:
