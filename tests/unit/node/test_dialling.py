@@ -46,6 +46,14 @@ def test_what_does_not_speak_is_not_ours() -> None:
         assert Reach.NOT_OURS is reach(mute.getsockname()[1])
 
 
+def test_a_port_whose_packets_are_dropped_is_silent() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=0) as full,
+        socket.create_connection(full.getsockname()),  # the kernel drops who comes after it
+    ):
+        assert Reach.SILENT is reach(full.getsockname()[1])
+
+
 def test_a_scheduler_with_another_key_is_not_ours(port: int) -> None:
     assert Reach.NOT_OURS is reach(port, public=generate().public)
 
