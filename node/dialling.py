@@ -16,7 +16,8 @@ from .preflight_cluster import Reach
 PATIENCE_S = 6.0
 SETTLED_S = 2.0  # who refuses a connection will not think better of it; who is silent may be far
 POLL_S = 0.05
-REDIAL_S = 0.5  # a store hears of a new key a moment after the scheduler
+REDIAL_S = 0.5
+HEARS_LATER = "store"  # of a new key, a moment after the scheduler has admitted it
 CHANNELS = {
     "control": zmq.DEALER,
     "uplink": zmq.PUSH,
@@ -56,19 +57,20 @@ class _Call:
         self.is_over = False
         self._context = context
         self._scheduler = scheduler
-        self._kind = CHANNELS[channel]
+        self._channel = channel
         self._endpoint = tcp_url(scheduler.host, port)
         self._redial_at = 0.0
         self._dial()
 
     def look(self, now: float) -> None:
-        """Take in what the library tells; dial anew after a refusal, which ends its own tries."""
+        """Take in what the library tells; after a refusal it would not dial again by itself."""
         while not self.is_over and self._monitor.poll(0):
             event = int(parse_monitor_message(self._monitor.recv_multipart())["event"])
             if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 self.found, self.is_over = Reach.OPEN, True
             elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
                 self.found, self._redial_at = Reach.KEY_REFUSED, now + REDIAL_S
+                self.is_over = self._channel != HEARS_LATER
             elif event & (_FAILED | zmq.EVENT_CONNECTED) and self.found is not Reach.KEY_REFUSED:
                 self.found = Reach.NOT_OURS
             elif event == zmq.EVENT_CLOSED and self.found is Reach.SILENT:
@@ -88,7 +90,7 @@ class _Call:
         self._socket.close(linger=0)
 
     def _dial(self) -> None:
-        self._socket: Socket = self._context.socket(self._kind)
+        self._socket: Socket = self._context.socket(CHANNELS[self._channel])
         for option, value in (
             (zmq.LINGER, 0),
             (zmq.IPV6, int(":" in self._scheduler.host)),

@@ -49,6 +49,7 @@ def test_a_host_joins_by_one_line_and_starts_again_with_it(
     root = scheduler.client("root")
     states = lambda: {row["name"]: row["state"] for row in root.ask(m.ListNodes()).rows}
     wait_for(lambda: states().get("gpu-7") == "ready", "the node")
+    wait_for(lambda: '"registered"' in host.log(), "its own word on it")
     key = host.home / "keys" / "node-gpu-7.key"
     assert [key.name] == [path.name for path in key.parent.iterdir()]
     assert 0o600 == key.stat().st_mode & 0o777
