@@ -8,7 +8,7 @@ from ..protocol.errors import Invalid
 from ..protocol.store_messages import CHUNK_BYTES, WINDOW_CHUNKS
 
 WINDOW_BYTES = CHUNK_BYTES * WINDOW_CHUNKS
-ACTIVE_BYTES = 16 * 1024 * 1024
+ACTIVE_BYTES = 8 * 1024 * 1024
 """What all active transfers of one direction may have on the way, about."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,7 +42,7 @@ class LiveKeys:
     def refresh(self) -> bool:
         """Read the file if it has changed and tell whether it had; a broken one is passed over."""
         try:
-            status = self._path.stat()
+            status = os.stat(self._path)  # noqa: PTH116 - at every turn of the loop
         except FileNotFoundError:
             return False  # no scheduler yet, or one that starts anew
         stamp = (status.st_mtime_ns, status.st_ino, status.st_size)

@@ -68,6 +68,9 @@ class Loop:
         now_s = time.monotonic()
         if now_s - self._ticked_s >= TICK_MS / 1000:
             self._tick(now_s)
+        if self._keys.refresh():
+            self._desks.puts.drop_revoked(self._is_live)
+            self._desks.gets.drop_revoked(self._is_live)
         if self._wire.router in ready:
             for said in self._wire.take():
                 self._hear(said)
@@ -81,9 +84,6 @@ class Loop:
 
     def _tick(self, now_s: float) -> None:
         self._ticked_s = now_s
-        if self._keys.refresh():
-            self._desks.puts.drop_revoked(self._is_live)
-            self._desks.gets.drop_revoked(self._is_live)
         self._desks.puts.drop_silent(now_s)
         self._desks.gets.drop_silent(now_s)
 

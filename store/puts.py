@@ -28,6 +28,8 @@ from .wire import Peer
 FINISHING_MAX = 1_024
 """Objects that are whole and not durable yet; above it nothing more is heard."""
 AGAIN_S = 0.2
+PROBE_S = 2.0
+"""Silence after which an upload is asked again, which shows whether anybody is there."""
 
 
 class Puts:
@@ -92,7 +94,11 @@ class Puts:
         """Take the turn from uploads of which nothing comes; they can be resumed."""
         limit_s = idle_limit_s(self.uploads.turns.waiting)
         for put in list(self.uploads.by_where.values()):
-            if put.stage is Stage.RECEIVING and not put.jobs and now_s - put.heard_s > limit_s:
+            if put.stage is not Stage.RECEIVING or put.jobs:
+                continue
+            if now_s - max(put.heard_s, put.asked_s) > PROBE_S:
+                self.uploads.ask_again(put)
+            if now_s - put.heard_s > limit_s:
                 silent = QueueFull(f"no bytes came for {limit_s:g} s: go on later", retry_after_s=1)
                 self.uploads.fail(put, silent)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import resource
+from pathlib import Path
 from typing import Any
 
 from ..protocol.store_messages import AskStore, StoreState
@@ -67,5 +67,13 @@ class State:
             "removed": self._collector.removed,
             "problem": self._collector.problem or self._keys.problem,
             "keys": len(self._keys),
-            "memory_bytes_max": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "memory_bytes_max": _memory_bytes_max(),
         }  # fmt: skip
+
+
+def _memory_bytes_max() -> int:
+    """Return the most memory that this process ever had in use."""
+    for line in Path("/proc/self/status").read_text("ascii").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0

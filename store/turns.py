@@ -7,8 +7,8 @@ from typing import Generic, TypeVar
 
 from ..protocol.errors import QueueFull
 
-ACTIVE_MAX = 64
-ACTIVE_PER_KEY_MAX = 32
+ACTIVE_MAX = 32
+ACTIVE_PER_KEY_MAX = 24
 WAITING_MAX = 16_384
 WAITING_PER_KEY_MAX = 1_024
 RETRY_S = 1.0

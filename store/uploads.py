@@ -63,6 +63,7 @@ class Put:
     jobs: int = 0
     flushed: int = 0
     heard_s: float = field(default_factory=time.monotonic)
+    asked_s: float = field(default_factory=time.monotonic)
 
     @property
     def is_small(self) -> bool:
@@ -182,9 +183,14 @@ class Uploads:
 
     def _ask(self, put: Put) -> None:
         if put.incoming.extend(window_bytes(self.turns.active.total())):
-            credit = PutCredit(put.where.request, put.incoming.received, put.incoming.upto)
-            if not self._desk.answer(put.where.peer, credit):
-                self.end(put)
+            self.ask_again(put)
+
+    def ask_again(self, put: Put) -> None:
+        """Say how far bytes may be sent; an upload whose connection has gone comes to rest."""
+        put.asked_s = time.monotonic()
+        credit = PutCredit(put.where.request, put.incoming.received, put.incoming.upto)
+        if not self._desk.answer(put.where.peer, credit):
+            self.end(put)
 
     def _write(self, put: Put) -> None:
         if put.is_writing or not put.chunks:

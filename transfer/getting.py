@@ -15,6 +15,7 @@ from .pipeline import Step, unexpected
 
 WINDOW_BYTES = WINDOW_CHUNKS * CHUNK_BYTES
 READ_BYTES = 1 << 20
+OWED_BYTES_MAX = WINDOW_BYTES // 2
 
 
 class Sink(Protocol):
@@ -124,6 +125,7 @@ class Get:
         self._sink = sink
         self._on_bytes = on_bytes
         self._counted = 0
+        self._credited = 0
         self._resumed = False
 
     def begin(self, link: Link, request: int) -> Step:
@@ -137,6 +139,7 @@ class Get:
                 return self._end()
             sink.reset()
         self._resumed = sink.size > 0
+        self._credited = sink.size
         self._count()
         upto = sink.size + WINDOW_BYTES
         link.send(GetObject(request, self._digest, self._claim, sink.size, upto))
@@ -155,7 +158,9 @@ class Get:
             raise Conflict(f"bytes from {message.offset} on came, asked for were {sink.size}")
         sink.write(heard.data)
         self._count()
-        link.send(GetCredit(request, sink.size + WINDOW_BYTES))
+        if sink.size < self._size and sink.size - self._credited < OWED_BYTES_MAX:
+            return Step.OWING
+        self.settle(link, request)
         if sink.size < self._size:
             return Step.GOING
         if sink.digest() == self._digest:
@@ -166,6 +171,11 @@ class Get:
         raise Conflict(
             f"object {self._digest.hex()[:12]} came damaged: the disk of the store may be failing"
         )
+
+    def settle(self, link: Link, request: int) -> None:
+        """Give credit for all that was taken in."""
+        self._credited = self._sink.size
+        link.send(GetCredit(request, self._credited + WINDOW_BYTES))
 
     def on_refusal(self, error: RemudaError) -> Step:
         self._sink.close()

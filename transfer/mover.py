@@ -127,6 +127,9 @@ class _Ask:
         self.body = heard.message.body
         return Step.DONE
 
+    def settle(self, _link: Link, _request: int) -> None:
+        """Nothing is ever owed."""
+
     def on_refusal(self, error: RemudaError) -> Step:
         raise error
 

@@ -25,6 +25,7 @@ class Step(Enum):
     """What a message meant for a transfer."""
 
     GOING = "more is to come"
+    OWING = "more is to come, and something is to be said before one waits for it"
     DONE = "it is complete"
     ANEW = "it has to begin again"
 
@@ -37,6 +38,9 @@ class Transfer(Protocol):
 
     def on_message(self, link: Link, request: int, heard: Heard) -> Step:
         """Go on; raises what cannot be mended."""
+
+    def settle(self, link: Link, request: int) -> None:
+        """Say what is owed."""
 
     def on_refusal(self, error: RemudaError) -> Step:
         """Decide about a refusal that a pause does not mend; raises it, or begins again."""
@@ -56,6 +60,7 @@ class Pipeline:
         self._patience_s = patience_s
         self._requests = 0
         self._active: dict[int, Transfer] = {}
+        self._owing: dict[int, Transfer] = {}
         self._pauses: list[_Pause] = []
         self._heard_s = 0.0
 
@@ -71,6 +76,7 @@ class Pipeline:
             raise
         finally:
             self._active.clear()
+            self._owing.clear()
             self._pauses.clear()
 
     def _turn(self, rest: Iterator[Transfer]) -> bool:
@@ -100,6 +106,7 @@ class Pipeline:
         self._link.open(time.monotonic() + self._patience_s)
         self._heard_s = time.monotonic()
         lost, self._active = list(self._active.values()), {}
+        self._owing.clear()
         for position, transfer in enumerate(lost):
             try:
                 self._begin(transfer)
@@ -114,13 +121,21 @@ class Pipeline:
         self._follow(request, transfer, transfer.begin(self._link, request))
 
     def _follow(self, request: int, transfer: Transfer, step: Step) -> None:
-        if step is not Step.GOING:
+        if step is Step.OWING:
+            self._owing[request] = transfer
+        elif step is not Step.GOING:
             del self._active[request]
+            self._owing.pop(request, None)
         if step is Step.ANEW:
             self._begin(transfer)
 
     def _hear(self) -> None:
-        heard = self._link.receive(self._wait_ms())
+        heard = self._link.receive(0)
+        if heard is None:
+            for request, owing in self._owing.items():
+                owing.settle(self._link, request)
+            self._owing.clear()
+            heard = self._link.receive(self._wait_ms())
         if heard is None:
             if self._active and time.monotonic() - self._heard_s > SILENCE_S:
                 raise Lost
@@ -139,6 +154,7 @@ class Pipeline:
         retry_s = failure.retry_after_ms / 1000
         if 0 < retry_s <= RETRY_S_MAX:
             del self._active[request]
+            self._owing.pop(request, None)
             self._pauses.append(_Pause(transfer, time.monotonic() + retry_s))
             return
         error = from_wire(failure.code, failure.message, retry_after_s=retry_s)

@@ -66,6 +66,9 @@ class Put:
             self._sent += len(blob)
         return Step.GOING
 
+    def settle(self, _link: Link, _request: int) -> None:
+        """Nothing is ever owed."""
+
     def on_refusal(self, error: RemudaError) -> Step:
         """Begin again where what was resumed was not what we have now."""
         if isinstance(error, Conflict):
@@ -116,6 +119,9 @@ class Check:
             raise unexpected(heard.message)
         self.claims = heard.message.claims
         return Step.DONE
+
+    def settle(self, _link: Link, _request: int) -> None:
+        """Nothing is ever owed."""
 
     def on_refusal(self, error: RemudaError) -> Step:
         raise error

@@ -26,8 +26,10 @@ from remuda.config.store_home import (
 from remuda.protocol import claims
 from remuda.transfer import Mover, Source, digest_bytes
 
+from .dying_store import STEP
 from .raw import wait_for
 
+DAEMON = ("-m", "remuda.store")
 ROLES = {"alice": "submit", "bob": "submit", "root": "admin", "n1": "node", "store": "store"}
 
 
@@ -52,14 +54,18 @@ class StoreDaemon:
         table = {self.keys[name].public: (name, ROLES[name]) for name in names}
         write_store_keys(keys_file(self.home), table)
 
-    def start(self, env: dict[str, str] | None = None) -> None:
-        """Start the daemon and wait until it listens; after the first time at the same port."""
+    def start(self, dies_when: str = "") -> None:
+        """Start the daemon and wait until it listens; after the first time at the same port.
+
+        `dies_when` is a step of `dying_store.STEPS` at which it kills itself.
+        """
         port_file(self.home).unlink(missing_ok=True)
-        argv = [sys.executable, "-P", "-m", "remuda.store", "--home", str(self.home.root)]
+        program = [str(Path(__file__).with_name("dying_store.py"))] if dies_when else DAEMON
+        argv = [sys.executable, "-P", *program, "--home", str(self.home.root)]
         argv += ["--port", str(self.port)]
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                argv, stdout=log, stderr=log, env={**os.environ, **(env or {})}
+                argv, stdout=log, stderr=log, env={**os.environ, STEP: dies_when}
             )
         self.port = wait_for(self._listening, "the port of the store")
 
@@ -118,11 +124,11 @@ class StoreDaemon:
 
 
 @contextmanager
-def store_daemon(root: Path, config: str = "") -> Iterator[StoreDaemon]:
+def store_daemon(root: Path, config: str = "", *, dies_when: str = "") -> Iterator[StoreDaemon]:
     """Run a store; what it logged is shown when the test fails."""
     daemon = StoreDaemon(root, config)
     try:
-        daemon.start()
+        daemon.start(dies_when)
         yield daemon
     except BaseException:
         print(daemon.log()[-8_000:] if daemon.log_path.exists() else "")
