@@ -10,7 +10,7 @@ HEADINGS = {
     "A cluster on this host": ("up", "down"),
     "Work": ("run", "submit", "call"),
     "Tasks": ("task", "batch", "ps", "logs", "cancel", "why"),
-    "The cluster": ("status", "node", "events", "config", "key", "version"),
+    "The cluster": ("status", "node", "events", "store", "config", "key", "version"),
     "Which cluster": ("login", "cluster"),
 }
 VERBS = (

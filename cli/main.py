@@ -29,6 +29,7 @@ MODULES = {
     "events": "events",
     "config": "configs",
     "key": "keys",
+    "store": "stores",
     "login": "logins",
     "cluster": "logins",
     "version": "version_command",
@@ -39,6 +40,7 @@ GROUPS = {
     "node": "Look at nodes, take them out of work and back.",
     "config": "Look at the scheduler's configuration.",
     "key": "Say who may do what.",
+    "store": "Look at the store of files and large values.",
     "cluster": "Choose among the clusters that you logged in to.",
 }
 SUMMARY = "Schedule work onto a fleet of GPU hosts."

@@ -31,34 +31,38 @@ class Holder(NamedTuple):
 
 
 class LiveKeys:
-    """The keys that are admitted; `problem` says why the file could not be read, if so."""
+    """The keys that are admitted; `problem` says why the file could not be read, if so.
+
+    `changes` grows with every new list.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._stamp: tuple[int, int, int] | None = None
         self._holders: dict[str, Holder] = {}
         self.problem = ""
+        self.changes = 0
 
-    def refresh(self) -> bool:
-        """Read the file if it has changed and tell whether it had; a broken one is passed over."""
+    def refresh(self) -> None:
+        """Read the file if it has changed; a broken one is passed over."""
         try:
             status = os.stat(self._path)  # noqa: PTH116 - at every turn of the loop
         except FileNotFoundError:
-            return False  # no scheduler yet, or one that starts anew
+            return  # no scheduler yet, or one that starts anew
         stamp = (status.st_mtime_ns, status.st_ino, status.st_size)
         if stamp == self._stamp:
-            return False
+            return
         self._stamp = stamp
         try:
             found = read_store_keys(self._path)
         except Invalid as error:
             self.problem = str(error)
-            return False
+            return
         self.problem = ""
+        self.changes += 1
         self._holders = {
             key: Holder(key, name, role) for key, (name, role) in found.items() if role in ADMITTED
         }
-        return True
 
     def holder(self, key: str) -> Holder | None:
         return self._holders.get(key)

@@ -52,6 +52,7 @@ class Loop:
         self._desks = desks
         self._is_running = True
         self._ticked_s = 0.0
+        self._key_changes = 0
         wire.watch(returns.fileno())
 
     def stop(self) -> None:
@@ -68,7 +69,9 @@ class Loop:
         now_s = time.monotonic()
         if now_s - self._ticked_s >= TICK_MS / 1000:
             self._tick(now_s)
-        if self._keys.refresh():
+        self._keys.refresh()
+        if self._keys.changes != self._key_changes:
+            self._key_changes = self._keys.changes
             self._desks.puts.drop_revoked(self._is_live)
             self._desks.gets.drop_revoked(self._is_live)
         if self._wire.router in ready:

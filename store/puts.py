@@ -97,7 +97,7 @@ class Puts:
             if put.stage is not Stage.RECEIVING or put.jobs:
                 continue
             if now_s - max(put.heard_s, put.asked_s) > PROBE_S:
-                self.uploads.ask_again(put)
+                self.uploads.ask(put, again=True)
             if now_s - put.heard_s > limit_s:
                 silent = QueueFull(f"no bytes came for {limit_s:g} s: go on later", retry_after_s=1)
                 self.uploads.fail(put, silent)

@@ -179,14 +179,12 @@ class Uploads:
         put.stage = Stage.RECEIVING
         written = put.incoming.written
         put.incoming = Incoming(put.message.size, received=written, written=written, upto=written)
-        self._ask(put)
+        self.ask(put)
 
-    def _ask(self, put: Put) -> None:
-        if put.incoming.extend(window_bytes(self.turns.active.total())):
-            self.ask_again(put)
-
-    def ask_again(self, put: Put) -> None:
-        """Say how far bytes may be sent; an upload whose connection has gone comes to rest."""
+    def ask(self, put: Put, *, again: bool = False) -> None:
+        """Say how far bytes may be sent, if that is news; who has gone lets the upload rest."""
+        if not put.incoming.extend(window_bytes(self.turns.active.total())) and not again:
+            return
         put.asked_s = time.monotonic()
         credit = PutCredit(put.where.request, put.incoming.received, put.incoming.upto)
         if not self._desk.answer(put.where.peer, credit):
@@ -226,7 +224,7 @@ class Uploads:
         elif put.stage is Stage.OPENING:
             self._ask_anew(put)
         else:
-            self._ask(put)
+            self.ask(put)
             self._write(put)
             self._flush(put)
 

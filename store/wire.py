@@ -130,6 +130,7 @@ class Wire:
 
     def answer_handshakes(self, expected: str = "") -> None:
         """Judge the connections that wait to be let in; the refusal of `expected` is no news."""
+        self._keys.refresh()
         for _ in range(ZAP_PER_TURN):
             try:
                 frames = self._zap.recv_multipart(zmq.NOBLOCK)

@@ -50,7 +50,7 @@ def test_without_a_network_the_packages_at_hand_are_used(clone: Path) -> None:
 
 def test_without_a_network_the_console_scripts_are_there(clone: Path) -> None:
     scripts = {path.name for path in (clone / ".venv" / "bin").iterdir()}
-    assert {"remuda", "remuda-scheduler", "remuda-node"} <= scripts
+    assert {"remuda", "remuda-scheduler", "remuda-node", "remuda-store"} <= scripts
 
 
 def test_a_second_run_does_nothing_and_says_nothing(clone: Path) -> None:

@@ -86,7 +86,12 @@ def run_outside(*command: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_wheel_carries_the_data_files_of_the_package(wheel: Path) -> None:
     names = set(ZipFile(wheel).namelist())
-    expected = {"remuda/py.typed", "remuda/scheduler/schema.sql", "remuda/config/defaults.toml"}
+    expected = {
+        "remuda/py.typed",
+        "remuda/scheduler/schema.sql",
+        "remuda/store/schema.sql",
+        "remuda/config/defaults.toml",
+    }
     assert set() == expected - names
 
 
