@@ -76,14 +76,14 @@ class Collector:
         try:
             self._wire.watch(self._asking.ask([row.digest for row in self._due]))
         except RemudaError as error:
-            self._try_later(error)
+            self._try_later(str(error))
 
     def _hear(self) -> None:
         try:
             held = self._asking.answer()
         except RemudaError as error:
             self._hang_up()
-            self._try_later(error)
+            self._try_later(str(error))
             return
         if held is None:
             return
@@ -94,14 +94,24 @@ class Collector:
             self._next_s = 0.0  # there is more
         if found.keep:
             until_ms = now_ms() + recheck_ms(self._keep_ms)
-            self._committer.keep(Keep([row.id for row in found.keep], until_ms), _must_do)
+            self._committer.keep(Keep([row.id for row in found.keep], until_ms), self._on_kept)
         if found.remove:
             self._is_busy = True
             self._committer.remove(Remove(found.remove), self._on_removed)
 
+    def _on_kept(self, outcome: Outcome[set[int]]) -> None:
+        try:
+            outcome()
+        except OSError as error:  # they are due again, and asked about again
+            self._try_later(str(error))
+
     def _on_removed(self, outcome: Outcome[list[Removed]]) -> None:
         self._is_busy = False
-        removed = outcome()
+        try:
+            removed = outcome()
+        except OSError as error:
+            self._try_later(str(error))
+            return
         for each in removed:
             self._ledger.remove(each)
         self.removed += len(removed)
@@ -115,12 +125,8 @@ class Collector:
         self._wire.forget(self._asking.socket)
         self._asking.hang_up()
 
-    def _try_later(self, error: RemudaError) -> None:
-        if str(error) != self.problem:
-            self._log.warning("cannot ask what is referred to", why=str(error))
-        self.problem = str(error)
+    def _try_later(self, why: str) -> None:
+        if why != self.problem:
+            self._log.warning("cannot remove what nothing refers to", why=why)
+        self.problem = why
         self._next_s = time.monotonic() + min(RETRY_S, self._every_s)
-
-
-def _must_do(outcome: Outcome[set[int]]) -> None:
-    outcome()

@@ -7,6 +7,7 @@ both, nothing can be removed while it is being put anew.
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -70,7 +71,10 @@ _Job = tuple[Change, Callable[[Outcome[Any]], None]]
 
 
 class Committer:
-    """Owns the one connection that writes; `then(outcome)` is called in the loop."""
+    """Owns the one connection that writes; `then(outcome)` is called in the loop.
+
+    An outcome raises OSError where the disk is full; other errors of SQLite end the process.
+    """
 
     def __init__(self, connection: apsw.Connection, backend: Backend, returns: Returns) -> None:
         self._db = connection
@@ -125,12 +129,16 @@ class Committer:
 
     def _commit(self, changes: Sequence[Change]) -> list[Any]:
         fresh = self._fresh([change for change in changes if isinstance(change, Add)])
-        self._backend.publish(list(fresh.values()))
         try:
+            self._backend.publish(list(fresh.values()))
             with self._db:
                 results = [self._apply(change) for change in changes]
-        except apsw.Error:
-            self._backend.remove(list(fresh))  # files without rows
+        except (apsw.Error, OSError) as error:
+            self._backend.remove(list(fresh))  # what has no row
+            for staged in fresh.values():
+                staged.path.unlink(missing_ok=True)
+            if isinstance(error, apsw.FullError):
+                raise OSError(errno.ENOSPC, "the disk of the index is full") from error
             raise
         removed = [each.row.digest for each in results[0]] if _is_removal(changes) else []
         self._backend.remove(removed)
@@ -196,8 +204,8 @@ class Committer:
         for row in change.rows:
             self._db.execute(
                 "DELETE FROM objects WHERE id = ? AND keep_until_ms = ?"
-                " AND id NOT IN (SELECT member FROM members WHERE member = ?)",
-                (row.id, row.keep_until_ms, row.id),
+                " AND NOT EXISTS (SELECT 1 FROM members WHERE member = objects.id)",
+                (row.id, row.keep_until_ms),
             )
             if self._db.changes():
                 self._db.execute("DELETE FROM owners WHERE object = ?", (row.id,))

@@ -66,12 +66,13 @@ class Index:
         """
         rows = self._db.execute(
             "SELECT id, digest, size, tree, keep_until_ms FROM objects WHERE keep_until_ms < ?"
-            " AND id NOT IN (SELECT member FROM members) ORDER BY keep_until_ms LIMIT ?",
+            " AND NOT EXISTS (SELECT 1 FROM members WHERE member = objects.id)"
+            " ORDER BY keep_until_ms LIMIT ?",
             (now_ms, limit),
         )
         return [_row(row) for row in rows]
 
-    def unclaimed(self, now_ms: int) -> int:
+    def claimed(self, now_ms: int) -> int:
         """Count the objects that a claim keeps: fresh ones, and those lately found referred to."""
         ((count,),) = self._db.execute(
             "SELECT count(*) FROM objects WHERE keep_until_ms >= ?", (now_ms,)

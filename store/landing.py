@@ -94,7 +94,13 @@ class Landing:
             return
 
         def kept(outcome: Outcome[set[int]]) -> None:
-            if len(outcome()) == len(landed.members):
+            try:
+                found = outcome()
+            except OSError:
+                landed.staged.path.unlink(missing_ok=True)
+                then(_failed(outcome))
+                return
+            if len(found) == len(landed.members):
                 self._add(whole, landed, then)
                 return
             landed.staged.path.unlink(missing_ok=True)

@@ -31,7 +31,10 @@ class Promises:
         now_ms: int,
         then: Callable[[dict[bytes, bytes]], None],
     ) -> None:
-        """Keep objects anew; call back with the claims by digest. What has gone has none."""
+        """Keep objects anew; call back with the claims by digest.
+
+        What has gone has none, and nothing that needed a new promise when the disk is full.
+        """
         stale = {row.id for row in rows if not is_fresh(row.keep_until_ms, now_ms, self.keep_ms)}
         until_ms = now_ms + self.keep_ms
         if not stale:
@@ -39,7 +42,10 @@ class Promises:
             return
 
         def kept(outcome: Outcome[set[int]]) -> None:
-            found = outcome()
+            try:
+                found = outcome()
+            except OSError:
+                found = set()
             then(
                 {
                     row.digest: self.claim(

@@ -57,7 +57,7 @@ class State:
             "quota_bytes": self._limits.quota_bytes,
             "promised_bytes": self._ledger.promised_bytes,
             "disk_free_bytes": self._ledger.free_bytes(),
-            "claimed": self._index.unclaimed(now_ms()),
+            "claimed": self._index.claimed(now_ms()),
             "by_owner": dict(self._ledger.by_name.most_common(100)),
             "puts": {"active": uploads.active.total(), "waiting": uploads.waiting,
                      "finishing": self._uploads.finishing},
