@@ -11,6 +11,7 @@ import latency
 import lifecycle
 import memory
 import peers
+import store
 import throughput
 
 GOALS = (
@@ -32,6 +33,14 @@ GOALS = (
     ("node death: its tasks run elsewhere, beyond lost_after", "death_s", "s", 2.0, True),
     ("`node lost`: its tasks run elsewhere", "declared_s", "s", 2.0, True),
     ("tasks restarted by a partition shorter than lost_after", "partition_restarts", "", 0.0, True),
+    ("1 GiB to the store, durably", "store_put", "MiB/s", None, False),
+    ("1 GiB from the store, verified", "store_get", "MiB/s", None, False),
+    ("bare CURVE sockets with the same chunks", "store_curve", "MiB/s", None, False),
+    ("the disk alone: 1 GiB written and synced", "store_disk_write", "MiB/s", None, False),
+    ("to the store, share of what its slowest hop does", "store_put_ratio", "%", 70.0, False),
+    ("from the store, share of what its slowest hop does", "store_get_ratio", "%", 70.0, False),
+    ("files of 100 KiB to the store, hashed and synced", "store_files_put", "/s", 500.0, False),
+    ("the store's memory, 64 clients at once", "store_mib", "MiB", 100.0, True),
     ("cancel of a tree that ignores TERM: gone, beyond grace", "cancel_s", "s", 1.0, True),
 )
 
@@ -41,7 +50,7 @@ def main() -> int:
     print(f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}")
     print("CURVE on, synchronous=FULL, 2 nodes\n")
     measured: dict[str, float] = {}
-    for part in (latency, throughput, memory, lifecycle, fleet):
+    for part in (latency, throughput, memory, lifecycle, fleet, store):
         print(f"measuring {part.__name__} ...", file=sys.stderr)
         measured.update(part.main())
     print("| figure | measured | goal |\n|---|---:|---:|")

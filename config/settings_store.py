@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .fields import DAY_S, GIB, HOUR_S, MIB, Bytes, FilePath, Seconds, Section, setting
+from .fields import DAY_S, GIB, HOUR_S, MIB, Bytes, FilePath, Seconds, Section, Text, setting
 
 
 class StoreSettings(Section):
@@ -10,6 +10,9 @@ class StoreSettings(Section):
 
     state_dir: FilePath | None = setting(
         None, "directory of the index and of objects; unset: in the home"
+    )
+    url: Text | None = setting(
+        None, "bucket for the objects instead of the directory, as s3://BUCKET/PREFIX"
     )
     max_object_bytes: Bytes = setting(10 * GIB, "largest object", MIB)
     quota_bytes: Bytes = setting(100 * GIB, "all objects together", MIB)

@@ -20,6 +20,8 @@ from ..config.logs import configure_logs, get_logger
 from ..config.store_home import keys_file, objects_dir, port_file, write_store_port
 from ..protocol.errors import RemudaError
 from .assembly import INDEX_FILE, Ground, Store, make_store
+from .backend import Backend
+from .bucket import open_bucket
 from .desk import Log
 from .index import open_index
 from .keys import LiveKeys
@@ -81,7 +83,7 @@ def _serve(home: Home, loaded: Loaded, port: int | None, log: Log) -> None:
     root = settings.state_dir or objects_dir(home)
     lock = claim(root)
     connection = open_index(root / INDEX_FILE)
-    backend = LocalFolder(root)
+    backend: Backend = open_bucket(settings.url) if settings.url else LocalFolder(root)
     found = reconcile(connection, backend)
     if found.lost:
         log.warning("objects were lost with the disk", objects=found.lost)

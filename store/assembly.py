@@ -112,7 +112,7 @@ def make_store(ground: Ground) -> Store:
     )
     state = State(
         desk, index, ledger, limits, partials, uploads, gets, collector, ground.keys,
-        str(ground.root),
+        settings.url or str(ground.root),
     )  # fmt: skip
     puts = Puts(desk, rights, promises, partials, ledger, limits, uploads)
     desks = Desks(desk, puts, gets, Checks(desk, rights, promises), state, collector)

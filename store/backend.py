@@ -36,6 +36,9 @@ class Backend(Protocol):
     def publish(self, batch: Sequence[Staged]) -> None:
         """Make objects durable under their digests; on return a crash does not lose them."""
 
+    def drop(self, staged: Staged) -> None:
+        """Let go of a staged object that is not to be published."""
+
     def remove(self, digests: Sequence[bytes]) -> None:
         """Remove objects; those that are not there are no error."""
 

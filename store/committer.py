@@ -136,7 +136,7 @@ class Committer:
         except (apsw.Error, OSError) as error:
             self._backend.remove(list(fresh))  # what has no row
             for staged in fresh.values():
-                staged.path.unlink(missing_ok=True)
+                self._backend.drop(staged)
             if isinstance(error, apsw.FullError):
                 raise OSError(errno.ENOSPC, "the disk of the index is full") from error
             raise
@@ -150,7 +150,7 @@ class Committer:
         for change in changes:
             digest = change.staged.digest
             if digest in fresh or self._id_of(digest) is not None:
-                change.staged.path.unlink(missing_ok=True)
+                self._backend.drop(change.staged)
             else:
                 fresh[digest] = change.staged
         return fresh

@@ -81,7 +81,7 @@ class Landing:
                     )
             self._backend.bring(staged)
         except (RemudaError, OSError):
-            staged.path.unlink(missing_ok=True)
+            self._backend.drop(staged)
             raise
         return _Landed(staged, members)
 
@@ -97,13 +97,13 @@ class Landing:
             try:
                 found = outcome()
             except OSError:
-                landed.staged.path.unlink(missing_ok=True)
+                self._backend.drop(landed.staged)
                 then(_failed(outcome))
                 return
             if len(found) == len(landed.members):
                 self._add(whole, landed, then)
                 return
-            landed.staged.path.unlink(missing_ok=True)
+            self._backend.drop(landed.staged)
             gone = NotAllowed("a file of the tree has just left the store: put it again")
             then(_failed(lambda: _raise(gone)))
 

@@ -41,6 +41,10 @@ class LocalFolder:
         for folder in sorted(folders):
             sync_folder(folder)
 
+    def drop(self, staged: Staged) -> None:
+        """Remove a staged file."""
+        staged.path.unlink(missing_ok=True)
+
     def remove(self, digests: Sequence[bytes]) -> None:
         """Unlink objects; a crash may bring some back, which the next start finds and removes."""
         for digest in digests:

@@ -134,3 +134,21 @@ def test_what_the_disk_lost_is_said_and_can_be_put_again(tmp_path: Path) -> None
         assert [b""] == store.mover().check([digest])
         store.mover().put([source_of(blob)])
         assert blob == store.mover().get_bytes(digest, b"", SMALL)
+
+
+def test_a_store_with_a_bucket_survives_a_kill_too(tmp_path: Path) -> None:
+    pytest.importorskip("obstore")
+    (tmp_path / "bucket").mkdir()
+    settings = f'[store]\nurl = "file://{tmp_path}/bucket"\n'
+    with store_daemon(tmp_path / "home", settings) as store:
+        blobs = [os.urandom(size) for size in (LARGE, SMALL, 10, 0)]
+        mover = store.mover()
+        mover.put([source_of(blob) for blob in blobs])
+        store.stop(signal.SIGKILL)
+        store.start()
+        for blob in blobs:
+            assert blob == mover.get_bytes(digest_bytes(blob).digest, b"", len(blob))
+        assert [] == store.files()
+        found = (tmp_path / "bucket" / "objects").rglob("*")
+        kept = [path.name for path in found if path.is_file()]
+        assert sorted(digest_bytes(blob).digest.hex() for blob in blobs) == sorted(kept)
