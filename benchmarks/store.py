@@ -1,8 +1,9 @@
 """How fast do objects come in and go out, beside what sockets and disk allow by themselves?
 
 One store process, one client. Beside it, in the same run: two processes that send the same chunks
-over bare CURVE sockets with the same window, and the disk alone. What a transfer can reach is what
-the slowest of its hops does; the ratios are to that.
+over bare CURVE sockets with the same window, the disk alone, and both together: a file that is
+read, sent and written (and synced, as the store does), with no digest, no index and no rights. The
+ratios are to that: it is what the hops allow on this machine.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -41,21 +42,23 @@ def main() -> dict[str, float]:
     """Return MiB/s of a large object both ways and of its hops, files/s, and the memory."""
     folder = Path(tempfile.mkdtemp(prefix="remuda-bench-"))
     try:
-        figures = {"curve": curve_mib_s(), **disk_mib_s(folder)}
+        figures = {"curve": bare_mib_s(folder), **disk_mib_s(folder)}
+        figures["hops_put"] = bare_mib_s(folder, write=True, sync=True)
+        figures["hops_get"] = bare_mib_s(folder, write=True)
         with running_store(folder) as (process, mover):
             figures |= large_mib_s(folder, mover())
             figures |= files_s(folder, mover())
             many_clients(folder, mover)
-            figures["store_mib"] = peak_mib(process)
+            figures["mib"] = peak_mib(process)
     finally:
         shutil.rmtree(folder)
-    figures["put_ratio"] = figures["put"] / min(figures["curve"], figures["disk_write"])
-    figures["get_ratio"] = figures["get"] / min(figures["curve"], figures["disk_read"])
-    return {f"store_{key}".replace("store_store", "store"): value for key, value in figures.items()}
+    figures["put_ratio"] = 100 * figures["put"] / figures["hops_put"]
+    figures["get_ratio"] = 100 * figures["get"] / figures["hops_get"]
+    return {f"store_{name}": value for name, value in figures.items()}
 
 
 @contextmanager
-def running_store(folder: Path) -> Iterator[tuple[psutil.Process, type[Mover]]]:
+def running_store(folder: Path) -> Iterator[tuple[psutil.Process, Callable[[], Mover]]]:
     """Start a store that admits one key; yield its process and what makes connections to it."""
     home = Home(folder / "home")
     home.create()
@@ -74,7 +77,7 @@ def running_store(folder: Path) -> Iterator[tuple[psutil.Process, type[Mover]]]:
         ends = time.monotonic() + START_S
         while not read_store_port(port_file(home)) and time.monotonic() < ends:
             time.sleep(0.05)
-        yield psutil.Process(process.pid), mover  # type: ignore[misc]  # a function is as good
+        yield psutil.Process(process.pid), mover
     finally:
         for each in made:
             each.close()
@@ -123,7 +126,7 @@ def files_s(folder: Path, mover: Mover) -> dict[str, float]:
     return {"files_put": FILES / put_s, "files_again": FILES / again_s, "files_get": FILES / get_s}
 
 
-def many_clients(folder: Path, mover: type[Mover]) -> None:
+def many_clients(folder: Path, mover: Callable[[], Mover]) -> None:
     """Put from many connections at once and get it all back, for the memory that it takes."""
     paths = [folder / f"client-{number}" for number in range(CLIENTS)]
     for path in paths:
@@ -171,45 +174,58 @@ def disk_mib_s(folder: Path) -> dict[str, float]:
     }
 
 
-def curve_mib_s() -> float:
-    """Send chunks from one process to another over CURVE, a window ahead, and nothing else."""
+def bare_mib_s(folder: Path, *, write: bool = False, sync: bool = False) -> float:
+    """Send chunks from one process to another over CURVE, a window ahead, and nothing else.
+
+    With `write` they are read from a file and written to one.
+    """
     server, client = generate(), generate()
+    source, sink = folder / "bare-source", folder / "bare-sink"
+    if write:
+        source.write_bytes(os.urandom(MIB) * (LARGE_BYTES // MIB))
+        os.sync()
+    options = [server.public, server.secret, str(sink) if write else "", "sync" if sync else ""]
     process = subprocess.Popen(
-        [sys.executable, __file__, "sink", server.public, server.secret],
-        stdout=subprocess.PIPE,
-        text=True,
+        [sys.executable, __file__, "sink", *options], stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     port = int(process.stdout.readline())
-    context = zmq.Context()
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     socket = _curve(context, zmq.DEALER, client)
     socket.curve_serverkey = server.public.encode()
     socket.connect(f"tcp://127.0.0.1:{port}")
     chunk = os.urandom(CHUNK_BYTES)
-    count = LARGE_BYTES // CHUNK_BYTES
     start = time.perf_counter()
-    for sent in range(count):
-        if sent >= WINDOW_CHUNKS:
-            socket.recv()
-        socket.send_multipart((b"frame", chunk))
+    with (source if write else Path("/dev/null")).open("rb", buffering=0) as file:
+        for sent in range(LARGE_BYTES // CHUNK_BYTES):
+            if sent >= WINDOW_CHUNKS:
+                socket.recv()
+            socket.send_multipart((b"frame", file.read(CHUNK_BYTES) if write else chunk))
     for _ in range(WINDOW_CHUNKS):
         socket.recv()
     taken_s = time.perf_counter() - start
     process.wait()
     socket.close(linger=0)
     context.term()
+    for path in (source, sink):
+        path.unlink(missing_ok=True)
     return LARGE_BYTES / MIB / taken_s
 
 
-def _sink(public: str, secret: str) -> None:
-    """Take chunks and give a credit for each."""
+def _sink(public: str, secret: str, path: str, sync: str) -> None:
+    """Take chunks and give a credit for each; write them to a file, if one is named."""
     socket = _curve(zmq.Context(), zmq.ROUTER, KeyPair(public, secret))
     socket.curve_server = True
     port = socket.bind_to_random_port("tcp://127.0.0.1")
     print(port, flush=True)
-    for _ in range(LARGE_BYTES // CHUNK_BYTES):
-        route, *_ = socket.recv_multipart(copy=False)
-        socket.send_multipart((route.bytes, b"credit"))
+    count = LARGE_BYTES // CHUNK_BYTES
+    with Path(path or "/dev/null").open("wb", buffering=0) as file:
+        for number in range(count):
+            route, _, chunk = socket.recv_multipart(copy=False)
+            file.write(chunk.buffer)
+            if sync and number == count - 1:
+                os.fsync(file.fileno())
+            socket.send_multipart((route.bytes, b"credit"))
     socket.close(linger=5_000)
 
 
