@@ -20,6 +20,7 @@ from .fields import (
 )
 
 PORT_MAX = 65_535
+STORE_PORT_OFFSET = 4
 DISPATCH_PORT_OFFSET = 10  # 7700 control .. 7704 store, 7710 and up: one per node
 
 
@@ -94,6 +95,11 @@ class SchedulerSettings(Section):
     retention_size_bytes: Bytes = setting(
         10 * GIB, "size of the journal at which the oldest finished tasks go", 16 * MIB
     )
+
+    @property
+    def store_port(self) -> int:
+        """Return where the store listens unless told otherwise; 0 where it takes a free port."""
+        return self.port + STORE_PORT_OFFSET if self.port else 0
 
     def ports(self) -> PortPlan:
         """Lay the channels out from the control port."""

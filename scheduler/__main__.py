@@ -94,7 +94,7 @@ def _serve(home: Home, loaded: Loaded, log: Log) -> None:
         wire = Wire(door, settings.ports(), keys, trouble)
         try:
             signatures = Signatures(ensure_store_secret(home))
-            store = StoreSide(home, keys, signatures, journal.objects, trouble)
+            store = StoreSide(home, keys, signatures, journal.objects, trouble, settings.store_port)
             parts = Parts(journal, wire, door, keys, loaded, log, trouble, store)
             loop = make_loop(parts, epoch)
             _stop_on_signals(loop, wire)

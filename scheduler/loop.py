@@ -298,7 +298,7 @@ class Loop:
             uplink_port=self._ports.uplink,
             heartbeat_port=self._ports.heartbeat,
             beacon_port=self._ports.beacon,
-            store_port=self._view.store.port(),
+            store_port=self._view.store.port_to_come(),
         )
 
     def _tend(self, now: Now, *, idle: bool) -> None:

@@ -28,6 +28,7 @@ class StoreSide:
     signatures: Signatures
     objects: ObjectRefs
     on_trouble: Callable[[str, str], None]
+    usual_port: int = 0
     _told: int = field(default=-1)
 
     def port(self) -> int:
@@ -37,6 +38,10 @@ class StoreSide:
         except (Invalid, OSError) as error:
             self.on_trouble("store", str(error))
             return 0
+
+    def port_to_come(self) -> int:
+        """Return where the store listens, or will once it has started: nodes ask only once."""
+        return self.port() or self.usual_port
 
     def tell_keys(self) -> None:
         """Let the store know who holds which key, if that changed."""

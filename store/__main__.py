@@ -31,7 +31,6 @@ from .self_test import check_stranger_is_refused
 from .statedir import claim
 from .wire import Wire
 
-PORT_OFFSET = 4  # from the control port
 IO_FAILURE_EXIT = 70
 
 
@@ -91,7 +90,7 @@ def _serve(home: Home, loaded: Loaded, port: int | None, log: Log) -> None:
     keys = LiveKeys(keys_file(home))
     wire = Wire(scheduler.listen, pair, keys, lambda what, about: log.warning(what, about=about))
     if port is None:
-        port = scheduler.port + PORT_OFFSET if scheduler.port else 0
+        port = scheduler.store_port
     try:
         bound = wire.listen(port)
         check_stranger_is_refused(wire, scheduler.listen, bound, pair.public)
