@@ -99,6 +99,8 @@ class Porter:
     def hear(self, now: int) -> list[Word]:
         """Return what the mover said, without blocking."""
         found: list[Word] = []
+        if self._sock is None:
+            return found
         for _, events in self._epoll.poll(0, 1):
             if events & select.EPOLLOUT:
                 self._flush()

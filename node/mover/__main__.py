@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -195,9 +196,16 @@ def open_shop(setup: Setup, speaker: Speaker) -> Shop:
     return Shop(speaker, cache, directories, projects, place, preparing, delivering)
 
 
+def die(what: threading.ExceptHookArgs) -> None:
+    """End with the thread that met a bug of ours: the agent starts another mover, and counts."""
+    traceback.print_exception(what.exc_type, what.exc_value, what.exc_traceback)
+    os._exit(1)
+
+
 def main() -> None:
     """Serve one agent until it is gone."""
     give_way()
+    threading.excepthook = die
     sock = socket.socket(fileno=0)
     parser = words.Parser()
     shop: Shop | None = None

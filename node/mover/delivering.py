@@ -51,14 +51,15 @@ class Delivering:
 
     def deliver(self, job: Job, order: Deliver, transfers: Transfers) -> Delivered:
         """Store all of it; raises OutputError, RemudaError, OSError and GivenUp."""
-        path = self.directories.path(order.name)
+        path = self.directories.visit(order.name)
         parcel = Parcel([], [], [], {}, [])
-        if order.patterns:
-            self._add_outputs(job, parcel, path / "work", order.patterns)
         if order.returns:
             self._add_returned(job, parcel, path)
+        if order.patterns:
+            self._add_outputs(job, parcel, path / "work", order.patterns)
         with _logs(order.logs_dir, self.directories.root) as logs:
-            for stream, file in logs.items():
+            room = OBJECTS_PER_TASK_MAX - len(dict.fromkeys(parcel.named))
+            for stream, file in list(logs.items())[: max(0, room)]:
                 source = _of_file(job, file)
                 parcel.sources.append(source)
                 parcel.logs[stream] = source.digest, source.size
@@ -69,8 +70,9 @@ class Delivering:
     def _add_outputs(self, job: Job, parcel: Parcel, work: Path, patterns: list[str]) -> None:
         found = collect(work, patterns, self.outputs_bytes_max)
         entries = [_entry(job, parcel, output) for output in found]
-        if len(entries) <= ROWS_MAX:
-            parcel.outputs += [(*entry,) for entry in entries]
+        if len(entries) <= min(ROWS_MAX, OBJECTS_PER_TASK_MAX - len(parcel.named)):
+            rows: list[tuple[str, bytes, int, str]] = [(*entry,) for entry in entries]
+            parcel.outputs += [row for row in rows if row not in parcel.outputs]
             parcel.named += [entry.digest for entry in entries]
             return
         tree = _of_bytes(pack_tree(entries))

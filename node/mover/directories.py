@@ -18,38 +18,48 @@ from typing import Any
 
 MEASURED_ENTRIES_MAX = 200_000
 KEPT_MAX = 10_000
+SWEEP_EVERY_S = 600.0
+STRAY_S = 3600.0
 
 
 @dataclass(slots=True)
 class Directories:
-    """The directories of all attempts of a node; `ended` holds (end, bytes) of those that wait."""
+    """The directories of all attempts of a node; `ended` holds (end, bytes) of those that wait.
+
+    `living` are those whose end is still to be told. A worker makes one by itself for what a call
+    returns: if it died of it, nobody tells of its end.
+    """
 
     root: Path
     keep_s: float
     bytes_max: int
     ended: dict[str, tuple[float, int]] = field(default_factory=dict)
+    living: set[str] = field(default_factory=set)
+    _swept_s: float = 0.0
 
     def scan(self, living: Iterable[str]) -> None:
         """Take in what earlier agents left; what nobody holds any more ended then."""
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        stay = set(living)
-        found = [entry for entry in self.root.iterdir() if entry.name not in stay]
-        for path in sorted(found, key=_changed):
-            self.ended[path.name] = (_changed(path), _size(path))
+        self.living |= set(living)
+        self._take_strays(time.time())
 
     def make(self, name: str) -> Path:
         """Make the directory of an attempt that has not begun, anew if it was half made."""
         self.remove(name)
+        self.living.add(name)
         path = self.root / name
         (path / "work").mkdir(mode=0o700, parents=True)
         (path / "objects").mkdir(mode=0o700)
         return path
 
-    def path(self, name: str) -> Path:
+    def visit(self, name: str) -> Path:
+        """Return the directory of an attempt whose end is still to be told."""
+        self.living.add(name)
         return self.root / name
 
     def end(self, name: str) -> None:
         """Count an attempt as over from now on."""
+        self.living.discard(name)
         path = self.root / name
         if not path.is_dir():
             return
@@ -58,6 +68,9 @@ class Directories:
 
     def expire(self, now_s: float) -> None:
         """Remove what is too old, too much or too many; the oldest first."""
+        if now_s - self._swept_s >= SWEEP_EVERY_S:
+            self._take_strays(now_s - STRAY_S)
+            self._swept_s = now_s
         total = sum(size for _, size in self.ended.values())
         for name, (end_s, size) in list(self.ended.items()):
             is_old = now_s - end_s >= self.keep_s
@@ -69,11 +82,20 @@ class Directories:
     def remove(self, name: str) -> None:
         """Remove a directory, whatever its task did to it."""
         self.ended.pop(name, None)
+        self.living.discard(name)
         path = self.root / name
         if path.is_symlink() or path.is_file():
             path.unlink(missing_ok=True)
         elif path.exists():
             shutil.rmtree(path, onerror=_open_up)
+
+    def _take_strays(self, before_s: float) -> None:
+        """Count as ended what nobody holds and nobody touched since then, the oldest first."""
+        known = self.living | self.ended.keys()
+        strays = [path for path in self.root.iterdir() if path.name not in known]
+        for path in sorted(strays, key=_changed):
+            if _changed(path) <= before_s:
+                self.ended[path.name] = (_changed(path), _size(path))
 
 
 def _open_up(function: Callable[..., Any], path: str, _error: object) -> None:

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from ...protocol.errors import Invalid
 from ...protocol.resources import format_bytes
+from ...protocol.trees import check_name
 
 FILES_MAX = 20_000
 ENTRIES_MAX = 200_000
@@ -112,9 +114,12 @@ def _look(work: Path, name: str) -> Output | None:
     """Return a regular file, None for what is not stored; raises OutputError."""
     path = work / name
     try:
+        check_name(name)
         real = path.resolve(strict=True)
         inside = work.resolve()
         status = real.stat()
+    except Invalid as error:
+        raise OutputError("output_missing", f"an output cannot travel: {error.message}") from error
     except OSError as error:
         raise OutputError("output_missing", f"output {name}: {error.strerror}") from error
     except RuntimeError as error:  # a loop of links

@@ -162,7 +162,8 @@ _BY_NAME = {kind.__name__: kind for kind in _KINDS}
 
 def encode(word: Word) -> bytes:
     """Write one word."""
-    body = msgpack.packb([type(word).__name__, *word])
+    # Names of files need not be text: in a message they are shown.
+    body = msgpack.packb([type(word).__name__, *word], unicode_errors="backslashreplace")
     return HEADER.pack(len(body)) + bytes(body)
 
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from remuda.node.mover.directories import Directories
+from remuda.node.mover.directories import STRAY_S, Directories
 
 
 def new_directories(folder, keep_s=600.0, bytes_max=1 << 30, living=()):
@@ -47,7 +47,8 @@ def test_the_oldest_go_first_when_they_take_too_much(tmp_path):
         (directories.make(name) / "work" / "large").write_bytes(b"x" * 80_000)
         directories.end(name)
     directories.expire(time.time())
-    assert (False, True) == (directories.path("ab.1").exists(), directories.path("cd.1").exists())
+    root = directories.root
+    assert (False, True) == ((root / "ab.1").exists(), (root / "cd.1").exists())
 
 
 def test_folders_that_a_task_closed_are_removed_too(tmp_path):
@@ -58,7 +59,7 @@ def test_folders_that_a_task_closed_are_removed_too(tmp_path):
     inner.chmod(0)
     inner.parent.chmod(0)
     directories.remove("ab.1")
-    assert not directories.path("ab.1").exists()
+    assert not (directories.root / "ab.1").exists()
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe", "deep"])
@@ -75,4 +76,16 @@ def test_nothing_that_a_task_leaves_keeps_its_directory(tmp_path, kind):
     else:
         work.joinpath(*["d" * 200] * 15).mkdir(parents=True)
     directories.remove("ab.1")
-    assert (False, True) == (directories.path("ab.1").exists(), (outside / "mine").exists())
+    assert (False, True) == ((directories.root / "ab.1").exists(), (outside / "mine").exists())
+
+
+def test_a_directory_of_which_nobody_tells_the_end_goes_after_a_long_while(tmp_path):
+    directories = new_directories(tmp_path)
+    visited, stray = directories.visit("ab.1"), directories.root / "cd.1"
+    visited.mkdir()
+    stray.mkdir()
+    now = time.time()
+    directories.expire(now + STRAY_S / 2)
+    assert stray.exists()
+    directories.expire(now + 2 * STRAY_S)
+    assert (True, False) == (visited.exists(), stray.exists())

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from remuda.node.mover import outputs
+from remuda.node.mover import outputs, words
 from remuda.node.mover.outputs import OutputError, collect
 
 GIB = 1 << 30
@@ -94,6 +94,14 @@ def test_a_link_to_nothing_is_named(work, target):
     (work / "loop").symlink_to(target)
     code, text = error_of(work, "loop")
     assert ("output_missing", True) == (code, text.startswith("output loop"))
+
+
+@pytest.mark.parametrize("name", [b"a\xff.png", b"a\n.png", b"a\\.png"])
+def test_a_name_that_cannot_travel_is_refused_and_shown(work, name):
+    (work / os.fsdecode(name)).touch()
+    code, text = error_of(work, "*.png")
+    assert ("output_missing", True) == (code, text.startswith("an output cannot travel"))
+    words.encode(words.Failed("ab.1", code, text))
 
 
 def test_pipes_are_passed_over(work):
