@@ -184,7 +184,8 @@ def _attempt(grant: Grant) -> Attempt:
         outputs=list(grant.outputs),
         keep_log=grant.keep_log,
     )
-    plan = Plan(spec, "", "" if kind == "command" else UNKNOWN_POOL, 0)
+    pool = "" if kind == "command" else UNKNOWN_POOL
+    plan = Plan(spec, "", pool, 0, is_stored=bool(spec.outputs or spec.keep_log))
     return Attempt(
         *grant.key,
         grant.token,

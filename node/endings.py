@@ -43,8 +43,8 @@ def on_endings(state: State, found: Iterable[Ending], now: int) -> None:
         if attempt is None:
             state.effects.append(Forget((answer.task, answer.number)))
             continue
-        is_known = attempt.phase == Phase.ENDED or attempt.key in state.storing
-        if is_known or attempt.seq in state.releases:
+        is_stored = state.storing and attempt.key in state.storing
+        if attempt.phase == Phase.ENDED or is_stored or attempt.seq in state.releases:
             state.counters.add("repeated_answer")
             continue
         if attempt.lane:
@@ -83,7 +83,8 @@ def _goes_back(attempt: Attempt) -> bool:
 
 def end(state: State, attempt: Attempt, answer: Ending) -> None:
     """End an attempt, as soon as its cards are free and its outputs stored."""
-    answer = _as_asked(attempt, answer)
+    if attempt.stop:
+        answer = _as_asked(attempt, answer)
     if releases.is_needed(attempt):
         attempt.phase = Phase.RUNNING
         releases.begin(state, attempt, answer)
@@ -93,8 +94,6 @@ def end(state: State, attempt: Attempt, answer: Ending) -> None:
 
 def _as_asked(attempt: Attempt, answer: Ending) -> Ending:
     """Say of an attempt that was asked to end what that makes of it."""
-    if not attempt.stop:
-        return answer
     is_unstored = storing.is_needed(attempt, answer)
     if answer.outcome == Outcome.SUCCEEDED and not is_unstored:
         return answer
@@ -148,7 +147,8 @@ def _finish(state: State, attempt: Attempt, answer: Ending) -> None:
     if attempt.prefetched:
         state.prefetched_held -= 1
     state.progress.pop(attempt.key, None)
-    staging.leave(state, attempt)
+    if state.staging:
+        staging.leave(state, attempt)
     state.outbox.put(attempt.key, answer, attempt.token)
 
 

@@ -29,6 +29,8 @@ class Storing:
 
 def is_needed(attempt: Attempt, answer: Ending) -> bool:
     """Tell whether something is to be stored before this answer counts."""
+    if not (answer.returns_objects or answer.is_cut or attempt.plan.is_stored):
+        return False
     has_files = bool(attempt.plan.spec.outputs) or answer.returns_objects
     return (stores_files(answer) and has_files) or stores_log(attempt, answer)
 

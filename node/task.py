@@ -37,7 +37,8 @@ class Plan:
     """What attempts of one spec and owner share.
 
     `pool` names the warm workers that may run it: nothing for a command. `is_staged`: something is
-    prepared for each of them, be it only a directory of its own.
+    prepared for each of them, be it only a directory of its own; `is_stored`: something of each
+    goes to the store.
     """
 
     spec: TaskSpec
@@ -45,6 +46,7 @@ class Plan:
     pool: str
     cards: int
     is_staged: bool = False
+    is_stored: bool = False
 
     @property
     def is_command(self) -> bool:
@@ -141,4 +143,5 @@ def plan_of(spec: TaskSpec, owner: str) -> Plan:
         kind = FRESH_POOL if spec.fresh else "function:"
         pool = kind + hashlib.blake2b(repr(key).encode(), digest_size=12).hexdigest()
     is_staged = bool(spec.files or spec.outputs or spec.project or spec.stdin_object)
-    return Plan(spec, owner, pool, spec.request.cards, is_staged)
+    is_stored = bool(spec.outputs or spec.keep_log)
+    return Plan(spec, owner, pool, spec.request.cards, is_staged, is_stored)

@@ -304,7 +304,8 @@ def _attempt(grant: Grant) -> Attempt:
     spec = TaskSpec(
         kind=kind, grace_ms=grant.grace_ms, if_node_lost=fate, outputs=list(grant.outputs)  # type: ignore[arg-type]
     )  # fmt: skip
-    plan = Plan(spec, "", "" if kind == "command" else UNKNOWN_POOL, 0)
+    pool = "" if kind == "command" else UNKNOWN_POOL
+    plan = Plan(spec, "", pool, 0, is_stored=bool(spec.outputs))
     return Attempt(
         *grant.key, grant.token, plan, grant.charge, gpus=grant.gpus, batch=grant.batch,
         returned=ADOPTED_RETURNS,
