@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import repeat
 
 from ..protocol import codec, spec
+from ..protocol.claims import CLAIM_BYTES
 from ..protocol.errors import MalformedFrame
 from ..protocol.messages import Offer, Phase
 from . import residents, staging, stops
@@ -25,10 +26,7 @@ def on_offer(state: State, offer: Offer) -> None:
         # this frame for missing, or has its result.
         state.counters.add("late_offer")
         return
-    if len(offer.inputs) not in (0, len(offer.tasks)) or len(offer.spec_inputs) not in (
-        0,
-        len(offer.specs),
-    ):
+    if not _has_sound_claims(offer):
         state.counters.add("malformed_offer")
         return
     state.see_rev(offer.rev)
@@ -75,6 +73,14 @@ def on_offer(state: State, offer: Offer) -> None:
             claims=offer.spec_inputs[index] + claims if offer.spec_inputs else claims,
         )  # fmt: skip
         _take(state, attempt)
+
+
+def _has_sound_claims(offer: Offer) -> bool:
+    """Tell whether the claims of an offer are one row for each task and spec, and whole."""
+    for rows, count in ((offer.inputs, len(offer.tasks)), (offer.spec_inputs, len(offer.specs))):
+        if len(rows) not in (0, count) or any(len(row) % CLAIM_BYTES for row in rows):
+            return False
+    return True
 
 
 def _plan(state: State, offer: Offer, index: int) -> Plan | str:

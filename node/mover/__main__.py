@@ -20,7 +20,7 @@ from pathlib import Path
 from ...config.giving_way import give_way
 from ...config.keys import KeyPair
 from ...protocol.errors import Conflict, Invalid, NotAllowed, NotFound, RemudaError
-from . import words
+from . import copying, words
 from .cache import Cache
 from .delivering import Delivering
 from .directories import Directories
@@ -119,6 +119,7 @@ class Shop:
 
     def tidy(self) -> None:
         """Remove what is over, for ever."""
+        due = 0.0
         while True:
             try:
                 name = self.ended.get(timeout=TIDY_EVERY_S)
@@ -127,7 +128,9 @@ class Shop:
             try:
                 if name:
                     self._end(name)
-                self.directories.expire(time.time())
+                if time.monotonic() >= due:
+                    self.directories.expire(time.time())
+                    due = time.monotonic() + TIDY_EVERY_S
             except OSError as error:
                 self.speaker.say(words.Trouble(f"tidying up: {_text(error)}"))
 
@@ -191,7 +194,8 @@ def open_shop(setup: Setup, speaker: Speaker) -> Shop:
     projects.scan()
     directories.scan(setup.living)
     place = Place(KeyPair(setup.public, setup.secret), setup.patience_s)
-    preparing = Preparing(cache, directories, projects)
+    cache.free_more = directories.free
+    preparing = Preparing(cache, directories, projects, copying.shares_blocks(cache.root))
     delivering = Delivering(directories, setup.outputs_bytes_max)
     return Shop(speaker, cache, directories, projects, place, preparing, delivering)
 

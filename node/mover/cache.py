@@ -13,7 +13,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,12 +43,14 @@ class Cache:
     """The objects of one node; any thread may use it.
 
     `pins` are the objects that each attempt needs: they stay. `arriving` are being fetched.
+    `free_more` is asked for so many bytes of the disk when letting objects go is not enough.
     """
 
     root: Path
     bytes_max: int
     disk_free_bytes_min: int
     boot_id: str
+    free_more: Callable[[int], object] = int
     entries: dict[bytes, Entry] = field(default_factory=dict)
     pins: dict[str, frozenset[bytes]] = field(default_factory=dict)
     arriving: set[bytes] = field(default_factory=set)
@@ -126,13 +128,22 @@ class Cache:
         """
         with self.changed:
             self._evict(size)
-            free = self._free_bytes()
-            if free - size < self.disk_free_bytes_min:
-                raise NoRoom(
-                    f"{format_bytes(size)} are to come, {format_bytes(free)} are free on the disk "
-                    f"of {self.root}, and {format_bytes(self.disk_free_bytes_min)} must stay free "
-                    "([node] cache_disk_free_min)"
-                )
+        self.hold_free(size)
+
+    def hold_free(self, size: int) -> None:
+        """Let old objects go until the disk takes so many bytes elsewhere; raises NoRoom."""
+        if self._lacks(size) <= 0:
+            return
+        with self.changed:
+            self._evict_while(lambda: self._lacks(size) > 0)
+        if (lacks := self._lacks(size)) > 0:
+            self.free_more(lacks)
+        if self._lacks(size) > 0:
+            raise NoRoom(
+                f"{format_bytes(size)} are to come, {format_bytes(free_bytes(self.root))} are free "
+                f"on the disk of {self.root}, and {format_bytes(self.disk_free_bytes_min)} must "
+                "stay free ([node] cache_disk_free_min)"
+            )
 
     def admit(self, digest: bytes) -> None:
         """Take in an object that has arrived, verified, at its path."""
@@ -142,14 +153,14 @@ class Cache:
         with self.changed:
             self._forget(digest)
             now_ns = time.time_ns()
-            os.utime(path, ns=(now_ns, self.stamp(digest)))
+            os.utime(path, ns=(now_ns, stamp_of(digest, self.boot_id)))
             self.entries[digest] = Entry(size, now_ns)
             self.total_bytes += size
 
     def _is_right(self, digest: bytes, size: int) -> bool:
         """Tell whether an object is here and what its name says, looking into it if need be."""
         path = self.path(digest)
-        stamp = self.stamp(digest)
+        stamp = stamp_of(digest, self.boot_id)
         try:
             status = path.stat()
             found = status.st_size == size and (
@@ -175,8 +186,12 @@ class Cache:
             self.total_bytes -= entry.size
 
     def _evict(self, coming: int) -> None:
-        """Remove the objects that were not used for longest until there is room."""
-        if not self._is_over(coming):
+        """Keep to the bound."""
+        self._evict_while(lambda: self.total_bytes + coming > self.bytes_max)
+
+    def _evict_while(self, is_needed: Callable[[], bool]) -> None:
+        """Remove the objects that were not used for longest."""
+        if not is_needed():
             return
         pinned = frozenset().union(*self.pins.values()) | self.arriving
         free = [digest for digest in self.entries if digest not in pinned]
@@ -184,25 +199,27 @@ class Cache:
         for digest in free:
             self.path(digest).unlink(missing_ok=True)
             self._forget(digest)
-            if not self._is_over(coming):
+            if not is_needed():
                 return
 
-    def _is_over(self, coming: int) -> bool:
-        if self.total_bytes + coming > self.bytes_max:
-            return True
-        return self._free_bytes() - coming < self.disk_free_bytes_min
+    def _lacks(self, size: int) -> int:
+        """Return how many bytes too few are free for so many more."""
+        return self.disk_free_bytes_min + size - free_bytes(self.root)
 
-    def _free_bytes(self) -> int:
-        found = os.statvfs(self.root)
-        return found.f_bavail * found.f_frsize
 
-    def stamp(self, digest: bytes) -> int:
-        """Return the time of change, in ns, that an object has as long as it is what it was."""
-        seed = hashlib.blake2b(digest + self.boot_id.encode(), digest_size=8).digest()
-        number = int.from_bytes(seed, "big")
-        seconds = STAMP_S_MIN + number % STAMP_S_RANGE
-        # In 100 ns, which every file system keeps that keeps more than seconds.
-        return seconds * 1_000_000_000 + (number >> 32) % 10_000_000 * 100
+def free_bytes(folder: Path) -> int:
+    """Return how many bytes more the disk of a folder takes."""
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize
+
+
+def stamp_of(digest: bytes, boot_id: str) -> int:
+    """Return the time of change, in ns, that an object has as long as it is what it was."""
+    seed = hashlib.blake2b(digest + boot_id.encode(), digest_size=8).digest()
+    number = int.from_bytes(seed, "big")
+    seconds = STAMP_S_MIN + number % STAMP_S_RANGE
+    # In 100 ns, which every file system keeps that keeps more than seconds.
+    return seconds * 1_000_000_000 + (number >> 32) % 10_000_000 * 100
 
 
 def _digest_of(name: str) -> bytes | None:

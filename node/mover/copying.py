@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 from pathlib import Path
+from tempfile import TemporaryFile
 
 FICLONE = 0x40049409
 COPY_BYTES = 16 << 20
@@ -21,6 +22,14 @@ def copy(source: Path, target: Path, *, executable: bool) -> None:
             _fill(reader.fileno(), descriptor)
         finally:
             os.close(descriptor)
+
+
+def shares_blocks(folder: Path) -> bool:
+    """Tell whether copies below a folder take no room of their own."""
+    with TemporaryFile(dir=folder) as reader, TemporaryFile(dir=folder) as writer:
+        reader.write(b"x")
+        reader.flush()
+        return _shares_blocks(reader.fileno(), writer.fileno())
 
 
 def link(source: Path, target: Path) -> None:

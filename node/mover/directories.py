@@ -79,6 +79,14 @@ class Directories:
             self.remove(name)
             total -= size
 
+    def free(self, size: int) -> None:
+        """Remove the directories of ended attempts until so many bytes are free."""
+        for name, (_, bytes_here) in list(self.ended.items()):
+            if size <= 0:
+                return
+            self.remove(name)
+            size -= bytes_here
+
     def remove(self, name: str) -> None:
         """Remove a directory, whatever its task did to it."""
         self.ended.pop(name, None)

@@ -22,6 +22,7 @@ class Preparing:
     cache: Cache
     directories: Directories
     projects: Projects
+    shares_blocks: bool
 
     def prepare(self, job: Job, order: Prepare, transfers: Transfers) -> None:
         """Make all that an attempt needs; raises RemudaError, OSError and GivenUp."""
@@ -46,6 +47,8 @@ class Preparing:
     def _fill(self, job: Job, order: Prepare, members: dict[bytes, list[Entry]]) -> None:
         """Make the directory; an attempt sees it once all is in it."""
         job.check()
+        if not self.shares_blocks:
+            self.cache.hold_free(_copied(order, members))
         path = self.directories.make(order.name)
         for digest in order.objects:
             copying.link(self.cache.path(digest), path / "objects" / digest.hex())
@@ -86,6 +89,15 @@ class Preparing:
         target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         target.unlink(missing_ok=True)  # a file of the task goes before one of its project
         copying.copy(self.cache.path(digest), target, executable=kind == "exec")
+
+
+def _copied(order: Prepare, members: dict[bytes, list[Entry]]) -> int:
+    """Return how many bytes the copies of an attempt have."""
+    trees = [digest for _, digest, _, kind in order.files if kind == "tree"]
+    if order.project and order.is_command:
+        trees.append(order.project)
+    of_trees = sum(entry.size for digest in trees for entry in members[digest])
+    return of_trees + sum(size for _, _, size, kind in order.files if kind != "tree")
 
 
 def _size(sizes: dict[bytes, int], digest: bytes) -> int:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ...protocol.trees import Entry
 from . import copying
-from .cache import Cache
+from .cache import Cache, stamp_of
 
 KEPT_MAX = 16
 """Projects that are kept although nothing uses them."""
@@ -70,7 +70,7 @@ class Projects:
                     if entry.kind == "exec":
                         copying.copy(cache.path(entry.digest), target, executable=True)
                         target.chmod(0o555)
-                        os.utime(target, ns=(time.time_ns(), cache.stamp(entry.digest)))
+                        os.utime(target, ns=(time.time_ns(), stamp_of(entry.digest, cache.boot_id)))
                     else:
                         copying.link(cache.path(entry.digest), target)
                 for folder, _, _ in os.walk(new, topdown=False):
@@ -100,7 +100,8 @@ class Projects:
                 found = (path / entry.name).stat()
             except OSError:
                 return False
-            if (found.st_size, found.st_mtime_ns) != (entry.size, cache.stamp(entry.digest)):
+            stamp = stamp_of(entry.digest, cache.boot_id)
+            if (found.st_size, found.st_mtime_ns) != (entry.size, stamp):
                 return False
         return True
 

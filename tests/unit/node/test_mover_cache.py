@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from remuda.node.mover import cache as module
 from remuda.node.mover import copying
 from remuda.node.mover.cache import STRAY_S, Cache, NoRoom
 
@@ -113,6 +114,24 @@ def test_nothing_is_fetched_that_would_fill_the_disk(tmp_path):
     cache = new_cache(tmp_path, floor=1 << 60)
     with pytest.raises(NoRoom):
         cache.make_room(1)
+
+
+def test_what_the_disk_lacks_is_taken_from_old_objects_and_then_asked_for(tmp_path, monkeypatch):
+    cache = new_cache(tmp_path, floor=100)
+    digest, needed = bring(cache, b"a" * 10), bring(cache, b"b" * 10)
+    cache.pin("one", [needed])
+    free = 105
+    monkeypatch.setattr(module, "free_bytes", lambda _: free - cache.total_bytes)
+    asked = []
+
+    def free_more(size):
+        nonlocal free
+        asked.append(size)
+        free += size
+
+    cache.free_more = free_more
+    cache.hold_free(5)
+    assert ([10], False, True) == (asked, *(cache.path(each).exists() for each in (digest, needed)))
 
 
 def test_of_two_that_want_the_same_object_one_fetches_it_and_the_other_waits(tmp_path):

@@ -51,6 +51,18 @@ def test_the_oldest_go_first_when_they_take_too_much(tmp_path):
     assert (False, True) == ((root / "ab.1").exists(), (root / "cd.1").exists())
 
 
+def test_ended_ones_are_given_up_when_the_disk_is_full_and_no_others(tmp_path):
+    directories = new_directories(tmp_path)
+    for name in ("ab.1", "cd.1", "ef.1"):
+        (directories.make(name) / "work" / "large").write_bytes(b"x" * 80_000)
+    directories.end("ab.1")
+    directories.end("cd.1")
+    directories.free(1)
+    assert ["cd.1", "ef.1"] == sorted(path.name for path in directories.root.iterdir())
+    directories.free(1_000_000_000)
+    assert ["ef.1"] == [path.name for path in directories.root.iterdir()]
+
+
 def test_folders_that_a_task_closed_are_removed_too(tmp_path):
     directories = new_directories(tmp_path)
     inner = directories.make("ab.1") / "work" / "closed" / "inner"

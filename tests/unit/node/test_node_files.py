@@ -14,10 +14,10 @@ CHARGE = Charge(500, 1 << 20, (CardCharge("GPU-a", 250, 1 << 30),))
 
 
 def attempt(number, **fields):
-    spec = TaskSpec(kind="function", target="a:b", grace_ms=700)
+    spec = TaskSpec(kind="function", target="a:b", grace_ms=700, **fields)
     return Attempt(
         bytes([number]) * 16, number, b"token", plan_of(spec, "ann"), CHARGE, gpus=("GPU-a",),
-        batch=b"b" * 16, **fields,
+        batch=b"b" * 16,
     )  # fmt: skip
 
 
@@ -37,6 +37,22 @@ def test_what_was_handed_over_can_be_read_back(tmp_path):
         one.gpus,
     )
     assert "resident:x:0" == found.workers["w"].resident
+
+
+@pytest.mark.parametrize("fate", ["rerun", "fence"])
+def test_what_is_to_be_stored_of_an_attempt_can_be_read_back(tmp_path, fate):
+    written = grants.GrantsFile(tmp_path)
+    written.add_worker(grants.WorkerGrant("w", "pool", "", (), b"p" * 32))
+    written.add_attempts([attempt(1, outputs=["*.png"], keep_log=True, if_node_lost=fate)])
+    written.close()
+    found = grants.read(tmp_path)
+    one = found.attempts[b"\x01" * 16, 1]
+    assert (("*.png",), True, fate == "fence", b"p" * 32) == (
+        one.outputs,
+        one.keep_log,
+        one.is_fenced,
+        found.workers["w"].project,
+    )
 
 
 @pytest.mark.parametrize("cut", [1, 7, 20])

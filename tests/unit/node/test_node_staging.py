@@ -116,8 +116,13 @@ def test_a_fenced_task_is_given_up_while_it_is_staged():
     assert {task(1): Outcome.RETURNED} == driver.results()
 
 
-def test_an_offer_whose_claims_are_not_one_for_each_is_dropped_and_counted():
-    driver = driver_with(CALL, inputs=[b"", b""])
+@pytest.mark.parametrize(
+    "claims",
+    [{"inputs": [b"", b""]}, {"spec_inputs": [b"", b""]}, {"inputs": [b"x"]}],
+    ids=["tasks", "specs", "torn"],
+)
+def test_an_offer_whose_claims_are_not_sound_is_dropped_and_counted(claims):
+    driver = driver_with(CALL, **claims)
     assert ({}, {"malformed_offer": 1}) == (
         driver.state.attempts,
         driver.state.counters.by_name,
