@@ -45,6 +45,8 @@ class TaskDir:
     def __init__(self, tasks_dir: str, own_dir: pathlib.Path, *, moves: bool) -> None:
         self._tasks_dir = tasks_dir
         self._own_dir = own_dir
+        self._own_text = str(own_dir)
+        self._own_fd = -1
         self._moves = moves  # else the task has said where it wants to run
         self._folder = ""
         self._work = ""
@@ -60,14 +62,13 @@ class TaskDir:
             return
         self._folder = folder = f"{self._tasks_dir}/{attempt_key(task, attempt)}"
         self._work = work = folder + "/work"
-        try:
-            os.chdir(work) if self._moves else pathlib.Path(work).stat()
-        except FileNotFoundError:
-            self._is_prepared = False
-            self._work = str(self._own_dir)
-        else:
-            self._is_prepared = True
-            os.environ["REMUDA_TASK_DIR"] = work
+        self._is_prepared = os.access(work, os.F_OK)
+        if not self._is_prepared:
+            self._work = self._own_text
+            return
+        os.environ["REMUDA_TASK_DIR"] = work
+        if self._moves:
+            os.chdir(work)
 
     def leave(self) -> None:
         """Leave the call, and nothing of it in the worker's own directory."""
@@ -76,12 +77,12 @@ class TaskDir:
         if self._placed or self._taken:
             self._placed, self._taken = {}, []
         if self._is_prepared:
-            os.environ["REMUDA_TASK_DIR"] = str(self._own_dir)
+            os.environ["REMUDA_TASK_DIR"] = self._own_text
         elif not self._is_untouched():
             shutil.rmtree(self._own_dir, ignore_errors=True)
             self._renew()
         if self._moves:
-            os.chdir(self._own_dir)
+            os.fchdir(self._own_fd)
 
     def file(self, row: Row) -> File:
         """Put a file that an argument names into the call's directory."""
@@ -153,17 +154,19 @@ class TaskDir:
         return True
 
     def _renew(self) -> None:
+        """Make the worker's own directory anew, with a time of change that tells a touched one."""
         self._own_dir.mkdir(mode=0o700, exist_ok=True)
         os.utime(self._own_dir, ns=(_UNTOUCHED_NS, _UNTOUCHED_NS))
-        os.environ["REMUDA_TASK_DIR"] = str(self._own_dir)
+        if self._own_fd >= 0:
+            os.close(self._own_fd)
+        self._own_fd = os.open(self._own_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        os.environ["REMUDA_TASK_DIR"] = self._own_text
         if self._moves:
-            os.chdir(self._own_dir)
+            os.fchdir(self._own_fd)
 
     def _is_untouched(self) -> bool:
-        try:
-            return self._own_dir.stat().st_mtime_ns == _UNTOUCHED_NS
-        except FileNotFoundError:
-            return False
+        status = os.fstat(self._own_fd)
+        return status.st_mtime_ns == _UNTOUCHED_NS and status.st_nlink > 0
 
     def _free_path(self, name: str) -> pathlib.Path:
         """Return where a file may lie; a second one of its name gets a folder of its own."""

@@ -45,6 +45,7 @@ _SHALLOW_BYTES = DEPTH_MAX
 """A value of fewer bytes cannot be too deep: each container takes one."""
 _EXPLAIN_PARTS_MAX = 10_000
 """How many parts are looked at to name the one that does not travel; cycles end here."""
+_SCALARS = frozenset({int, float, bool, str, type(None)})
 _CONTAINERS = (list, dict, tuple, set, frozenset, Record)
 _BAD_BYTES = (
     ValueError,  # msgpack's errors, UnicodeDecodeError, dates out of range
@@ -110,7 +111,7 @@ def encode(value: object, *, bytes_max: int = VALUE_BYTES_MAX) -> bytes:
 def pack(value: object, take: Callable[[File], Row]) -> Parcel:
     """Encode a value of any size; `take` is told of each file in it. Raises NotEncodable."""
     encoder = _Encoder(take)
-    blob = encoder.encode(large.lift(value))
+    blob = encoder.encode(value if type(value) in _SCALARS else large.lift(value))
     if not encoder.buffers and len(blob) <= VALUE_BYTES_MAX:
         return Parcel(blob)
     stored = large.lay_out(blob, encoder.buffers)
@@ -120,7 +121,9 @@ def pack(value: object, take: Callable[[File], Row]) -> Parcel:
 def pack_call(args: tuple[Any, ...], kwargs: dict[str, Any], take: Callable[[File], Row]) -> Parcel:
     """Encode the arguments of a call. A large one is stored by itself: other calls share it."""
     encoder = _Encoder(take)
-    blob = encoder.encode(large.lift([list(args), kwargs]))
+    call = [list(args), kwargs]
+    are_scalars = _SCALARS.issuperset(map(type, args)) and not kwargs
+    blob = encoder.encode(call if are_scalars else large.lift(call))
     if not encoder.buffers and len(blob) <= VALUE_BYTES_MAX:
         return Parcel(blob)
     found: list[Stored] = []
