@@ -6,6 +6,7 @@ as files: the nodes need not see the folders that they are in.
 """
 
 import argparse
+import contextlib
 import json
 import shutil
 import signal
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import repair
 from album import AlbumError, Picture, masked_album, scratched_album
+from hosts_cluster import hosts_cluster
 from local_cluster import ClusterError, local_cluster
 from restoration import METHOD_TITLES, Job, Restored, collect, plan, sheet
 from rich.console import Console
@@ -25,7 +27,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from tiles import Tile
 
-from remuda import Client
+from remuda import Client, Task
 from remuda.protocol.errors import RemudaError, TaskFailed
 
 HERE = Path(__file__).resolve().parent
@@ -53,6 +55,20 @@ class Run:
     node: str
     tries: int
     seconds: float
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where jobs are done: by the nodes' handler, or on hosts that get the code with the task."""
+
+    client: Client
+    on_hosts: bool
+
+    def submit(self, job: Job, **options: object) -> Task:
+        """Submit a job; its pictures go along."""
+        code = {"project": HERE} if self.on_hosts else {}
+        submitter = self.client.options(**OPTIONS, **code, **options)
+        return submitter.submit("repair:repaired" if self.on_hosts else "inpaint", *job.arguments)
 
 
 def main(argv: list[str]) -> int:
@@ -86,12 +102,12 @@ def restore(options: argparse.Namespace, console: Console) -> int:
     parts.mkdir(parents=True, exist_ok=True)
     album = _album(options, out)
     jobs = plan(album, parts, out)
-    console.print(f"starting a scheduler and {_counted(options.nodes, 'node')} on this host")
     try:
-        with local_cluster(options.nodes, options.keep, console.print) as client:
-            warm_up(client, jobs[0], parts)
+        with _cluster(options, console) as client:
+            bench = Bench(client, on_hosts=options.hosts)
+            warm_up(bench, jobs[0], parts)
             started = time.monotonic()
-            runs = run_jobs(client, jobs, console)
+            runs = run_jobs(bench, jobs, console)
             seconds = time.monotonic() - started
             restored = collect(jobs, out)
             show(restored, runs, seconds, out, console)
@@ -117,29 +133,27 @@ def show(
             console.print(f"[red]{escape(each.path.name)} is no closer to its original[/red]")
 
 
-def warm_up(client: Client, job: Job, parts: Path) -> None:
-    """Have each node load its handler, with a corner of a picture, so that all begin together."""
+def warm_up(bench: Bench, job: Job, parts: Path) -> None:
+    """Have each node load what repairs, with a corner of a picture, so that all begin together."""
     tasks = []
-    for node in client.nodes():
+    for node in bench.client.nodes():
         corner = Job(job.picture, job.method, parts, WARM_UP)
-        pinned = client.options(name="warm up", node=node["name"], **OPTIONS)
-        tasks.append(pinned.submit("inpaint", *corner.arguments))
+        tasks.append(bench.submit(corner, name="warm up", node=node["name"]))
     for task in tasks:
         task.result(timeout=WARM_UP_S)
 
 
-def run_jobs(client: Client, jobs: list[Job], console: Console) -> list[Run]:
+def run_jobs(bench: Bench, jobs: list[Job], console: Console) -> list[Run]:
     """Submit all jobs and wait for them, showing how far they are and who does them."""
     tasks = {}
     for job in jobs:
-        named = client.options(name=job.name, tags={"picture": job.picture.name}, **OPTIONS)
-        task = named.submit("inpaint", *job.arguments)
+        task = bench.submit(job, name=job.name, tags={"picture": job.picture.name})
         tasks[task] = job
     runs = []
     by_node: Counter[str] = Counter()
     with _progress(console) as progress:
         bar = progress.add_task("restoring", total=len(jobs), nodes="")
-        for task in client.as_completed(list(tasks), timeout=ALL_TASKS_S):
+        for task in bench.client.as_completed(list(tasks), timeout=ALL_TASKS_S):
             told, standing = task.result(), task.standing
             told["picture"].save(tasks[task].path_out, force=True)
             runs.append(
@@ -207,6 +221,17 @@ def _row(run: Run) -> dict[str, object]:
     }
 
 
+def _cluster(
+    options: argparse.Namespace, console: Console
+) -> contextlib.AbstractContextManager[Client]:
+    if options.hosts:
+        hosts = _counted(options.nodes, "host")
+        console.print(f"starting a scheduler, a store and {hosts} that share nothing with us")
+        return hosts_cluster(options.nodes, console.print)
+    console.print(f"starting a scheduler and {_counted(options.nodes, 'node')} on this host")
+    return local_cluster(options.nodes, options.keep, console.print)
+
+
 def _album(options: argparse.Namespace, out: Path) -> list[Picture]:
     photos = options.photos.resolve()
     if out == photos:
@@ -265,7 +290,15 @@ def _options(argv: list[str]) -> argparse.Namespace:
         "--nodes", type=_nodes, default=2, metavar="N", help="nodes to start (default: 2)"
     )
     parser.add_argument("--keep", action="store_true", help="leave the cluster up")
-    return parser.parse_args(argv)
+    parser.add_argument(
+        "--hosts",
+        action="store_true",
+        help="each node on a host of its own: network namespaces without our files (needs root)",
+    )
+    options = parser.parse_args(argv)
+    if options.hosts and options.keep:
+        parser.error("--keep: hosts are gone with this program, use it without --hosts")
+    return options
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from types import ModuleType
 
 import pytest
 
+from remuda.cli import ports
 from remuda.client.client import Client
 from remuda.config.endpoints import read_endpoints
 from remuda.config.home import Home
@@ -55,7 +57,10 @@ class Site:
         self.hosts = {host.name: host for host in made.hosts}  # type: ignore[attr-defined]  # of a module loaded by path
         self._running: dict[str, subprocess.Popen[str]] = {}
         self.home.create()
-        listen = f'[scheduler]\nlisten = "{made.address}"\nport = 0\n'  # type: ignore[attr-defined]  # as above
+        address = made.address  # type: ignore[attr-defined]  # as above
+        # What is killed comes back where the others look for it.
+        port = ports.free_control_port(address, len(self.hosts), random.SystemRandom())
+        listen = f'[scheduler]\nlisten = "{address}"\nport = {port}\n'
         self.home.config_file.write_text(listen + settings)
 
     def start_front(self) -> None:

@@ -105,3 +105,16 @@ def test_a_folder_without_pictures_is_a_usage_error(tmp_path: Path) -> None:
     job = start(tmp_path / "empty", tmp_path / "out")
     said, _ = job.communicate(timeout=END_S)
     assert (job.returncode, "holds no pictures" in said) == (2, True)
+
+
+def test_photographs_are_restored_on_hosts_that_share_nothing(album: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    job = start(album, out, "--hosts")
+    said, _ = job.communicate(timeout=END_S)
+    if "no hosts can be made" in said:
+        pytest.skip(f"no hosts of their own here: {said.strip().splitlines()[-1]}")
+    assert job.returncode == 0, said
+    rows = json.loads((out / "tasks.json").read_text())
+    assert {"host-1", "host-2"} == {row["node"] for row in rows}
+    assert list((tmp_path / "tmp").iterdir()) == []
+    wait_gone(tmp_path / "tmp")
