@@ -21,6 +21,8 @@ RECONNECT_MS_MAX = 1_000
 PING_MS = 2_000
 PING_TIMEOUT_MS = 10_000
 HANDSHAKE_MS = 10_000
+REFUSED_S = 2.0
+REFUSED_PAUSE_S = 0.25
 _WATCHED = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
@@ -72,6 +74,7 @@ class Link:
         self.close()
         self._dial()
         assert self._monitor is not None
+        refused_s = 0.0
         while True:
             left_ms = int(1000 * (ends_s - time.monotonic()))
             if left_ms <= 0:
@@ -83,6 +86,12 @@ class Link:
                 continue
             news = self._news()
             if _News.REFUSED in news:
+                refused_s = refused_s or time.monotonic()
+                if time.monotonic() - refused_s < REFUSED_S:
+                    self.close()  # a new key may be on its way to the store
+                    time.sleep(REFUSED_PAUSE_S)
+                    self._dial()
+                    continue
                 self.close()
                 raise Unreachable(
                     f"the store at {self.address} does not admit this key: it was withdrawn, or "
