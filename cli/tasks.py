@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -119,6 +120,16 @@ def why(session: Session, task: NewestRef = "last") -> None:
     task_explain(session, task)
 
 
+@dataclass(frozen=True, slots=True)
+class InStore:
+    """Stands for a value that is too large to be shown."""
+
+    size: int
+
+    def __repr__(self) -> str:
+        return f"<{format_bytes(self.size)} in the store>"
+
+
 def value_of(link: Connection, body: dict[str, Any]) -> Any:
     """Decode the value of a function that succeeded; None for all other tasks.
 
@@ -132,7 +143,7 @@ def value_of(link: Connection, body: dict[str, Any]) -> Any:
         return None
     size = received.far_size(blob)
     if size is not None:
-        return f"{format_bytes(size)}, in the store"
+        return InStore(size)
     key = body["id"]
     far = received.Far(link, key)  # which names files, and fetches none
     try:

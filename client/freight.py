@@ -74,7 +74,8 @@ def _load_project(given: object, sources: list[Source], depot: Depot) -> Fields:
     found = folders.project(Path(str(given)).expanduser())
     sources += found.sources
     left = f"; {found.untracked:,} that git does not track stay here" if found.untracked else ""
-    depot.say(f"project: {found.files:,} files, {format_bytes(found.total_bytes)}{left}")
+    noun = "file" if found.files == 1 else "files"
+    depot.say(f"project: {found.files:,} {noun}, {format_bytes(found.total_bytes)}{left}")
     return {"project": found.digest}
 
 
