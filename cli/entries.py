@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from ..protocol.spec import check_entry
 
 ENTRIES_MAX = 10_000_000
 OURS = "-"
+OPTION = "each-line"
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -31,13 +31,13 @@ class Entries:
 
     def count(self) -> int | None:
         """Check every line and return how many entries there are; None where that reads them up."""
-        if self._path == OURS or not stat.S_ISREG(self._stat().st_mode):
+        if not is_file(self._path, OPTION):
             return None
         return sum(1 for _ in self)
 
     def __iter__(self) -> Iterator[str]:
         self.skipped = found = 0
-        with self._open() as file:
+        with open_lines(self._path, OPTION) as file:
             number = 0
             while line := file.readline(VALUE_BYTES_MAX + 3):
                 number += 1
@@ -66,16 +66,22 @@ class Entries:
         return blob.decode()
 
     def _wrong(self, number: int, text: str) -> Invalid:
-        return Invalid(f"{self.name}, line {number}: {text}", field="each-line")
+        return Invalid(f"{self.name}, line {number}: {text}", field=OPTION)
 
-    def _stat(self) -> os.stat_result:
-        try:
-            return Path(self._path).stat()
-        except FileNotFoundError as error:
-            raise NotFound(f"--each-line: there is no file {self._path}") from error
 
-    def _open(self) -> BinaryIO:
-        if self._path == OURS:
-            return open(sys.stdin.fileno(), "rb", closefd=False)
-        self._stat()
-        return Path(self._path).open("rb")
+def is_file(path: str, option: str) -> bool:
+    """Tell a file, which can be read twice, from a pipe; raises NotFound where nothing is."""
+    if path == OURS:
+        return False
+    try:
+        return stat.S_ISREG(Path(path).stat().st_mode)
+    except FileNotFoundError as error:
+        raise NotFound(f"--{option}: there is no file {path}", field=option) from error
+
+
+def open_lines(path: str, option: str) -> BinaryIO:
+    """Open what an option named, or our standard input; raises NotFound."""
+    if path == OURS:
+        return open(sys.stdin.fileno(), "rb", closefd=False)
+    is_file(path, option)
+    return Path(path).open("rb")

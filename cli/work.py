@@ -23,6 +23,10 @@ Command = Annotated[
     list[str],
     typer.Argument(metavar="COMMAND [ARG]...", help="A command; `--` may stand before it."),
 ]
+AnyCommand = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="COMMAND [ARG]...", help="A command; `--` may stand before it."),
+]
 EachNode = Annotated[bool, typer.Option("--each-node", help="Once on every ready node.")]
 
 
@@ -86,13 +90,14 @@ def run(
     "submit",
     example="remuda submit --retries 3 --cwd . -- python train.py\n"
     "remuda submit --array 0-99 -- sh -c 'render $REMUDA_ARRAY_INDEX'\n"
-    "remuda submit --each-line urls.txt --retries 2 -- curl -fsSO {}",
+    "remuda submit --each-line urls.txt --retries 2 -- curl -fsSO {}\n"
+    'remuda submit --from tasks.jsonl   (a line: {"command": ["echo", "hi"], "retries": 3})',
     tail=True,
 )
 def submit(
     session: Session,
     options: TaskOptions,
-    command: Command,
+    command: AnyCommand = None,
     indices: Annotated[
         str, typer.Option("--array", metavar="0-9", help="A batch: one task for each index.")
     ] = "",
@@ -103,34 +108,50 @@ def submit(
             help="A batch: one task for each line of FILE (- is ours), which stands for {}.",
         ),
     ] = "",
+    from_: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            metavar="FILE",
+            help="A batch: one task for each JSON line of FILE (- is ours).",
+        ),
+    ] = "",
     each_node: EachNode = False,
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait for the end; its exit code is ours.")
     ] = False,
 ) -> int:
-    """Submit a command and print its id (of a batch with --array, --each-line or --each-node).
+    """Submit a command and print its id, or a batch of many and the id of that.
 
     It runs in a directory of its own (REMUDA_TASK_DIR), with what --file brings; with --cwd in DIR,
     a path on the node that runs it. `task get` brings home what --output names. The members of a
     batch are ID.0, ID.1 and so on; REMUDA_ARRAY_INDEX or REMUDA_ENTRY tells each which it is.
     Blank lines are skipped.
+
+    A line of --from is like {"command": ["echo", "hi"], "retries": 3}: `command` is a list of
+    words, or text for the shell, the other keys are the names of these options. What is given here
+    holds for all lines that do not say otherwise. Every line is checked before one is submitted; up
+    to 10,000 tasks are stored all or nothing, of more what was stored before a refusal is
+    cancelled.
     """
     from . import each_node as on_each
 
-    many.check_one_source(
-        options, {"array": indices, "each-line": each_line, "each-node": each_node}
-    )
+    sources = {"array": indices, "each-line": each_line, "from": from_, "each-node": each_node}
+    many.check_one_source(options, sources)
+    words = many.checked_command(command, from_)
     given = _given(session, options)
     with _client(session) as client:
         if indices:
-            key = many.submit_array(session, client, command, indices, given)
+            key = many.submit_array(session, client, words, indices, given)
         elif each_line:
-            key = many.submit_each_line(session, client, command, each_line, given)
+            key = many.submit_each_line(session, client, words, each_line, given)
+        elif from_:
+            key = many.submit_from(session, client, from_, given)
         elif each_node:
-            key = on_each.submit(session, client, command, given).key
+            key = on_each.submit(session, client, words, given).key
         else:
             with moving(session, client.link.depot):
-                task = client.submit_command(command, **given)
+                task = client.submit_command(words, **given)
             if not (wait and session.json):  # one document: with the outcome
                 _print_task(session, client, task, is_new=not is_known(options, task))
             return _wait_for_task(session, client, task) if wait else 0

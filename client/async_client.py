@@ -87,6 +87,36 @@ class AsyncSubmitter:
             await ends.next()
         return await self._threads.call(completed_run, task.sync, check=check)
 
+    def imap(
+        self,
+        function: Function,
+        /,
+        *iterables: Iterable[Any],
+        window: int | None = None,
+        return_exceptions: bool = False,
+    ) -> AsyncIterator[Any]:
+        """Yield the result of each call in order; see `Client.imap`."""
+        return self._threads.iterate(
+            lambda: self._sync.imap(
+                function, *iterables, window=window, return_exceptions=return_exceptions
+            )
+        )
+
+    def imap_unordered(
+        self,
+        function: Function,
+        /,
+        *iterables: Iterable[Any],
+        window: int | None = None,
+        return_exceptions: bool = False,
+    ) -> AsyncIterator[Any]:
+        """Yield results as the calls end; see `Client.imap`."""
+        return self._threads.iterate(
+            lambda: self._sync.imap_unordered(
+                function, *iterables, window=window, return_exceptions=return_exceptions
+            )
+        )
+
     async def run_each_node(
         self, argv: Sequence[str | os.PathLike[str]], *, check: bool = False, **options: object
     ) -> list[NodeRun]:

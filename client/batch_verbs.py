@@ -16,6 +16,7 @@ from .batch import Batch
 from .calls import words_of
 from .each_node import NodeBatch, NodeRun, choose, node_rows
 from .environment_options import warn_of_secrets
+from .flow import Flow, results
 from .freight import ready
 from .options import once_of, said_of, to_spec
 from .shipment import Shipment
@@ -55,6 +56,36 @@ class BatchVerbs(ABC):
                 for args in zip(*iterables)  # noqa: B905 - as map does
             )
             return self._watched(calls, self._options, shipment)
+
+    def imap(
+        self,
+        function: Function,
+        /,
+        *iterables: Iterable[Any],
+        window: int | None = None,
+        return_exceptions: bool = False,
+    ) -> Iterator[Any]:
+        """Yield the result of each call in order, while items are taken as results are.
+
+        The iterable may be endless: at most `window` items (`[client] map_window_tasks`) have been
+        taken and not given back. It is read on a thread of its own, from the first `next` on. What
+        a call raises ends the stream, or is yielded in its place with `return_exceptions`; leaving
+        the stream cancels what is open.
+        """
+        tasks = self._flow(function, iterables, window).in_order()
+        return results(tasks, return_exceptions=return_exceptions)
+
+    def imap_unordered(
+        self,
+        function: Function,
+        /,
+        *iterables: Iterable[Any],
+        window: int | None = None,
+        return_exceptions: bool = False,
+    ) -> Iterator[Any]:
+        """Yield results as the calls end, otherwise like `imap`."""
+        tasks = self._flow(function, iterables, window).as_they_end()
+        return results(tasks, return_exceptions=return_exceptions)
 
     def submit_array(self, /, argv: Argv, indices: Iterable[int], **options: object) -> Batch:
         """Submit a command once for each index, which REMUDA_ARRAY_INDEX tells it."""
@@ -96,6 +127,24 @@ class BatchVerbs(ABC):
         """
         return self.submit_each_node(argv, **options).gather(check=check)
 
+    def _flow(
+        self, function: Function, iterables: Sequence[Iterable[Any]], window: int | None
+    ) -> Flow:
+        if not iterables:
+            raise TypeError("it needs at least one iterable, like map")
+        if window is not None and window < 1:
+            raise ValueError(f"window: found {window}, allowed is 1 or more")
+        refuse_once(self._options)
+        self._spec_of(function)  # what cannot be named is refused here, not at the first result
+        return Flow(
+            self._session,
+            lambda: self._spec_of(function),
+            zip(*iterables),  # noqa: B905 - as map does
+            window=window or self._session.connection.table.map_window_tasks,
+            patience=Patience(patience_of(self._options, FOR_EVER_S)),
+            allow_infeasible=bool(self._options.get("allow_infeasible")),
+        )
+
     def _with(self, options: Mapping[str, object]) -> dict[str, object]:
         return {**self._options, **options}
 
@@ -125,10 +174,11 @@ def store_counted(
     rows: Iterable[Row],
     options: Mapping[str, object],
     on_count: Callable[[int], None] | None = None,
+    frame_tasks: int = 0,
 ) -> Unwatched:
     """Submit a batch that is only counted, in bounded memory; `on_count` hears of each frame."""
     carrier = Unwatched(link, on_count)
-    stream(carrier, link, options).submit(rows)
+    stream(carrier, link, options, frame_tasks=frame_tasks).submit(rows)
     return carrier
 
 
@@ -138,10 +188,10 @@ def stream(
     options: Mapping[str, object],
     closed: threading.Event | None = None,
     shipment: Shipment | None = None,
+    frame_tasks: int = 0,
 ) -> Stream[Stored]:
     """Make ready to submit a batch with these options; raises Invalid."""
-    if once_of(options):
-        raise Invalid("once: a key names one task, and these are many", field="once")
+    refuse_once(options)
     return Stream(
         carrier,
         link,
@@ -149,7 +199,14 @@ def stream(
         closed=closed,
         allow_infeasible=bool(options.get("allow_infeasible")),
         shipment=shipment,
+        frame_tasks=frame_tasks,
     )
+
+
+def refuse_once(options: Mapping[str, object]) -> None:
+    """Raise Invalid for a key that names one task."""
+    if once_of(options):
+        raise Invalid("once: a key names one task, and these are many", field="once")
 
 
 def array_rows(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -29,13 +29,18 @@ class Threads:
         return await asyncio.wrap_future(self._pool.submit(verb, *args, **kwargs))
 
     async def iterate(self, begin: Callable[[], Iterator[T]]) -> AsyncIterator[T]:
-        """Take the items of an iterator that blocks."""
+        """Take the items of an iterator that blocks; whoever leaves it early closes it."""
         items = await self.call(begin)
-        while True:
-            item: Any = await self.call(next, items, _OVER)
-            if item is _OVER:
-                return
-            yield item
+        try:
+            while True:
+                item: Any = await self.call(next, items, _OVER)
+                if item is _OVER:
+                    return
+                yield item
+        finally:
+            if isinstance(items, Generator):
+                with contextlib.suppress(ValueError):  # a thread still waits for its next item
+                    await self.call(items.close)
 
     def close(self) -> None:
         """Wait until the threads have ended."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import weakref
 from concurrent.futures import Future
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
 from ..config import cluster as clusters
+from ..config.client_table import ClientTable, read_client_table
 from ..protocol import codec
 from ..protocol.errors import RemudaError
 from ..protocol.messages import Message
@@ -39,6 +41,11 @@ class Connection:
         self._pid = os.getpid()
         self.courier = Courier(lambda: clusters.connection(ref))
         self._finalizer = weakref.finalize(self, _close, self.courier, self._pid)
+
+    @cached_property
+    def table(self) -> ClientTable:
+        """Return what the client was told by its configuration; raises ConfigError."""
+        return read_client_table(self.ref.home.root if self.ref.home else None)
 
     @property
     def endpoint(self) -> str:

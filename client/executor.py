@@ -35,12 +35,19 @@ class Executor(concurrent.futures.Executor):
         *iterables: Iterable[Any],
         timeout: float | None = None,
         chunksize: int = 1,
+        buffersize: int | None = None,
     ) -> Iterator[Any]:
         """Submit one call for each item and return an iterator over the results, in order.
 
-        `chunksize` is taken for compatibility: frames carry many calls anyway.
+        With `buffersize` items are taken as results are, so that there may be no end of them; a
+        `timeout` holds only without. `chunksize` is taken for compatibility: frames carry many
+        calls anyway.
         """
         self._check_open()
+        if buffersize is not None:
+            if timeout is not None:
+                raise ValueError("buffersize and timeout do not go together")
+            return self._submitter.imap(fn, *iterables, window=buffersize)
         batch = self._submitter.map(fn, *iterables)
         self._keep(batch)
         return batch.results(timeout)

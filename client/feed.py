@@ -13,7 +13,6 @@ from .connection import Connection
 from .courier import RESEND_S
 from .moments import parse_past_ms
 
-POLL_S = 20.0
 LIMIT = 100
 ROWS_MAX = 1_000
 GAP = "feed.gap"
@@ -61,9 +60,10 @@ def events(
     answer = link.request(Events(0, 0, 0, min(limit, ROWS_MAX), filters), EventRows)
     yield from map(_event, answer.rows)
     while follow:
-        message = Events(answer.epoch, answer.seq, int(POLL_S * 1000), ROWS_MAX, filters)
+        poll_s = link.table.poll_s
+        message = Events(answer.epoch, answer.seq, int(poll_s * 1000), ROWS_MAX, filters)
         before = answer.epoch
-        answer = link.request(message, EventRows, timeout_s=0, answer_s=POLL_S + RESEND_S)
+        answer = link.request(message, EventRows, timeout_s=0, answer_s=poll_s + RESEND_S)
         if answer.gap:
             yield _gap(answer, before)
         yield from map(_event, answer.rows)

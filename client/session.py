@@ -27,7 +27,6 @@ from .outcome import Standing
 from .task import Task, break_off, resolve
 from .watching import standings, states
 
-POLL_S = 20.0
 STATES_SLICE = 2_000
 EARLY_MAX = 50_000
 AGAIN_S = 1.0
@@ -46,6 +45,7 @@ class Session:
         self.closed = threading.Event()
         self.heard = Revision(0, 0)
         self._courier = connection.courier
+        self._poll_s = connection.table.poll_s
         self._callbacks = Callbacks()
         self._open: dict[bytes, Task] = {}
         self._cursor = (0, 0)
@@ -154,8 +154,9 @@ class Session:
         """Keep one WATCH outstanding while tasks are open, one STATES while some are in doubt."""
         if self._open and not self._watching:
             self._watching = True
-            message = codec.encode(Watch(self.key, *self._cursor, int(POLL_S * 1000)), 0)
-            self._courier.post(message, self._on_watched, patience_s=0, answer_s=POLL_S + RESEND_S)
+            message = codec.encode(Watch(self.key, *self._cursor, int(self._poll_s * 1000)), 0)
+            answer_s = self._poll_s + RESEND_S
+            self._courier.post(message, self._on_watched, patience_s=0, answer_s=answer_s)
         if self._doubtful and not self._asking:
             self._doubtful = {key: None for key in self._doubtful if key in self._open}
             asked = list(islice(self._doubtful, STATES_SLICE))

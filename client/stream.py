@@ -14,7 +14,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 from ..protocol import ids
 from ..protocol.codec import pack_document
 from ..protocol.errors import RemudaError
-from ..protocol.messages import MAP_FRAME_TASKS, SOURCE_BYTES_MAX, Submit, Submitted
+from ..protocol.messages import BATCH_MAX, SOURCE_BYTES_MAX, Submit, Submitted
 from . import control
 from .connection import Connection
 from .session import Session
@@ -22,7 +22,6 @@ from .shipment import Shipment, name_objects, renew_claims
 from .task import Task
 from .when_full import Patience, settle
 
-FRAMES_OPEN_MAX = 10
 ARGS_BYTES_MAX = 4 * 1024 * 1024 - 2 * SOURCE_BYTES_MAX - 512 * 1024
 ROW_BYTES = 8
 Stored = TypeVar("Stored")
@@ -108,7 +107,10 @@ class Chunk:
 
 
 class Stream(Generic[Stored]):
-    """One batch on its way: frames are numbered by the offset of their first member."""
+    """One batch on its way: frames are numbered by the offset of their first member.
+
+    Without `frame_tasks` they are as large as the configuration says.
+    """
 
     def __init__(
         self,
@@ -118,7 +120,7 @@ class Stream(Generic[Stored]):
         *,
         closed: threading.Event | None = None,
         allow_infeasible: bool = False,
-        frame_tasks: int = MAP_FRAME_TASKS,
+        frame_tasks: int = 0,
         shipment: Shipment | None = None,
     ) -> None:
         self._carrier = carrier
@@ -126,7 +128,8 @@ class Stream(Generic[Stored]):
         self._patience = patience
         self._closed = closed or threading.Event()
         self._allow_infeasible = allow_infeasible
-        self._frame_tasks = frame_tasks
+        self._frame_tasks = frame_tasks or link.table.map_frame_tasks
+        self._frames_open_max = max(1, link.table.map_window_tasks // self._frame_tasks)
         self._shipment = shipment or Shipment(link.depot)
         self._batch_key = os.urandom(16)
         self._open: deque[tuple[Submit, Future[Stored]]] = deque()
@@ -139,7 +142,7 @@ class Stream(Generic[Stored]):
                 self._shipment.send()
                 self._send(chunk)
                 # The first frame alone: what is refused for its spec leaves nothing behind.
-                while len(self._open) > (FRAMES_OPEN_MAX if self._carrier.batch else 0):
+                while len(self._open) > (self._frames_open_max if self._carrier.batch else 0):
                     self._confirm()
             while self._open:
                 self._confirm()
@@ -181,7 +184,7 @@ class Stream(Generic[Stored]):
 
 def chunks(
     rows: Iterable[Row],
-    tasks_max: int = MAP_FRAME_TASKS,
+    tasks_max: int = BATCH_MAX,
     is_full: Callable[[], bool] = lambda: False,
 ) -> Iterator[Chunk]:
     """Cut tasks into frames, by count and by size, and where enough waits for the store."""

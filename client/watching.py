@@ -12,7 +12,6 @@ from .courier import RESEND_S
 from .outcome import Standing
 
 STATES_SLICE = 2_000
-POLL_S = 20.0
 UNANSWERED_S = 0.2
 
 
@@ -82,7 +81,8 @@ def wait_ended(
             on_change(standing)
         if not watching.open:
             return [watching.known[task] for task in tasks]
-        wait_s = POLL_S if until is None else min(POLL_S, until - time.monotonic())
+        poll_s = link.table.poll_s
+        wait_s = poll_s if until is None else min(poll_s, until - time.monotonic())
         if wait_s <= 0:
             raise TimeoutError(f"{len(watching.open)} of {len(tasks)} tasks have not ended")
         news = watching.poll(wait_s)

@@ -76,16 +76,6 @@ _RULES = (
         lambda s: s.scheduler.user_tasks_max <= s.scheduler.queued_tasks_max,
     ),
     _rule(
-        "batch_tasks_max must be at most user_tasks_max",
-        "scheduler.batch_tasks_max scheduler.user_tasks_max",
-        lambda s: s.scheduler.batch_tasks_max <= s.scheduler.user_tasks_max,
-    ),
-    _rule(
-        "batch_max must be at most frame_max",
-        "scheduler.batch_bytes_max scheduler.frame_bytes_max",
-        lambda s: s.scheduler.batch_bytes_max <= s.scheduler.frame_bytes_max,
-    ),
-    _rule(
         f"inline_max and {ENVELOPE_BYTES // KIB}KiB must fit into frame_max",
         "scheduler.inline_bytes_max scheduler.frame_bytes_max",
         lambda s: s.scheduler.inline_bytes_max + ENVELOPE_BYTES <= s.scheduler.frame_bytes_max,

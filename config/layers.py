@@ -73,14 +73,20 @@ class Leaf:
 
 @dataclass(slots=True)
 class Leaves:
-    """Values by their path of attribute names, and what was wrong on the way."""
+    """Values by their path of attribute names, and what was wrong on the way.
 
+    `only` names a table beside which nothing is read.
+    """
+
+    only: str = ""
     found: dict[KeyPath, Leaf] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
     def add_file(self, path: Path, layer: Layer) -> None:
         """Read one TOML file; its values replace what weaker layers said."""
         table, lines = _read(path)
+        if self.only:
+            table = {key: value for key, value in table.items() if key == self.only}
 
         def origin_of(keys: KeyPath) -> Origin:
             while keys and keys not in lines:
@@ -104,8 +110,9 @@ class Leaves:
         """
         for name in sorted(env):
             if name.startswith(ENV_PREFIX) and "__" in name:
-                path = tuple(name.removeprefix(ENV_PREFIX).split("__"))
-                self._add_one(_lowered(path), env[name], Origin(Layer.ENV, name=name))
+                path = _lowered(tuple(name.removeprefix(ENV_PREFIX).split("__")))
+                if self.only in ("", path[0]):
+                    self._add_one(path, env[name], Origin(Layer.ENV, name=name))
 
     def add_options(self, options: Mapping[str, object]) -> None:
         """Take options of a command by dotted key; None means that the option was not given."""

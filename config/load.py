@@ -109,10 +109,11 @@ def load(
     leaves.add_options(options or {})
     if leaves.problems:
         raise ConfigError(leaves.problems)
-    return Loaded(_checked(leaves.found), leaves.found)
+    return Loaded(checked(leaves.found), leaves.found)
 
 
-def _checked(found: Mapping[KeyPath, Leaf]) -> Settings:
+def checked(found: Mapping[KeyPath, Leaf]) -> Settings:
+    """Make settings of what the layers say; raises ConfigError."""
     try:
         settings = Settings.model_validate(tree(found))
     except ValidationError as error:

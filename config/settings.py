@@ -74,7 +74,9 @@ class ClientSettings(Section):
     )
     poll_s: Seconds = setting(20.0, "length of a long poll for changes", 0.1, 10 * MINUTE_S)
     map_frame_tasks: int = setting(1_000, "tasks in one frame of map", 1, 10_000)
-    map_window_tasks: int = setting(10_000, "tasks that map has open at a time", 1, 10_000_000)
+    map_window_tasks: int = setting(
+        10_000, "tasks of map not yet stored, of imap not yet taken, at a time", 1, 10_000_000
+    )
 
 
 class Settings(Section):

@@ -84,10 +84,6 @@ class SchedulerSettings(Section):
     inline_bytes_max: Bytes = setting(
         64 * KIB, "an argument or a result that travels in a message", KIB, MIB
     )
-    batch_tasks_max: int = setting(10_000, "tasks in one all-or-nothing submission", 1, 1_000_000)
-    batch_bytes_max: Bytes = setting(
-        4 * MIB, "bytes of one all-or-nothing submission", 64 * KIB, 64 * MIB
-    )
     watch_events_max: int = setting(
         100_000, "changes kept in memory for clients that watch", 1_000, 10_000_000
     )

@@ -11,7 +11,6 @@ from enum import IntEnum
 from typing import ClassVar
 
 BATCH_MAX = 10_000
-MAP_FRAME_TASKS = 1_000
 PRUNE_MAX = 100
 VALUE_BYTES_MAX = 64 * 1024
 SOURCE_BYTES_MAX = 64 * 1024

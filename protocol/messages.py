@@ -26,7 +26,6 @@ from .joining import Enrol, Invite
 from .message import (
     ASK_BYTES_MAX,
     BATCH_MAX,
-    MAP_FRAME_TASKS,
     OUTPUT_CHUNK_BYTES,
     OUTPUT_KEPT_BYTES,
     PRUNE_MAX,
@@ -113,7 +112,6 @@ MESSAGES: dict[int, type[Message]] = {kind.TYPE: kind for kind in Message.__subc
 __all__ = [
     "ASK_BYTES_MAX",
     "BATCH_MAX",
-    "MAP_FRAME_TASKS",
     "MESSAGES",
     "OUTPUT_CHUNK_BYTES",
     "OUTPUT_KEPT_BYTES",

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from .task import TERMINAL, State, Task
+from .task import State, Task
 
 ENDED_KEPT_MAX = 1_024
 FAILURES_KEPT = 10
@@ -34,21 +34,19 @@ class Ends(NamedTuple):
 
 @dataclass(slots=True)
 class Tally:
-    """The members of a batch by state; `ends` are the newest seconds in which some ended.
+    """The members of a batch by state, those that are `open`, and how fast they end.
+
+    `ends` are the newest seconds in which some ended.
 
     `is_whole`: members that ended before we knew of the batch are counted too.
     """
 
     owner: str
     is_whole: bool
+    open: int = 0
     counts: list[int] = field(default_factory=lambda: [0] * _STATES)
     failures: list[int] = field(default_factory=list)
     ends: deque[Ends] = field(default_factory=lambda: deque(maxlen=ENDS_KEPT))
-
-    @property
-    def open(self) -> int:
-        """Count the members that have not ended."""
-        return sum(self.counts) - sum(self.counts[state] for state in TERMINAL)
 
     def rate(self, wall_ms: int) -> float | None:
         """Return how many members end in a second of late; None until that can be said.
@@ -87,6 +85,7 @@ class Batches:
             for state, count in ended.counts.items():
                 tally.counts[state] += count
         tally.counts[task.state] += 1
+        tally.open += 1
 
     def add(self, batch: int, owner: str, members: int, *, is_first: bool) -> None:
         """Take in new members, all queued; `is_first`: nothing of the batch has ended yet."""
@@ -95,6 +94,7 @@ class Batches:
             tally = self._known[batch] = Tally(owner, is_whole=is_first)
         self._ended.pop(batch, None)
         tally.counts[State.QUEUED] += members
+        tally.open += members
 
     def move(self, task: Task, before: State) -> None:
         """Follow a task into another state."""
@@ -105,6 +105,7 @@ class Batches:
     def end(self, task: Task, wall_ms: int) -> None:
         """Note that a task has just ended."""
         tally = self._known[task.batch]
+        tally.open -= 1
         second, ends = wall_ms // 1000, tally.ends
         if ends and ends[-1].second == second:
             ends[-1] = Ends(second, ends[-1].tasks + 1)

@@ -249,6 +249,8 @@ class Edge:
                     f"offset: members {start} to {end - 1} overlap a frame that was stored",
                     field="offset",
                 )
+        if batch.frames and sum(batch.frames[-1]) == start:  # an endless batch takes no room
+            start = batch.frames.pop()[0]
         batch.frames.append((start, end - start))
         self._batches[key] = batch
         self._batches.move_to_end(key)

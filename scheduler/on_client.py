@@ -108,13 +108,14 @@ def _why_not(core: Core, event: SubmitTasks, now: Now) -> Failure | None:
             return refusal
     if event.allow_infeasible:
         return None
-    for new in event.specs:
+    for index, new in enumerate(event.specs):
         if refusals := core.feasibility.refusals(new.request):
             return Failure(
                 "infeasible",
                 f"no node could ever run this ({describe_request(new.request)}): "
                 f"{nowhere(core.fleet, new.request) or explain_refusals(refusals)}; "
                 "ask for less, or pass --allow-infeasible to wait for a new node",
+                f"specs[{index}]",
             )
     return None
 

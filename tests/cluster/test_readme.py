@@ -1,4 +1,4 @@
-"""Do the examples of README, docs/python.md and docs/files.md run; is an unguarded script told?"""
+"""Do the examples of README and docs run as printed; is a script without a guard told?"""
 
 import re
 import subprocess
@@ -81,3 +81,11 @@ def test_each_example_of_the_python_page_runs_as_printed(
     script.write_text(blocks[number])
     done = _run(shared, script)
     assert ("", SAID[number]) == (done.stderr, done.stdout.splitlines())
+
+
+def test_the_example_of_endless_streams_runs_as_printed(shared: Cluster, tmp_path: Path) -> None:
+    script = tmp_path / "example.py"
+    script.write_text(blocks_of(ROOT / "docs" / "many.md")[0])
+    done = _run(shared, script)
+    first, *others = done.stdout.splitlines()
+    assert ("", "31", {"float", "TaskFailed"}) == (done.stderr, first, set(others))

@@ -1,6 +1,16 @@
 """Is a batch cut into frames that hold every task once, in order, with its spec?"""
 
+from pathlib import Path
+
+import pytest
+
+from remuda.client.connection import Connection
+from remuda.client.session import Session
 from remuda.client.stream import ARGS_BYTES_MAX, Row, chunks
+from remuda.client.submitter import Submitter
+from remuda.protocol import messages as m
+
+from ...fakes.toy_scheduler import ToyScheduler, ref_of
 
 ONE, OTHER = {"kind": "command", "argv": ["a"]}, {"kind": "command", "argv": ["b"]}
 
@@ -42,3 +52,16 @@ def test_a_frame_ends_where_enough_waits_for_the_store() -> None:
 
 def test_nothing_makes_no_frame():
     assert [] == list(chunks([]))
+
+
+def test_frames_and_window_of_map_are_as_the_configuration_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy = ToyScheduler(tmp_path)
+    monkeypatch.setenv("REMUDA_CLIENT__MAP_FRAME_TASKS", "4")
+    monkeypatch.setenv("REMUDA_CLIENT__MAP_WINDOW_TASKS", "8")
+    session = Session(Connection(ref_of(toy)))
+    assert 10 == len(Submitter(session).map("m:f", range(10)))
+    session.close()
+    toy.stop()
+    assert [4, 4, 2] == [len(each.args) for each in toy.heard_of(m.Submit)]  # type: ignore[attr-defined]  # Submit

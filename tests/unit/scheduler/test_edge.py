@@ -379,3 +379,12 @@ def test_an_entry_that_no_command_could_take_is_refused_and_named(
 def test_an_entry_needs_a_command_without_an_index(desk: Desk, fields: dict[str, Any]) -> None:
     with pytest.raises(Invalid, match="each: "):
         desk.submit(frame(specs=[fields]))
+
+
+def test_an_endless_batch_takes_no_room(desk: Desk) -> None:
+    for offset in range(0, 300, 3):
+        desk.submit(frame(3, batch_key=b"b" * 16, offset=offset))
+    (batch,) = desk.edge._batches.values()
+    assert [(0, 300)] == batch.frames
+    with pytest.raises(Conflict, match="overlap"):
+        desk.submit(frame(3, batch_key=b"b" * 16, offset=150))
