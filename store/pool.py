@@ -8,7 +8,7 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 
-THREADS = 4
+THREADS = 8  # most wait for the disk: syncs that meet there share their cost
 TAKEN_MAX = 1_024
 
 T = TypeVar("T")
