@@ -16,7 +16,7 @@ from .mover.words import Reach as MoverReach
 from .preflight_cluster import CLOCK_REMEDY, CLOCK_WARNING_MS, clock_ahead_ms, describe_clock
 from .probe import Probe
 from .report import Report, probe_age_ms
-from .session import Session, Standing
+from .session import SILENCE_NS, Session, Standing
 from .stage import Stage
 from .strain import Strain
 from .wire import Address, Wire
@@ -133,6 +133,7 @@ class Membership:
             MoverReach(address.host, message.store_port, address.scheduler_public)
         )
         self.heartbeat_ns = max(100, message.heartbeat_ms) * 1_000_000
+        self.session.unanswered_ns = max(SILENCE_NS, message.lease_ms * 1_000_000)
         self._beats = sorted(now + early for early in EARLY_NS)
         self.report.forget()
         held = len(self.core.state.attempts)

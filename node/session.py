@@ -11,6 +11,7 @@ from ..protocol.messages import Message
 
 REPLY_NS = 5_000_000_000
 SILENCE_NS = 10_000_000_000  # without a word from a scheduler that says one every second
+UNANSWERED_NS = 30_000_000_000  # while a lease is renewed with every heartbeat
 
 
 class Standing(Enum):
@@ -25,6 +26,9 @@ class Standing(Enum):
 class Session:
     """Decide when to register; pure: time is handed in, chance comes from `random`.
 
+    A scheduler that is heard and yet answers no heartbeat does not know the node any more: it is
+    told again who that is, when `unanswered_ns` have passed.
+
     `epoch` is the highest one seen on an authenticated channel, `version` the protocol that the
     scheduler answered in.
     """
@@ -36,6 +40,8 @@ class Session:
     epoch: int = 0
     version: int = VERSION
     heard_at: int = 0
+    answered_at: int = 0
+    unanswered_ns: int = UNANSWERED_NS
     failures: int = 0
     due_at: int = 0
     was_cut: bool = False
@@ -43,7 +49,7 @@ class Session:
     def is_due(self, now: int) -> bool:
         """Tell whether to send REGISTER now; a reply that does not come is a failure."""
         if self.standing is Standing.INSIDE:
-            if now - self.heard_at < SILENCE_NS:
+            if now < self.deadline():
                 return False
             self._knock_again(now)
         if now < self.due_at:
@@ -67,7 +73,7 @@ class Session:
         self.standing = Standing.INSIDE
         self.was_cut = False
         self.failures = 0
-        self.heard_at = now
+        self.heard_at = self.answered_at = now
         return True
 
     def frame(self, message: Message) -> bytes:
@@ -83,10 +89,10 @@ class Session:
         self.due_at = now + max(delay, retry_after_ms * 1_000_000)
 
     def on_heard(self, epoch: int, now: int) -> bool:
-        """Tell whether to obey a message of the scheduler."""
+        """Tell whether to obey a message of the scheduler that is for us alone."""
         if epoch < self.epoch:
             return False
-        self.heard_at = now
+        self.heard_at = self.answered_at = now
         return True
 
     def may_take_work(self) -> bool:
@@ -118,7 +124,9 @@ class Session:
 
     def deadline(self) -> int:
         """Say when `is_due` is to be asked again."""
-        return self.heard_at + SILENCE_NS if self.standing is Standing.INSIDE else self.due_at
+        if self.standing is not Standing.INSIDE:
+            return self.due_at
+        return min(self.heard_at + SILENCE_NS, self.answered_at + self.unanswered_ns)
 
     def _knock_again(self, now: int) -> None:
         self.standing = Standing.OUTSIDE

@@ -152,6 +152,10 @@ class Journal:
             self._write_ended(commit)
         if commit.results:
             self._write_results(commit)
+        if commit.forgotten:  # before nodes are written: one may have come back in the same turn
+            names = [(name,) for name in commit.forgotten]
+            many("DELETE FROM nodes WHERE name = ?", names)
+            many("DELETE FROM ports WHERE node = ?", names)
         if commit.nodes:
             many(
                 "INSERT OR REPLACE INTO nodes (name, boot_id, capabilities, seen_ms, lost,"
@@ -159,10 +163,6 @@ class Journal:
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 commit.nodes.values(),
             )
-        if commit.forgotten:
-            names = [(name,) for name in commit.forgotten]
-            many("DELETE FROM nodes WHERE name = ?", names)
-            many("DELETE FROM ports WHERE node = ?", names)
         if commit.audit:
             write_audit(self._db, commit.audit)
 

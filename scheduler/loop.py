@@ -245,11 +245,12 @@ class Loop:
             self._view.ended[result.state] += 1
         if effects.rebind:
             self._wire.close_pipes(effects.rebind, used_only=True)
-        for node in effects.rebind:
-            self._bind(node)
         for node in effects.unbind:
             self._wire.close_pipes([node], used_only=False)
             self.dispatch_ports.pop(node, None)
+        for node in effects.rebind:  # after: who was forgotten may have come back
+            if node in self._core.fleet.nodes:
+                self._bind(node)
         for handle, message in effects.replies:
             self._intake.reply(handle, self._with_ports(message))
         for item in effects.to_nodes:

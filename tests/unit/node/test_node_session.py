@@ -2,7 +2,7 @@
 
 from random import Random
 
-from remuda.node.session import REPLY_NS, SILENCE_NS, Session, Standing
+from remuda.node.session import REPLY_NS, SILENCE_NS, UNANSWERED_NS, Session, Standing
 
 MS = 1_000_000
 
@@ -102,3 +102,21 @@ def test_a_beacon_after_the_return_from_a_cut_changes_nothing():
     made.on_registered(3, 0)
     made.on_beacon(3, 0, 0)
     assert made.standing is Standing.INSIDE
+
+
+def test_a_node_that_hears_beacons_but_no_answer_for_a_lease_knocks_again():
+    made = inside(3)
+    made.on_heard(3, 1)
+    for now in range(SILENCE_NS // 2, UNANSWERED_NS, SILENCE_NS // 2):
+        made.on_beacon(3, 0, now)
+        assert not made.is_due(now)
+    made.on_beacon(3, 0, UNANSWERED_NS)
+    assert made.deadline() == UNANSWERED_NS + 1
+    assert made.is_due(UNANSWERED_NS + 1)
+
+
+def test_a_node_that_is_answered_stays_inside():
+    made = inside(3)
+    for now in range(0, 3 * UNANSWERED_NS, SILENCE_NS // 2):
+        made.on_heard(3, now)
+        assert not made.is_due(now)

@@ -7,6 +7,7 @@ import pytest
 from remuda.protocol import messages as m
 from remuda.protocol.codec import pack_document, unpack_document
 from remuda.protocol.ids import to_bytes
+from remuda.scheduler.events import JoinNode, NodeForgotten
 
 from ...fakes.world import World
 
@@ -160,6 +161,16 @@ def test_a_forgotten_node_is_gone_for_good_and_may_come_back(world: World) -> No
     assert "ready" == world.node_state("n1")
     assert [task] == node.killed, "what moved on does not run twice"
     assert "assigned" == world.state(task)
+
+
+def test_a_node_that_comes_back_in_the_turn_in_which_it_was_forgotten_stays(world: World) -> None:
+    node = world.node("n1")
+    (task,) = world.submit()
+    world.later(6)
+    world.step(NodeForgotten(91, "olga", "n1"), JoinNode(92, "n1", node.register()))
+    assert "assigned" == world.state(task)
+    world.restart()
+    assert ["n1"] == list(world.core.fleet.nodes)
 
 
 def test_a_node_that_was_lost_for_a_week_is_forgotten(world: World) -> None:
