@@ -60,7 +60,8 @@ class TaskSpec:
     large for `stdin`. `python` names an interpreter of the node, `requirements` holds the text of a
     requirements file for an environment made from it, `secrets` are `NAME` or `NAME=VARIABLE`: the
     node sets the variable.
-    `fresh`: in a new worker; `keep_log`: with all of its output in the store.
+    `fresh`: in a new worker; `keep_log`: with all of its output in the store. `objects`: arguments
+    name objects of the store (the scheduler says so, which sees their claims).
     """
 
     kind: Kind
@@ -104,6 +105,7 @@ class TaskSpec:
     secrets: list[str] = field(default_factory=list)
     fresh: bool = False
     keep_log: bool = False
+    objects: bool = False
     each: bool = False
 
     @property
@@ -139,8 +141,9 @@ class TaskSpec:
     @property
     def has_surroundings(self) -> bool:
         """Tell whether files, code, an environment or secrets belong to it."""
-        things = (self.files, self.outputs, self.project, self.stdin_object, self.python)
-        return any(things) or bool(self.requirements or self.secrets or self.fresh or self.keep_log)
+        things = (self.files, self.outputs, self.project, self.stdin_object, self.objects)
+        others = (self.python, self.requirements, self.secrets, self.fresh, self.keep_log)
+        return any(things) or any(others)
 
     def digests(self) -> list[bytes]:
         """Name the objects that it needs, each once."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..protocol import claims
 from ..protocol.claims import Claim, Verb
@@ -45,6 +46,17 @@ class Signatures:
             claims.sign(self.secret, Verb.READ, holder, Claim(*each, now_ms + for_ms))
             for each in claims.split_objects(objects)
         )
+
+
+def marked(message: Submit) -> list[dict[str, Any]]:
+    """Return the specs with a mark on those whose arguments name objects: no old node gets them."""
+    naming = {
+        index for index, blob in zip(message.spec_index, message.objects, strict=False) if blob
+    }
+    return [
+        {**document, "objects": True} if index in naming else document
+        for index, document in enumerate(message.specs)
+    ]
 
 
 def check_submission(

@@ -14,7 +14,7 @@ from ..protocol.codec import unpack_document
 from ..protocol.errors import Conflict, Invalid, NotFound, ResultExpired, ValueTooLarge
 from ..protocol.messages import BATCH_MAX, Retry, Submit, Submitted
 from .access import Principal
-from .claimed import Signatures, check_covered, check_submission
+from .claimed import Signatures, check_covered, check_submission, marked
 from .events import NewSpec, NewTask, SubmitTasks
 from .records import Payload, SpecRow, SubmissionRow
 from .spec_check import SpecCheck, check_spec
@@ -109,7 +109,7 @@ class Edge:
             )
         specs = [
             self._specs.check(document, f"specs[{index}].")
-            for index, document in enumerate(message.specs)
+            for index, document in enumerate(marked(message))
         ]
         _check_entries(message)
         objects, spec_objects = check_submission(

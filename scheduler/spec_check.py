@@ -104,6 +104,7 @@ _FIELDS: dict[str, Any] = {
     "secrets": Annotated[list[_Text], Field(max_length=wire_spec.SECRETS_MAX)],
     "fresh": bool,
     "keep_log": bool,
+    "objects": bool,
     "each": bool,
 }
 

@@ -51,6 +51,16 @@ def test_what_a_task_names_is_kept_with_it_and_its_spec(desk: Desk) -> None:
     assert claims.join_objects([FILE, TREE]) == objects.of_task(task)
 
 
+def test_no_old_node_gets_a_task_whose_argument_names_an_object(desk: Desk) -> None:
+    plain = {"kind": "function", "target": "m:f"}
+    both = submit(
+        specs=[plain, plain], spec_index=[0, 1], args=[b"", b""], objects=[have(TREE), b""],
+        spec_objects=[],
+    )  # fmt: skip
+    desk.store(desk.judge(both, ANA))
+    assert [3, 1] == [task.spec.request.protocol for task in desk.core.tasks.values()]
+
+
 @pytest.mark.parametrize(
     ("fields", "match"),
     [
