@@ -17,8 +17,8 @@ from ..config.home import HOME_VARIABLE, Home, default_home
 from ..config.keys import ensure_key_pair
 from ..config.load import Loaded, load
 from ..config.logs import configure_logs, get_logger
-from ..config.store_home import keys_file, objects_dir, port_file, write_store_port
-from ..protocol.errors import RemudaError
+from ..config.store_home import keys_file, objects_dir, port_file, read_store_port, write_store_port
+from ..protocol.errors import Conflict, Invalid, RemudaError
 from .assembly import INDEX_FILE, Ground, Store, make_store
 from .backend import Backend
 from .bucket import open_bucket
@@ -92,7 +92,7 @@ def _serve(home: Home, loaded: Loaded, port: int | None, log: Log) -> None:
     if port is None:
         port = scheduler.store_port
     try:
-        bound = wire.listen(port)
+        bound = listen(wire, port, _last_port(home))
         check_stranger_is_refused(wire, scheduler.listen, bound, pair.public)
         store = make_store(Ground(home, root, settings, connection, backend, wire, keys, log))
         try:
@@ -107,6 +107,24 @@ def _serve(home: Home, loaded: Loaded, port: int | None, log: Log) -> None:
     finally:
         wire.close()
         os.close(lock)
+
+
+def _last_port(home: Home) -> int:
+    """Return the port of a store that was killed; a file that cannot be read names none."""
+    try:
+        return read_store_port(port_file(home))
+    except Invalid:
+        return 0
+
+
+def listen(wire: Wire, port: int, last: int) -> int:
+    """Bind the port, where any will do the last one: nodes know it until they register again."""
+    if port or not last:
+        return wire.listen(port)
+    try:
+        return wire.listen(last)
+    except Conflict:
+        return wire.listen(0)
 
 
 def _stop_on_signals(store: Store, wire: Wire) -> None:
