@@ -79,10 +79,10 @@ class History:
 
     `frames` by (owner, submit key); `budgets` are retries by class of failure. `liars` are nodes
     whose word about their own work is worth nothing. `fenced` are tasks that must never run twice
-    at a time. `prepared` and `stored` are attempts for which that was done. `is_settled` says that
-    the faults stopped long enough ago for everything to have ended; `cards` holds the memory of
-    each card. `waits` are backoffs: (task, drawn ms, longest ms). `credits` are (held ahead,
-    allowed).
+    at a time, but for attempts `unguarded`: their runner was killed while their agent stood still.
+    `prepared` and `stored` are attempts for which that was done. `is_settled` says that the faults
+    stopped long enough ago for everything to have ended; `cards` holds the memory of each card.
+    `waits` are backoffs: (task, drawn ms, longest ms). `credits` are (held ahead, allowed).
     """
 
     acknowledged: set[bytes] = field(default_factory=set)
@@ -99,6 +99,7 @@ class History:
     runs: list[Run] = field(default_factory=list)
     liars: set[str] = field(default_factory=set)
     fenced: set[bytes] = field(default_factory=set)
+    unguarded: set[tuple[bytes, int]] = field(default_factory=set)
     prepared: set[tuple[bytes, int]] = field(default_factory=set)
     stored: set[tuple[bytes, int]] = field(default_factory=set)
     waits: list[tuple[bytes, int, int]] = field(default_factory=list)

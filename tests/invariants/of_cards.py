@@ -70,6 +70,8 @@ def _overlap(history: History, earlier: Run, later: Run) -> str:
     first, second = sorted((earlier, later), key=lambda run: run.attempt)
     both = f"attempts {first.attempt} on {first.node} and {second.attempt} on {second.node}"
     if later.task in history.fenced:
+        if (earlier.task, earlier.attempt) in history.unguarded:
+            return ""
         return f"is fenced and {both} lived at a time"
     tried = history.commits.tried.get((first.task, first.attempt))
     if tried is not None and tried.outcome not in GIVEN_UP:

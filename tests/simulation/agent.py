@@ -96,11 +96,13 @@ class Agent:
     def freeze(self, until_ns: int) -> None:
         """Stop turning for a while, as SIGSTOP does; what arrives waits."""
         self.frozen_until_ns = until_ns
+        self.host.leave_unguarded()
         self.wake()
 
     def crash(self) -> None:
         """Be killed: what was not sent is not sent, runners go on alone."""
         self.alive = False
+        self.host.leave_unguarded()
         self.close_books()
         for runner in self.host.runners:
             runner.tell = None

@@ -204,6 +204,9 @@ def _runner_kill(world: World, fault: Fault) -> bool:
     if not busy:
         return False
     busy[fault.amount % len(busy)].kill()
+    agent = world.agents[fault.target]
+    if not agent.alive or agent.frozen_until_ns > world.agenda.now_ns:
+        host.leave_unguarded()
     return True
 
 
