@@ -132,12 +132,6 @@ def test_waiting_for_no_task_says_so(remuda: CommandLine) -> None:
     assert (0, "", True) == (done.returncode, done.stdout, "nothing to wait for" in done.stderr)
 
 
-def test_a_result_that_is_too_large_is_told_once_and_not_shown(remuda: CommandLine) -> None:
-    done = remuda("call", "operator:mul", "--arg", "xxxx", "--arg", ":=70000")
-    assert ("", 1) == (done.stdout, done.stderr.count("280005 bytes"))
-    assert "xxxx" not in done.stderr
-
-
 def test_why_and_show_say_what_each_failure_was_charged_to(remuda: CommandLine) -> None:
     task = remuda.submit("--retries", "2", "--backoff", "1h..1h", "--", "sh", "-c", "exit 3")
     remuda.wait_state(task, "waiting")

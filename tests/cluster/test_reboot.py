@@ -59,13 +59,17 @@ class Host:
 
     def switch_off(self) -> None:
         """End everything at once, as a power cut does."""
+        wait_until(self._is_all_gone, "something is left")
+        assert self.agent is not None
+        self.agent.wait()
+
+    def _is_all_gone(self) -> bool:
+        """Kill what there is; a runner may have started its command meanwhile."""
         doomed = processes_naming(str(self.home))
         for process in doomed:
             with suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGKILL)
-        assert self.agent is not None
-        self.agent.wait()
-        wait_until(lambda: not processes_naming(str(self.home)), "something is left")
+        return not doomed
 
 
 @pytest.fixture

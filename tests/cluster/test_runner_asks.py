@@ -71,7 +71,7 @@ def cancel(runner: Driver, run: frames.Run) -> None:
 
 
 def test_an_agent_of_the_protocol_before_is_let_in(runner: Driver) -> None:
-    assert (1, 2) == (runner.hello.protocol, runner.hello.newest)
+    assert (1, frames.PROTOCOL) == (runner.hello.protocol, runner.hello.newest)
 
 
 def test_a_signal_reaches_a_command_that_catches_it(runner: Driver) -> None:

@@ -35,6 +35,12 @@ RECONNECT_NS = (500_000_000, 30_000_000_000)
 FACTS = HostFacts("simulated", "boot", "6.1", "3.12", CPUS * 1000, 8 * GIB)
 
 
+class _Still:
+    """Stands for what moves files: these agents have none."""
+
+    def move(self, reach: Any) -> None: ...
+
+
 class _Unpolled:
     """Stands for a poller where every socket is read at every tick."""
 
@@ -55,7 +61,7 @@ class LightAgent:
         self.stopped = 0
         self._membership = Membership(
             identity.name,
-            SimpleNamespace(core=self.core, notes={}, unkillable={}),  # type: ignore[arg-type]  # of the stage nothing else is asked
+            SimpleNamespace(core=self.core, notes={}, unkillable={}, moving=_Still()),  # type: ignore[arg-type]  # of the stage nothing else is asked
             self.wire,
             self.session,
             Report(FACTS, Limits(), {}, "simulated", {}),

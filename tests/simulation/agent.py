@@ -16,7 +16,7 @@ from remuda.protocol.resources import MILLI
 
 from . import crew, moving
 from .agenda import MS
-from .host import Host, Runner
+from .host import Host, Runner, leave_unguarded
 from .ledger import SlotsView
 from .membership import Membership
 from .moving import Moving
@@ -96,13 +96,13 @@ class Agent:
     def freeze(self, until_ns: int) -> None:
         """Stop turning for a while, as SIGSTOP does; what arrives waits."""
         self.frozen_until_ns = until_ns
-        self.host.leave_unguarded()
+        leave_unguarded(self.host)
         self.wake()
 
     def crash(self) -> None:
         """Be killed: what was not sent is not sent, runners go on alone."""
         self.alive = False
-        self.host.leave_unguarded()
+        leave_unguarded(self.host)
         self.close_books()
         for runner in self.host.runners:
             runner.tell = None

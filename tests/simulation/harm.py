@@ -9,6 +9,7 @@ from remuda.protocol import codec
 
 from .agenda import MS, SECOND
 from .doom import Doom, Point
+from .host import leave_unguarded
 from .network import Weather
 from .plan import NETWORK, Fault, Kind
 from .storage import DiskFault
@@ -206,7 +207,7 @@ def _runner_kill(world: World, fault: Fault) -> bool:
     busy[fault.amount % len(busy)].kill()
     agent = world.agents[fault.target]
     if not agent.alive or agent.frozen_until_ns > world.agenda.now_ns:
-        host.leave_unguarded()
+        leave_unguarded(host)
     return True
 
 

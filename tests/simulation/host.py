@@ -100,12 +100,6 @@ class Host:
     def __post_init__(self) -> None:
         self.nvml = Nvml(self.capabilities)
 
-    def leave_unguarded(self) -> None:
-        """Write down what runs without its runner while no agent looks after it."""
-        for runner in self.runners:
-            if not runner.alive:
-                self.history.unguarded.update(runner.works)
-
     # --- runners ----------------------------------------------------------------------------
 
     def free_runner(self, taken: Container[int]) -> Runner:
@@ -268,3 +262,10 @@ class Host:
                 act()
 
         self.agenda.after(delay_ns, do)
+
+
+def leave_unguarded(host: Host) -> None:
+    """Write down what runs without its runner while no agent looks after it."""
+    for runner in host.runners:
+        if not runner.alive:
+            host.history.unguarded.update(runner.works)
