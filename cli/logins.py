@@ -57,6 +57,12 @@ def login(
     invitation = from_line(text)
     if invitation.role == "node":
         raise Invalid("this line is for a node: use it on that host, `remuda-node --join LINE`")
+    if name not in ("", invitation.name) and invitation.name:
+        raise Invalid(
+            f"this line is for the name {invitation.name}: leave --name {name} out, or ask an "
+            f"admin for a line with that name (`remuda key invite --name {name}`)",
+            field="name",
+        )
     known_as = kept_as or invitation.cluster
     path = logins.file_for(invitation, known_as, os.environ)
     enrolled = enrolment.enrol(invitation, name or user_name(), path)

@@ -165,7 +165,7 @@ def _object(line: bytes) -> dict[str, Any]:
     except ValueError as error:
         raise Invalid(f'it is not JSON ({error}): write {{"command": ["echo", "hi"]}}') from error
     if not isinstance(found, dict):
-        raise Invalid(f'found {line[:40]!r}, it is an object: {{"command": ["echo", "hi"]}}')
+        raise Invalid(f'found {_shown(found)}, it is an object: {{"command": ["echo", "hi"]}}')
     return found
 
 
@@ -179,12 +179,13 @@ def _command(found: Mapping[str, Any]) -> list[str]:
     if isinstance(value, str) and value.strip():
         return [*SHELL, value]
     words = value if isinstance(value, list) else []
-    if not words or not all(_is_plain(word) for word in words):
+    if not words or not all(isinstance(word, str) for word in words):
         raise Invalid(
-            f"{keys[0]}: found {_shown(value)}, allowed is a list of words, or text for the shell",
+            f"{keys[0]}: found {_shown(value)}, allowed is a list of words, each a text in quotes, "
+            "or one text for the shell",
             field=keys[0],
         )
-    return [str(word) for word in words]
+    return words
 
 
 def _field(key: str) -> str:

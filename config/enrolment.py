@@ -73,7 +73,15 @@ def enrol(
     if known is not None:
         with contextlib.suppress(Refused, Conflict):
             return _enrol_key(invitation, wanted, path, known, patience_s)
-    return _enrol_key(invitation, wanted, path, ensure_key_pair(pending_file(path)), patience_s)
+    pending = pending_file(path)
+    was_there = pending.exists()  # what became of that one was never heard: it may be let in yet
+    pair = ensure_key_pair(pending)
+    try:
+        return _enrol_key(invitation, wanted, path, pair, patience_s)
+    except (Refused, Conflict):
+        if not was_there:
+            pending.unlink(missing_ok=True)
+        raise
 
 
 def _known_key(invitation: Invitation, path: Path) -> KeyPair | None:

@@ -90,6 +90,8 @@ def _checked(text: str) -> bytes:
     length = int.from_bytes(raw[:LENGTH_BYTES], "big") if len(raw) > LENGTH_BYTES else 0
     wanted = LENGTH_BYTES + length + CHECK_BYTES
     chars = -(-wanted * 4 // 3)
+    if len(PREFIX) + chars > LINE_CHARS_MAX:
+        raise Invalid(f"the line was changed on its way (no line is as long as it says): {AGAIN}")
     if not raw or len(raw) < wanted:
         missing = f": {chars - len(text)} of its characters are missing" if length else ""
         raise Invalid(f"the line is cut off{missing}: {AGAIN}")

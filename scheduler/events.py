@@ -71,7 +71,7 @@ class SubmitTasks:
 class CancelTasks:
     """Cancel by id, member ids of batches included; `owner` limits to one's own tasks ("": all).
 
-    Ids that are not in memory have ended or never were: `ended` says which ended.
+    Ids that are not in memory have ended, perhaps in this turn, unless `unknown` has them.
     """
 
     request: int
@@ -79,7 +79,7 @@ class CancelTasks:
     owner: str
     ids: list[int]
     grace_ms: int
-    ended: frozenset[int] = field(default_factory=frozenset)
+    unknown: frozenset[int] = field(default_factory=frozenset)
 
 
 @dataclass(slots=True)

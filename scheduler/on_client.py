@@ -170,7 +170,7 @@ def on_asked(core: Core, event: TaskAsked, now: Now, effects: Effects) -> None:
 def _cancel(core: Core, event: CancelTasks, task_id: int, now: Now, effects: Effects) -> str:
     task = core.tasks.get(task_id)
     if task is None:
-        return "ended" if task_id in event.ended else "not_found"
+        return "not_found" if task_id in event.unknown else "ended"
     if event.owner and task.spec.owner != event.owner:
         return "not_allowed"
     if task.state not in ON_NODE:

@@ -118,8 +118,8 @@ class Verbs:
         live = self._view.core.tasks
         missing = [task for task in wanted if task not in live][:CANCELLED_MAX]
         briefs = self._view.history.briefs(missing) if missing else {}
-        ended = frozenset(task for task in missing if task in briefs
-                          and may_see(briefs[task].owner, principal))  # fmt: skip
+        unknown = frozenset(task for task in missing if task not in briefs
+                            or not may_see(briefs[task].owner, principal))  # fmt: skip
         mine = [
             task for task in wanted if task not in live or may_see(owner_of(live[task]), principal)
         ]
@@ -134,7 +134,7 @@ class Verbs:
                 principal.owner_filter,
                 mine[start : start + CANCELLED_MAX],
                 max(message.grace_ms, -1),
-                ended,
+                unknown,
             )
             for start in range(0, len(mine), CANCELLED_MAX)
         ]

@@ -24,7 +24,7 @@ def specs(read):
 @pytest.mark.parametrize(
     ("command", "argv"),
     [
-        ({"command": ["echo", "a b", 3]}, ["echo", "a b", "3"]),
+        ({"command": ["echo", "a b", "3"]}, ["echo", "a b", "3"]),
         ({"cmd": "echo hi > out"}, ["sh", "-c", "echo hi > out"]),
     ],
 )
@@ -59,7 +59,8 @@ def test_a_line_lays_its_options_over_those_of_the_command_line(tmp_path):
     [
         ("{nope", "it is not JSON"),
         ("[" * 50_000, "it is not JSON"),
-        ("[1]", "it is an object"),
+        ("[1, 2]\n", r"found \[1, 2\], it is an object"),
+        ({"command": ["echo", 3]}, "command: found .*, each a text in quotes"),
         ({}, "command: is missing: write"),
         ({"retries": 3}, "command: is missing: write"),
         ({**OK, "cmd": "x"}, "command: is given twice"),

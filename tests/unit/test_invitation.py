@@ -66,6 +66,11 @@ def test_a_cut_says_how_much_is_missing() -> None:
         from_line(LINE[:-10])
 
 
+def test_a_length_beyond_any_line_is_damage_and_not_a_cut() -> None:
+    with pytest.raises(Invalid, match=r"changed on its way \(no line is as long"):
+        from_line(PREFIX + "QEUs" + LINE[len(PREFIX) + 4 :])
+
+
 @pytest.mark.parametrize("at", range(len(PREFIX) + 4, len(LINE) - 1, 7))
 def test_a_line_with_one_other_character_is_refused(at: int) -> None:
     other = "A" if LINE[at] != "A" else "B"
