@@ -19,6 +19,7 @@ from ..config.load import Loaded, load
 from ..config.logs import configure_logs, get_logger
 from ..config.store_home import keys_file, objects_dir, port_file, read_store_port, write_store_port
 from ..protocol.errors import Conflict, Invalid, RemudaError
+from .arenas import bound_arenas
 from .assembly import INDEX_FILE, Ground, Store, make_store
 from .backend import Backend
 from .bucket import open_bucket
@@ -78,6 +79,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def _serve(home: Home, loaded: Loaded, port: int | None, log: Log) -> None:
     """Put the folder right, open the port, prove that it is closed to strangers, and serve."""
     give_way()
+    bound_arenas()
     settings, scheduler = loaded.settings.store, loaded.settings.scheduler
     root = settings.state_dir or objects_dir(home)
     lock = claim(root)
