@@ -97,6 +97,9 @@ def _trouble(row: Document) -> str:
         note, left = nodes.note_of(row), nodes.tasks_left(row)
         said = f"is {state}" + (f" ({counted(left, 'task')} left)" if left else "")
         return f"{said}: {note}" if note else said
+    if state == "lost" and (left := nodes.tasks_left(row)):
+        one_of = "1 of its tasks stays" if left == 1 else f"{left:,} of its tasks stay"
+        return f"is lost: {one_of} there until known to be over, the others run elsewhere"
     return {
         "suspect": "is silent: it gets no new work",
         "lost": "is lost: its tasks run elsewhere",

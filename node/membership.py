@@ -11,6 +11,7 @@ from ..config.logs import get_logger
 from ..protocol import codec
 from ..protocol.errors import Conflict, RemudaError
 from ..protocol.messages import Beacon, Failure, Heartbeat, Register, Registered
+from . import moving
 from .core import Core
 from .mover.words import Reach as MoverReach
 from .preflight_cluster import CLOCK_REMEDY, CLOCK_WARNING_MS, clock_ahead_ms, describe_clock
@@ -174,7 +175,7 @@ class Membership:
     def _alarms(self) -> list[str]:
         clock = [self._clock_alarm] if self._clock_alarm else []
         dying, premises = self.stage.unkillable.values(), self.report.premises
-        standing = [*premises.problems, *self.report.alarms()]
+        standing = [*moving.alarms(self.stage.moving), *premises.problems, *self.report.alarms()]
         return [*dying, *self.strain.problems, *clock, *standing]
 
     def _compare_clocks(self, message: Registered) -> None:

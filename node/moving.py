@@ -25,6 +25,7 @@ from .mover.words import (
     Prepare,
     Prepared,
     Reach,
+    Silent,
     Trouble,
     Word,
 )
@@ -42,7 +43,7 @@ class Moving:
     """The orders of one agent to its mover.
 
     `known` names what has a directory or objects pinned. `projects` are those that each lane has
-    on its path, `said` the ones that the mover was told.
+    on its path, `said` the ones that the mover was told. `is_silent` tells of the store.
     """
 
     state: State
@@ -54,6 +55,7 @@ class Moving:
     projects: dict[int, bytes] = field(default_factory=dict)
     said: set[bytes] = field(default_factory=set)
     reach: Reach = NOWHERE
+    is_silent: bool = False
     _lives: int = 0
     _down_since: int = 0
 
@@ -147,6 +149,8 @@ class Moving:
     def _order(self, key: Key, order: Prepare | Deliver) -> None:
         self.known.add(key)
         self.orders.add(key, order)
+        if self.is_silent:
+            _say_silent(self.state, key, order)
 
     def _have_mover(self, now: int) -> None:
         is_up = self.porter.start(now)
@@ -154,6 +158,7 @@ class Moving:
             self._lives = self.porter.lives
             self.orders.on_new_mover()
             self.said = set()
+            self.is_silent = False
             self.porter.tell(self.reach)
             self._fail_all(self.orders.deadly(), "died of it again and again")
         if is_up:
@@ -180,6 +185,17 @@ class Moving:
             self.porter.tell(InUse(sorted(in_use)))
 
 
+def alarms(moving: Moving) -> list[str]:
+    """Say that the store does not answer those who wait for it."""
+    count = len(moving.orders.open)
+    if not moving.is_silent or not count:
+        return []
+    host, port = moving.reach.host, moving.reach.port
+    where = f"{f'[{host}]' if ':' in host else host}:{port}"
+    what = f"the store at {where} does not answer" if port else "the scheduler knows no store"
+    return [f"{what}: {count} task{' waits' if count == 1 else 's wait'} for it"]
+
+
 def _on_word(moving: Moving, word: Word) -> None:
     state = moving.state
     match word:
@@ -194,6 +210,11 @@ def _on_word(moving: Moving, word: Word) -> None:
             moving.fail(word.name, word.code, word.message)
         case Moved():
             _on_moved(moving, word)
+        case Silent():
+            moving.is_silent = word.is_so
+            if word.is_so:
+                for key, order in moving.orders.open.values():
+                    _say_silent(state, key, order)
         case Trouble():
             get_logger().warning("trouble of the mover", what=word.text)
 
@@ -208,10 +229,18 @@ def _on_moved(moving: Moving, word: Moved) -> None:
     if found is None:
         return
     key, order = found
-    is_first = isinstance(order, Prepare)
     percent = word.done * 100 // max(1, word.total)
-    text = f"{'stage' if is_first else 'store'}: {percent} % of {format_bytes(word.total)}"
-    endings.on_progress(moving.state, key, 0 if is_first else 1_000, text)
+    _say(moving.state, key, order, f"{percent} % of {format_bytes(word.total)}")
+
+
+def _say_silent(state: State, key: Key, order: Prepare | Deliver) -> None:
+    _say(state, key, order, "the store does not answer")
+
+
+def _say(state: State, key: Key, order: Prepare | Deliver, text: str) -> None:
+    is_first = isinstance(order, Prepare)
+    what = "stage" if is_first else "store"
+    endings.on_progress(state, key, 0 if is_first else 1_000, f"{what}: {text}")
 
 
 def _split(blob: bytes) -> list[bytes]:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from .core import Core
 
 NS_PER_S = 1_000_000_000
+STORING = "store: "
+"""How the progress of an attempt begins whose outputs its node stores."""
 _LOSS = {
     "rerun": "it runs elsewhere",
     "fence": "it runs elsewhere, for the node has surely stopped it then",
@@ -50,7 +52,10 @@ def _running(core: Core, task: Task, now: Now) -> dict[str, Any]:
     if away := _away(core, task, now):
         return {"reason": f"it ran on {node.name}, {away}", "waits_for": "the node"}
     reason = f"it runs on {node.name}, try {task.attempt}"
-    if task.live.progress_milli >= 0:
+    if task.live.progress_text.startswith(STORING):
+        how_far = task.live.progress_text.removeprefix(STORING)
+        reason = f"it ended on {node.name}, and its outputs are being stored: {how_far}"
+    elif task.live.progress_milli >= 0:
         reason += f", {task.live.progress_milli / 10:g}% {task.live.progress_text}".rstrip()
     if node.drain and node.drain.due_ms:
         left_s = max(node.drain.due_ms - now.wall_ms, 0) / 1000

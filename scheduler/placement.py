@@ -14,6 +14,8 @@ from .fleet import Card, Fleet, Node, card_charge
 Refusal = str
 _Filter = Callable[[Node, Request], Refusal]
 FEASIBLE_CACHE_MAX = 10_000
+KNOWN_NODES_MAX = 10
+REFUSED_THERE = "`remuda node show NAME` says what a node refuses"
 
 
 # --- may it ever: judged on the node at its healthy size -------------------------------------
@@ -357,15 +359,22 @@ def avoided(fleet: Fleet, request: Request, names: Sequence[str]) -> Sequence[st
 
 
 def nowhere(fleet: Fleet, request: Request) -> str:
-    """Say which interpreter or secret of a request no node has; empty when each is somewhere."""
+    """Say which node, interpreter or secret of a request is nowhere; empty when each is somewhere.
+
+    A request that names several nodes waits for those that there are.
+    """
+    if request.nodes and not any(name in fleet.nodes for name in request.nodes):
+        known = _listed(sorted(fleet.nodes)[:KNOWN_NODES_MAX])
+        more = ", ..." if len(fleet.nodes) > KNOWN_NODES_MAX else ""
+        return f"there is no node {' or '.join(request.nodes)}; known: {known}{more}"
     offers = [node.capabilities for node in fleet.nodes.values()]
     pythons = {name for each in offers for name in each.pythons}
     if request.python and request.python not in pythons:
-        return f"no node has python {request.python!r}; known: {_listed(pythons)}"
+        return f"no node has python {request.python!r}; known: {_listed(pythons)}; {REFUSED_THERE}"
     secrets = {name for each in offers for name in each.secrets}
     for name in request.secrets:
         if name not in secrets:
-            return f"no node has secret {name!r}; known: {_listed(secrets)}"
+            return f"no node has secret {name!r}; known: {_listed(secrets)}; {REFUSED_THERE}"
     return ""
 
 

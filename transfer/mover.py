@@ -92,6 +92,11 @@ class Mover:
         self._pipeline.run([asking])
         return asking.body
 
+    @property
+    def answered_s(self) -> float:
+        """Return when the store said something last, by the monotonic clock; 0: never yet."""
+        return self._pipeline.answered_s
+
     def close(self) -> None:
         """Hang up; safe to call twice."""
         self._link.close()

@@ -63,6 +63,7 @@ class Pipeline:
         self._owing: dict[int, Transfer] = {}
         self._pauses: list[_Pause] = []
         self._heard_s = 0.0
+        self.answered_s = 0.0
 
     def run(self, transfers: Iterable[Transfer]) -> None:
         """Return when all are done; raises the first error, and hangs up then."""
@@ -140,7 +141,7 @@ class Pipeline:
             if self._active and time.monotonic() - self._heard_s > SILENCE_S:
                 raise Lost
             return
-        self._heard_s = time.monotonic()
+        self._heard_s = self.answered_s = time.monotonic()
         request = getattr(heard.message, "request", -1)
         transfer = self._active.get(request)
         if transfer is None:

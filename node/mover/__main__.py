@@ -27,12 +27,14 @@ from .directories import Directories
 from .outputs import OutputError
 from .preparing import Preparing
 from .projects import Projects
+from .silence import Silence
 from .transfers import GivenUp, Job, Place, Transfers
 from .words import Deliver, Prepare, Setup, Word
 
 RECEIVE_BYTES = 1 << 16
 SAY_EVERY_S = 0.5
 TIDY_EVERY_S = 1.0
+LISTEN_EVERY_S = 1.0
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 BAD_NAME = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EINVAL)
 
@@ -81,10 +83,12 @@ class Shop:
     )
     jobs: dict[str, Job] = field(default_factory=dict)
     ended: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
+    ways: list[Transfers] = field(default_factory=list)
 
     def work(self) -> None:
         """Carry out orders, one after the other, for ever."""
         transfers = Transfers(self.cache, self.place)
+        self.ways.append(transfers)
         while True:
             job, order = self.orders.get()
             word = self._carry_out(job, order, transfers)
@@ -116,6 +120,14 @@ class Shop:
             return words.Failed(order.name, code, error.message)
         except OSError as error:
             return words.Failed(order.name, code_of_os(error), _text(error))
+
+    def listen(self) -> None:
+        """Tell when the store falls silent and when it is heard again, for ever."""
+        silence = Silence()
+        while True:
+            time.sleep(LISTEN_EVERY_S)
+            if silence.look(list(self.ways), time.monotonic(), has_jobs=bool(self.jobs)):
+                self.speaker.say(words.Silent(silence.is_so))
 
     def tidy(self) -> None:
         """Remove what is over, for ever."""
@@ -223,6 +235,7 @@ def main() -> None:
                 for _ in range(word.transfers):
                     threading.Thread(target=shop.work, daemon=True).start()
                 threading.Thread(target=shop.tidy, daemon=True).start()
+                threading.Thread(target=shop.listen, daemon=True).start()
             elif shop is None:
                 sys.exit("the first word is not Setup")
             else:

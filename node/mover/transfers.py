@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from ...config.keys import KeyPair
@@ -59,13 +61,23 @@ class Place:
 
 
 class Transfers:
-    """One way to the store, for one thread; it is opened when it is first needed."""
+    """One way to the store, for one thread; it is opened when it is first needed.
+
+    `waits_since_s` says since when it is being used, 0 when it is not; any thread may read it.
+    """
 
     def __init__(self, cache: Cache, place: Place) -> None:
         self._cache = cache
         self._place = place
         self._mover: Mover | None = None
         self._reach: Reach | None = None
+        self.waits_since_s = 0.0
+
+    @property
+    def heard_s(self) -> float:
+        """Return when the store said something last, 0 when it did not; any thread may ask."""
+        mover = self._mover
+        return mover.answered_s if mover is not None else 0.0
 
     def obtain(self, job: Job, rights: dict[bytes, bytes], sizes: dict[bytes, int]) -> None:
         """Have objects in the cache, whole, for as long as the attempt needs them.
@@ -90,7 +102,8 @@ class Transfers:
 
     def store(self, job: Job, sources: list[Source]) -> list[bytes]:
         """Put objects into the store; return the claims, in order."""
-        return self._open(job).put(sources, job.on_progress)
+        with self._at_store(job) as mover:
+            return mover.put(sources, job.on_progress)
 
     def close(self) -> None:
         """Hang up."""
@@ -110,9 +123,18 @@ class Transfers:
             Want(digest, rights[digest], sizes[digest], self._cache.path(digest))
             for digest in digests
         ]
-        self._open(job).get(wants, job.on_progress)
+        with self._at_store(job) as mover:
+            mover.get(wants, job.on_progress)
         for digest in digests:
             self._cache.admit(digest)
+
+    @contextmanager
+    def _at_store(self, job: Job) -> Iterator[Mover]:
+        self.waits_since_s = time.monotonic()
+        try:
+            yield self._open(job)
+        finally:
+            self.waits_since_s = 0.0
 
     def _open(self, job: Job) -> Mover:
         """Return a mover that speaks to where the store is now."""

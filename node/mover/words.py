@@ -131,6 +131,12 @@ class Moved(NamedTuple):
     total: int
 
 
+class Silent(NamedTuple):
+    """Mover -> agent: the store does not answer, or it does again (or nobody waits any more)."""
+
+    is_so: bool
+
+
 class Trouble(NamedTuple):
     """Mover -> agent: something for the log."""
 
@@ -151,11 +157,12 @@ Word = (
     | Delivered
     | Failed
     | Moved
+    | Silent
     | Trouble
 )
 _KINDS: tuple[type[Word], ...] = (
     Setup, Reach, InUse, Prepare, Deliver, Cancel, End, Ping,
-    Pong, Prepared, Delivered, Failed, Moved, Trouble,
+    Pong, Prepared, Delivered, Failed, Moved, Silent, Trouble,
 )  # fmt: skip
 _BY_NAME = {kind.__name__: kind for kind in _KINDS}
 

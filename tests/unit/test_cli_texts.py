@@ -254,6 +254,14 @@ def test_what_up_writes_is_toml_whatever_a_path_holds() -> None:
             1,
             ["node b is draining (2 tasks left): disk"],
         ),
+        (
+            [{"name": "a", "state": "ready"}, {"name": "b", "state": "lost", "running": 2}],
+            1,
+            [
+                "node b is lost: 2 of its tasks stay there until known to be over, "
+                "the others run elsewhere"
+            ],
+        ),
         ([], 2, ["no node is ready, 3 queued"]),
     ],
 )

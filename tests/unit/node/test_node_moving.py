@@ -19,8 +19,9 @@ from remuda.node.mover.words import (
     Prepared,
     Reach,
     Setup,
+    Silent,
 )
-from remuda.node.moving import Moving
+from remuda.node.moving import Moving, alarms
 from remuda.node.porter import PING_NS, Porter
 from remuda.protocol import claims
 from remuda.protocol import messages as m
@@ -178,6 +179,52 @@ def test_how_far_it_is_comes_as_progress_of_the_task(agent):
     agent.say(Moved(NAME, 3 << 29, 3 << 30))
     (word,) = agent.driver.said(m.Progress)
     assert ([0], ["stage: 50 % of 3GiB"]) == (word.milli, word.texts)
+
+
+def test_a_store_that_does_not_answer_is_an_alarm_until_it_answers(agent):
+    agent.moving.move(Reach("h", 7704, "k"))
+    agent.offer(spec(argv=["x"], outputs=["*"]))
+    agent.say(Silent(True))
+    assert ["the store at h:7704 does not answer: 1 task waits for it"] == alarms(agent.moving)
+    agent.say(Silent(False))
+    assert [] == alarms(agent.moving)
+
+
+def test_without_a_store_the_alarm_says_that_the_scheduler_knows_none(agent):
+    agent.offer(spec(argv=["x"], outputs=["*"]))
+    agent.offer(spec(argv=["x"], outputs=["*"]), task(2))
+    agent.say(Silent(True))
+    assert ["the scheduler knows no store: 2 tasks wait for it"] == alarms(agent.moving)
+
+
+def test_a_silent_store_for_which_nobody_waits_any_more_is_no_alarm(agent):
+    agent.offer(spec(argv=["x"], outputs=["*"]))
+    agent.say(Silent(True), Prepared(NAME))
+    assert [] == alarms(agent.moving)
+
+
+def test_a_new_mover_has_to_find_out_by_itself_that_the_store_is_silent(agent):
+    agent.offer(spec(argv=["x"], outputs=["*"]))
+    agent.say(Silent(True))
+    agent.porter.die()
+    agent.turn()
+    assert [] == alarms(agent.moving)
+
+
+def test_a_task_that_waits_for_a_silent_store_says_so(agent):
+    agent.offer(spec(argv=["x"], outputs=["*"]))
+    agent.say(Silent(True))
+    (word,) = agent.driver.said(m.Progress)
+    assert ["stage: the store does not answer"] == word.texts
+
+
+def test_a_task_that_comes_to_a_silent_store_says_so(agent):
+    run_to_its_end(agent, printed=9)
+    agent.say(Silent(True))
+    agent.offer(spec(argv=["x"], outputs=["*"]), task(2))
+    (word,) = agent.driver.said(m.Progress)
+    texts = ["store: the store does not answer", "stage: the store does not answer"]
+    assert ([1000, 0], texts) == (word.milli, word.texts)
 
 
 def test_a_new_mover_is_told_everything_again(agent):

@@ -34,7 +34,7 @@ def test_a_task_goes_to_the_node_that_has_all_of_its_secrets(world: World) -> No
     ("fields", "words"),
     [
         ({"python": "sd"}, "no node has python 'sd'; known: base, torch"),
-        ({"secrets": ["hf=A"]}, "no node has secret 'hf'; known: s3"),
+        ({"secrets": ["hf=A"]}, "no node has secret 'hf'; known: s3; `remuda node show "),
         ({"python": "base", "secrets": ["s3=A"]},
          "n1 has no secret 's3' (known: none); n2 has no python 'base' (known: torch)"),
     ],
@@ -55,7 +55,9 @@ def test_why_says_that_no_node_has_it_and_each_node_what_it_has(world: World) ->
     world.node("n1", pythons=SD)
     (task,) = world.submit(python="torch", allow_infeasible=True)
     answer = explain(world.core, task, world.now)
-    assert "no node has python 'torch'; known: sd" == answer["reason"]
+    assert (
+        "no node has python 'torch'; known: sd; `remuda node show NAME` says what a node refuses"
+    ) == answer["reason"]
     assert "has no python 'torch' (known: sd)" == answer["nodes"][0]["reason"]
 
 

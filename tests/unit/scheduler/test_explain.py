@@ -67,6 +67,12 @@ def test_a_task_that_no_node_could_run_says_so(world: World) -> None:
     assert "a_fitting_node" == why(world, task)["waits_for"]
 
 
+def test_a_task_for_a_node_that_there_is_not_says_that_first(world: World) -> None:
+    world.node("n1")
+    (task,) = world.submit(nodes=["nope"], allow_infeasible=True)
+    assert "there is no node nope; known: n1" == why(world, task)["reason"]
+
+
 def test_the_position_counts_who_goes_first(world: World) -> None:
     world.node("n1", cpus=1)
     world.submit()
@@ -119,6 +125,16 @@ def test_a_running_task_says_where_and_how_far_it_is(world: World) -> None:
     assert "it runs on n1, try 1" == why(world, task)["reason"]
     world.says(node, m.Progress([ids.to_bytes(task)], [1], [425], ["tile 17"]))
     assert "it runs on n1, try 1, 42.5% tile 17" == why(world, task)["reason"]
+
+
+def test_a_task_whose_outputs_are_being_stored_says_so(world: World) -> None:
+    node = world.node("n1")
+    (task,) = world.submit()
+    world.start(node, task)
+    text = "store: the store does not answer"
+    world.says(node, m.Progress([ids.to_bytes(task)], [1], [1000], [text]))
+    expected = "it ended on n1, and its outputs are being stored: the store does not answer"
+    assert expected == why(world, task)["reason"]
 
 
 def test_a_task_that_is_being_stopped_says_whose_proof_is_missing(world: World) -> None:
