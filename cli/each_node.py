@@ -24,8 +24,10 @@ FOLLOWED_MAX = 32  # nodes whose output comes live at a time; that of others com
 NAMED_MAX = 20
 
 
-def run(session: Session, client: Client, command: list[str], given: dict[str, Any]) -> int:
-    """Run a command once on every ready node; return the largest exit code."""
+def run(
+    session: Session, client: Client, command: list[str], given: dict[str, Any]
+) -> tuple[NodeBatch, int]:
+    """Run a command once on every ready node; return its tasks and the largest exit code."""
     from ..client.each_node import worst
 
     batch = client.submit_each_node(command, **given)
@@ -36,12 +38,12 @@ def run(session: Session, client: Client, command: list[str], given: dict[str, A
                 _stream(batch)
             runs = batch.gather()
     except LeftRunning:
-        return leave(batch.id)
+        return batch, leave(batch.id)
     if session.json:
         screen.document(_document(batch, runs))
     elif not session.quiet:
         _summary(runs)
-    return INTERRUPTED if interrupts.count else worst(runs)
+    return batch, INTERRUPTED if interrupts.count else worst(runs)
 
 
 def tell_skipped(session: Session, batch: NodeBatch) -> None:

@@ -16,7 +16,7 @@ from . import screen
 from .commands import Session
 from .entries import OURS, Entries
 from .gauge import Gauge, pace
-from .moving import moving
+from .moving import UNSUBMITTED, moving
 from .task_lines import TaskLines
 from .task_options import TaskOptions, array
 from .writing import counted
@@ -35,7 +35,7 @@ def submit_array(
     from ..client.batch_verbs import array_rows
 
     found = array(indices)
-    with moving(session, client.link.depot):
+    with moving(session, client.link.depot, UNSUBMITTED):
         rows = array_rows(command, found, given, client.link.depot)
     stored = _store(session, client, rows, len(found), given)
     return _tell(session, client, stored)
@@ -53,7 +53,7 @@ def submit_each_line(
 
     entries = Entries(path)
     total = entries.count()
-    with moving(session, client.link.depot):
+    with moving(session, client.link.depot, UNSUBMITTED):
         rows = entry_rows(command, entries, given, client.link.depot)
     stored = _store(session, client, rows, total, given)
     if entries.skipped and not session.quiet:

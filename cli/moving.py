@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..protocol.resources import format_bytes
 from . import screen
 from .gauge import Gauge, Pace
+from .interrupts import saying_at_interrupt
 from .writing import span
 
 if TYPE_CHECKING:
@@ -18,15 +19,23 @@ if TYPE_CHECKING:
 
 SHOWN_AFTER_S = 0.3
 """What is over sooner needs no bar."""
+RESUMED = "interrupted: the same command goes on where it was"
+UNSUBMITTED = "nothing was submitted: the same command goes on where it was"
 WORDS = {"up": "sent", "down": "fetched"}
 
 
 @contextmanager
-def moving(session: Session, depot: Depot) -> Iterator[None]:
-    """Show transfers of a client as they go, to people at a terminal."""
+def moving(session: Session, depot: Depot, interrupted: str = RESUMED) -> Iterator[None]:
+    """Show transfers of a client as they go, to people at a terminal.
+
+    A Ctrl-C while one is under way says what was `interrupted` and how it goes on.
+    """
     bars: dict[str, _Bar] = {}
+    is_moving = False
 
     def on_moved(direction: str, done: int, total: int) -> None:
+        nonlocal is_moving
+        is_moving = done < total
         if direction not in bars:
             bars[direction] = _Bar(session, WORDS[direction])
         bars[direction].show(done, total)
@@ -34,7 +43,8 @@ def moving(session: Session, depot: Depot) -> Iterator[None]:
     depot.on_moved = on_moved
     depot.on_said = None if session.quiet else screen.remark
     try:
-        yield
+        with saying_at_interrupt(lambda: interrupted if is_moving and not session.quiet else ""):
+            yield
     finally:
         depot.on_moved = depot.on_said = None
         for bar in bars.values():

@@ -138,9 +138,9 @@ class TaskOptions:
         ),
     ] = None
     project: Annotated[
-        str,
+        str | None,
         typer.Option(metavar="DIR", help="Code to send along: a folder, as far as git tracks it."),
-    ] = ""
+    ] = None
     keep_log: Annotated[
         bool, typer.Option("--keep-log", help="Keep all that it prints, not only first and last.")
     ] = False
@@ -182,7 +182,7 @@ class TaskOptions:
             "stdin": _stdin(self.stdin),
             "files": local_files(self.file),
             "outputs": list(self.output or []),
-            "project": self.project,
+            "project": _folder("project", self.project),
             "keep_log": self.keep_log,
             "name": self.name,
             "tags": pairs("tag", self.tag),
@@ -211,6 +211,12 @@ def local_files(texts: Sequence[str] | None) -> dict[str, str]:
             local, colon, name = text.rpartition(":")
         if not colon:
             local, name = text, ""
+        if not local:
+            raise Invalid(
+                f"--file {text!r}: the path is empty: name a file or a folder (. is the current "
+                "one), or leave --file out",
+                field="file",
+            )
         if not name or name.endswith("/"):
             name += Path(local).expanduser().absolute().name
         if name in found:
@@ -220,6 +226,16 @@ def local_files(texts: Sequence[str] | None) -> dict[str, str]:
             )
         found[name] = local
     return found
+
+
+def _folder(option: str, text: str | None) -> str | None:
+    if text == "":
+        raise Invalid(
+            f"--{option} '': the path is empty: name a folder (. is the current one), or leave "
+            f"--{option} out",
+            field=option,
+        )
+    return text
 
 
 def whole(option: str, text: str) -> int | None:

@@ -12,7 +12,7 @@ import typer
 from . import many, screen
 from .commands import Session, command
 from .interrupts import INTERRUPTED, raising_interrupts
-from .moving import moving
+from .moving import UNSUBMITTED, moving
 from .task_options import TaskOptions, arguments
 
 if TYPE_CHECKING:
@@ -46,11 +46,9 @@ def run(
     command: Command,
     each_node: EachNode = False,
     to: Annotated[
-        Path,
-        typer.Option(
-            metavar="DIR", help="Where its --output goes (default: here).", show_default=False
-        ),
-    ] = Path(),
+        Path | None,
+        typer.Option(metavar="DIR", help="Where its --output goes (default: here)."),
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Let its --output overwrite files that differ.")
     ] = False,
@@ -64,25 +62,28 @@ def run(
 
     With --each-node it runs once on every ready node that --node and --node-label do not leave
     out, and books no CPU there unless --cpus says so. Lines come with the node's name before them;
-    the exit code is the largest one.
+    the exit code is the largest one. What --output names comes into a folder NODE for each.
     """
     from . import each_node as on_each
     from . import task_get
     from .foreground import attend
 
     given = _given(session, options)
-    task_get.check_free(options.output or [], to, force=force)
+    home = task_get.checked_folder(options.output, to, force=force)
     with _client(session) as client:
         if each_node:
-            with moving(session, client.link.depot):
-                return on_each.run(session, client, command, given)
-        with moving(session, client.link.depot):
+            with moving(session, client.link.depot, UNSUBMITTED):
+                batch, code = on_each.run(session, client, command, given)
+            if options.output and code != INTERRUPTED:
+                return task_get.bring_nodes_at_end(session, client, batch, home, code, force=force)
+            return code
+        with moving(session, client.link.depot, UNSUBMITTED):
             task = client.submit_command(command, **given)
         if is_known(options, task):
             _say(session, f"known under this key already: following {task.id}")
         code = attend(session, client.link, task.key, task.id)
         if options.output and code == 0:
-            return task_get.bring_at_end(session, client.link, task, to, force=force)
+            return task_get.bring_at_end(session, client.link, task, home, force=force)
         return code
 
 
@@ -150,7 +151,7 @@ def submit(
         elif each_node:
             key = on_each.submit(session, client, words, given).key
         else:
-            with moving(session, client.link.depot):
+            with moving(session, client.link.depot, UNSUBMITTED):
                 task = client.submit_command(words, **given)
             if not (wait and session.json):  # one document: with the outcome
                 _print_task(session, client, task, is_new=not is_known(options, task))
@@ -188,7 +189,7 @@ def call(
     positional, keywords = arguments(arg or [])
     given = _given(session, options)
     with _client(session) as client:
-        with moving(session, client.link.depot):
+        with moving(session, client.link.depot, UNSUBMITTED):
             task = client.options(**given).submit(target, *positional, **keywords)
         try:
             with (
@@ -204,7 +205,9 @@ def call(
         if standing.state != "succeeded":
             explain_end(standing, task.id)
             return exit_code(standing)
-        with moving(session, client.link.depot):
+        with moving(
+            session, client.link.depot, f"interrupted: {task.id} has ended, its result is kept"
+        ):
             value = value_of(standing, task.id, Far(client.link, task.key))
         _print_result(session, value)
     return 0

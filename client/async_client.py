@@ -197,13 +197,13 @@ class AsyncClient(AsyncSubmitter):
 
     async def get(
         self,
-        task: AsyncTask,
+        task: AsyncTask | AsyncBatch,
         names: Sequence[str] = (),
         *,
         to: str | os.PathLike[str] = ".",
         force: bool = False,
     ) -> list[Path]:
-        """Bring the files of a task into a folder; see `Client.get`."""
+        """Bring the files of a task or a batch into a folder; see `Client.get`."""
         return await self._threads.call(self._sync.get, task.sync, names, to=to, force=force)
 
     def events(

@@ -29,6 +29,11 @@ class Batch(Sequence[Task]):
         return ids.format_id(ids.from_bytes(self.key)) if self.key else ""
 
     @property
+    def folders(self) -> Sequence[str]:
+        """Name the folder of each member, into which `Client.get` brings its files."""
+        return [str(index) for index in range(len(self))]
+
+    @property
     def counts(self) -> dict[str, int]:
         """Count the members by the state in which they were last heard of."""
         return dict(Counter(task.state for task in self._tasks))

@@ -43,13 +43,32 @@ def chosen(files: Mapping[str, File], names: Sequence[str]) -> list[File]:
     return list(found.values())
 
 
-def bring(far: Far, files: Sequence[File], to: Path, *, force: bool = False) -> Brought:
-    """Bring files into a folder, under their names.
+def check_folder(to: Path) -> None:
+    """Raise Conflict where no folder can be, because a file is there."""
+    for place in (to, *to.parents):
+        if place.exists() and not place.is_dir():
+            raise Conflict(f"--to {to}: {place} is a file: name a folder", field="to")
 
-    One that is there and the same is left alone. Raises Conflict, before anything is fetched, for
-    one that differs, unless told to `force` it, and for a name that a link leads out of the folder.
+
+def bring(far: Far, files: Sequence[File], to: Path, *, force: bool = False) -> Brought:
+    """Bring files into a folder, under their names; raises like `plan`, then fetches."""
+    same, wanted = plan(files, to, force=force)
+    for _, target in wanted:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    far.fetch_all(wanted)
+    return Brought([target for _, target in wanted], same)
+
+
+def plan(
+    files: Sequence[File], to: Path, *, force: bool = False
+) -> tuple[list[Path], list[tuple[File, Path]]]:
+    """Return what is there and the same, which is left alone, and what has to come, with where to.
+
+    Raises Conflict for one that is there and differs, unless told to `force` it, and for a name
+    that a link leads out of the folder.
     """
-    done = Brought()
+    check_folder(to)
+    same: list[Path] = []
     wanted: list[tuple[File, Path]] = []
     differing = []
     root = to.resolve()
@@ -61,7 +80,7 @@ def bring(far: Far, files: Sequence[File], to: Path, *, force: bool = False) -> 
         if target.is_dir() and not target.is_symlink():
             raise Conflict(f"{target} is a folder here, and a file of the task: use --to")
         if _is_same(file, target):
-            done.same.append(target)
+            same.append(target)
             continue
         if target.is_symlink() or target.exists():
             differing.append(target)
@@ -73,11 +92,7 @@ def bring(far: Far, files: Sequence[File], to: Path, *, force: bool = False) -> 
             f"{named}{more}: here already, and different: nothing was fetched; name another "
             "folder (--to DIR), or overwrite with --force"
         )
-    for _, target in wanted:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    far.fetch_all([(file, target) for file, target in wanted])
-    done.brought = [target for _, target in wanted]
-    return done
+    return same, wanted
 
 
 def _is_same(file: File, target: Path) -> bool:

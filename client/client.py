@@ -14,6 +14,7 @@ from ..protocol.errors import NotFound
 from . import control, pruning
 from .batch import Batch
 from .bringing import bring, chosen
+from .bringing_many import Member, bring_each
 from .cached import CachedState, Mirror, cached_states
 from .connection import REQUEST_TIMEOUT_S, Connection
 from .moments import parse_past_ms
@@ -147,7 +148,7 @@ class Client(Submitter, OperatorVerbs):
 
     def get(
         self,
-        task: Task,
+        task: Task | Batch,
         names: Sequence[str] = (),
         *,
         to: str | os.PathLike[str] = ".",
@@ -155,9 +156,16 @@ class Client(Submitter, OperatorVerbs):
     ) -> list[Path]:
         """Bring the files of a task into a folder: all, or those of these names or patterns.
 
+        Those of a batch go into a folder for each member that has some, named by its index.
         Returns where they are. One that is there already and the same is left alone; raises
         Conflict before anything is fetched for one that differs, unless told to `force` it.
         """
+        if isinstance(task, Batch):
+            members = [
+                Member(folder, each.key) for folder, each in zip(task.folders, task, strict=True)
+            ]
+            homes = bring_each(self.link, members, names, Path(to), force=force)
+            return [path for home in homes for path in (*home.done.brought, *home.done.same)]
         far = Far(self.link, task.key)
         done = bring(far, chosen(far.outputs(), names), Path(to), force=force)
         return [*done.brought, *done.same]

@@ -62,6 +62,11 @@ class NodeBatch(Batch):
         self.nodes = chosen.nodes
         self.skipped = chosen.skipped
 
+    @property
+    def folders(self) -> Sequence[str]:
+        """Name the folder of each member after its node."""
+        return self.nodes
+
     def runs(self, timeout: float | None = None) -> Iterator[NodeRun]:
         """Yield what came of each, in order, waiting for it; raises TimeoutError."""
         until = None if timeout is None else time.monotonic() + timeout

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Fields = dict[str, Any]
 OUTPUT_CHARS_MAX = 1_024
+EMPTY_PATH = "name what is to be sent ('.' is the current folder), or leave the option out"
 _BRINGING = ("files", "project", "stdin")
 
 
@@ -110,6 +111,8 @@ def named(given: object) -> dict[str, Path]:
     for name, place in pairs:
         if not isinstance(place, (str, os.PathLike)):
             raise TypeError(f"found {place!r}, allowed are paths")
+        if place == "":
+            raise ValueError(f"found an empty path: {EMPTY_PATH}")
         path = Path(place).expanduser()
         wanted = name or (place.name if isinstance(place, File) else path.absolute().name)
         known = checked_name(wanted)
@@ -134,6 +137,8 @@ def _project(value: object) -> Fields:
         return value.fields
     if not isinstance(value, (str, os.PathLike)):
         raise TypeError(f"found {value!r}, allowed is the path of a folder")
+    if value == "":
+        raise ValueError(f"found an empty path: {EMPTY_PATH}")
     return {}
 
 

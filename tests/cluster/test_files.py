@@ -267,6 +267,44 @@ def test_the_command_line_brings_files_both_ways(typed: Typed) -> None:
     assert "y.txt (5B)" in shown
 
 
+def test_files_of_a_batch_and_of_each_node_have_folders_of_their_own(
+    typed: Typed, client: Client
+) -> None:
+    words = ("sh", "-c", 'echo "$REMUDA_ARRAY_INDEX" > x.txt')
+    done = typed("submit", "-q", "--wait", "--array", "0-2", "--output", "x.txt", "--", *words)
+    assert 0 == done.returncode, done.stderr
+    batch = done.stdout.split()[0]
+    got = typed("task", "get", batch, "--to", "home")
+    assert (0, [f"home/{i}/x.txt" for i in range(3)]) == (got.returncode, got.stdout.split())
+    assert "2\n" == (typed.folder / "home/2/x.txt").read_text()
+    some = typed("task", "get", f"{batch}.1-2", "--to", "some")
+    assert ["some/1/x.txt", "some/2/x.txt"] == some.stdout.split(), some.stderr
+    rows = json.loads(typed("task", "get", batch, "--json").stdout)
+    assert [("0", "x.txt"), ("1", "x.txt"), ("2", "x.txt")] == [
+        (row["folder"], row["files"][0]["name"]) for row in rows
+    ]
+    assert 3 == len(client.get(client.batch(batch), ["x.*"], to=typed.folder / "python"))
+    nodes = typed("run", "--each-node", "--output", "x.txt", "--to", "nodes", "--", *words)
+    assert 0 == nodes.returncode, nodes.stderr
+    names = {row["name"] for row in client.nodes()}
+    assert {f"{name}/x.txt" for name in names} == {
+        str(path.relative_to(typed.folder / "nodes"))
+        for path in (typed.folder / "nodes").glob("*/*")
+    }
+
+
+def test_a_task_that_has_not_succeeded_says_why_it_has_no_files(typed: Typed) -> None:
+    task = typed("submit", "-q", "--output", "x.txt", "--", "sleep", "600").stdout.strip()
+    early = typed("task", "get", task)
+    assert 1 == early.returncode
+    assert "has not ended yet" in early.stderr
+    typed("cancel", task)
+    typed("task", "wait", task)
+    late = typed("task", "get", task)
+    assert 1 == late.returncode
+    assert "it was cancelled" in late.stderr
+
+
 def test_a_whole_log_is_kept_on_request(typed: Typed) -> None:
     done = typed("submit", "-q", "--wait", "--keep-log", "--", "seq", "100000")
     assert 0 == done.returncode, done.stderr
