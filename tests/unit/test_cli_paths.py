@@ -21,6 +21,7 @@ from remuda.cli.commands import Session
 class Depot:
     on_moved = on_said = None
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 interrupts.end_on_interrupt()
 depot = Depot()
 with moving.moving(Session(), depot, moving.UNSUBMITTED):
