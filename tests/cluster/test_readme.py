@@ -37,7 +37,7 @@ def test_the_example_of_the_readme_runs_as_printed(shared: Cluster, tmp_path: Pa
     lines = done.stdout.splitlines()
     assert ("", "42") == (done.stderr, lines[0])
     assert "[1, 1, 2, 6, 24, 120, 720, 5040, 40320, 362880]" == lines[1]
-    assert 3 == len(lines)
+    assert ("20584", 4) == (lines[2], len(lines))
 
 
 def test_the_example_of_the_page_on_files_runs_as_printed(shared: Cluster, tmp_path: Path) -> None:

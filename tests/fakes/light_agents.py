@@ -38,6 +38,9 @@ FACTS = HostFacts("simulated", "boot", "6.1", "3.12", CPUS * 1000, 8 * GIB)
 class _Still:
     """Stands for what moves files: these agents have none."""
 
+    is_silent = False
+    orders = SimpleNamespace(open={})
+
     def move(self, reach: Any) -> None: ...
 
 
