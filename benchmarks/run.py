@@ -40,6 +40,7 @@ GOALS = (
     ("1 GiB to the store, share of what its hops allow", "store_put_ratio", "%", 70.0, False),
     ("1 GiB from the store, share of what its hops allow", "store_get_ratio", "%", 70.0, False),
     ("files of 100 KiB to the store, hashed and synced", "store_files_put", "/s", 500.0, False),
+    ("the same files again: nothing is sent", "store_files_again", "/s", None, False),
     ("the store's memory, 64 clients at once", "store_mib", "MiB", 100.0, True),
     ("cancel of a tree that ignores TERM: gone, beyond grace", "cancel_s", "s", 1.0, True),
 )

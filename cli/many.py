@@ -46,8 +46,8 @@ def submit_each_line(
 ) -> bytes:
     """Submit a command for each line of a file; return the batch.
 
-    Every line of a file is checked before the first is sent; what a pipe brings is sent as it
-    comes, and called off if a line is none.
+    Every line of a file is checked before the first is sent; what a pipe brings is sent
+    frame by frame, and called off if a line is none.
     """
     from ..client.batch_verbs import entry_rows
 

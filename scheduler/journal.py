@@ -9,6 +9,7 @@ from pathlib import Path
 
 import apsw
 
+from ..config import sqlite
 from ..protocol import ids
 from ..protocol.errors import RemudaError
 from . import statedir
@@ -31,7 +32,6 @@ SCHEMA_VERSION = 3
 """`schema.sql` is version 1; `schema_N.sql` brings a journal from the version before to N."""
 
 EPOCH_FIRST = 1
-CACHE_KIB = 8 * 1024
 
 
 class JournalError(RemudaError):
@@ -297,22 +297,8 @@ WHERE spec_id IN (SELECT spec_id FROM tasks WHERE state < 5)
 
 
 def connect(path: Path, *, read_only: bool = False) -> apsw.Connection:
-    """Open the journal's file; the one place that sets how SQLite behaves."""
-    flags = apsw.SQLITE_OPEN_READONLY if read_only else (
-        apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
-    )  # fmt: skip
-    connection = apsw.Connection(str(path), flags=flags)
-    connection.set_busy_timeout(2_000)
-    if read_only:
-        connection.execute("PRAGMA query_only = ON")
-    else:
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA wal_autocheckpoint = 0")
-    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-    connection.execute("PRAGMA mmap_size = 0")
-    return connection
+    """Open the journal's file; the log is checkpointed when nobody waits (see `retention.py`)."""
+    return sqlite.connect(path, read_only=read_only, autocheckpoint=False)
 
 
 def migrate(connection: apsw.Connection, migrations: dict[int, str] | None = None) -> None:

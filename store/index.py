@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import apsw
 
+from ..config import sqlite
 from ..protocol.errors import RemudaError
 from .rows import Row
 
@@ -105,21 +106,8 @@ def owners_of(db: apsw.Connection, object_ids: Sequence[int]) -> dict[int, list[
 
 
 def connect(path: Path, *, read_only: bool = False) -> apsw.Connection:
-    """Open the file of the index; the one place that sets how SQLite behaves."""
-    flags = apsw.SQLITE_OPEN_READONLY if read_only else (
-        apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
-    )  # fmt: skip
-    connection = apsw.Connection(str(path), flags=flags)
-    connection.set_busy_timeout(2_000)
-    if read_only:
-        connection.execute("PRAGMA query_only = ON")
-    else:
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-    connection.execute("PRAGMA mmap_size = 0")
-    return connection
+    """Open the file of the index."""
+    return sqlite.connect(path, read_only=read_only, cache_kib=CACHE_KIB)
 
 
 def open_index(path: Path) -> apsw.Connection:
