@@ -9,7 +9,7 @@ from remuda.config.giving_way import AUTOGROUP, BULK_NICE
 
 SHOW = (
     "import os; from remuda.config.giving_way import AUTOGROUP, give_way; give_way();"
-    "print(os.nice(0), AUTOGROUP.read_text().split()[-1] if AUTOGROUP.exists() else '')"
+    "print(os.nice(0), *(AUTOGROUP.read_text().split()[-1:] if AUTOGROUP.exists() else []))"
 )
 
 
