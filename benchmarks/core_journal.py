@@ -10,12 +10,12 @@ from pathlib import Path
 from remuda.protocol import capabilities, ids
 from remuda.protocol.codec import pack_document
 from remuda.protocol.messages import Outcome, Register, Results
-from remuda.protocol.spec import TaskSpec, to_document
+from remuda.protocol.spec import TaskSpec, kind_of, to_document
 from remuda.scheduler.core import Core, CoreSettings
 from remuda.scheduler.events import JoinNode, NewSpec, NewTask, NodeSays, Now, SubmitTasks
 from remuda.scheduler.journal import Journal
 from remuda.scheduler.records import Effects, Granted, Offering
-from remuda.scheduler.task import kind_of, policy_of
+from remuda.scheduler.task import policy_of
 
 TASKS = 20_000
 FRAME = 1_000

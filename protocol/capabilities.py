@@ -11,6 +11,7 @@ HANDLERS_PER_NODE_MAX = 64
 LABELS_PER_NODE_MAX = 64
 PYTHONS_PER_NODE_MAX = 64
 SECRETS_PER_NODE_MAX = 64
+RESOURCES_PER_NODE_MAX = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,8 @@ class Gpu:
     """One card, or one MIG device, by UUID.
 
     `cc` is the compute capability times ten (8.6 is 86). `free_bytes` is what NVML measured.
-    `withheld` says why the node does not lend the card for now; empty when it does.
+    `withheld` says why the node does not lend the card for now; empty when it does. `parent` is
+    the UUID of the card that a MIG device is a part of, `faults` what is wrong with its health.
     """
 
     uuid: str
@@ -30,6 +32,8 @@ class Gpu:
     mig: bool = False
     driver: str = ""
     withheld: str = ""
+    parent: str = ""
+    faults: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,8 @@ class Handler:
 class Capabilities:
     """A node's whole statement about itself; sizes in bytes, CPUs in 1/1000.
 
-    `pythons` are interpreters by name, with version and path; `secrets` names alone.
+    `pythons` are interpreters by name, with version and path; `secrets` names alone; `resources`
+    countable things (licences, slots) with their number.
     """
 
     cpus_milli: int
@@ -68,6 +73,7 @@ class Capabilities:
     alarms: list[str] = field(default_factory=list)
     pythons: dict[str, str] = field(default_factory=dict)
     secrets: list[str] = field(default_factory=list)
+    resources: dict[str, int] = field(default_factory=dict)
 
 
 def to_document(capabilities: Capabilities) -> dict[str, Any]:
@@ -93,6 +99,8 @@ def from_document(document: dict[str, Any]) -> Capabilities:
         raise ValueError(f"capabilities: more than {PYTHONS_PER_NODE_MAX} pythons")
     if len(capabilities.secrets) > SECRETS_PER_NODE_MAX:
         raise ValueError(f"capabilities: more than {SECRETS_PER_NODE_MAX} secrets")
+    if len(capabilities.resources) > RESOURCES_PER_NODE_MAX:
+        raise ValueError(f"capabilities: more than {RESOURCES_PER_NODE_MAX} resources")
     return dataclasses.replace(capabilities, gpus=gpus, handlers=handlers)
 
 
@@ -133,6 +141,8 @@ def _fits(annotation: str, value: object) -> bool:
         return type(value) is list and (
             annotation != "list[str]" or all(type(item) is str for item in value)
         )
-    return type(value) is dict and all(
-        type(key) is str and type(item) is str for key, item in value.items()
-    )
+    if type(value) is not dict or not all(type(key) is str for key in value):
+        return False
+    if annotation == "dict[str, int]":
+        return all(type(item) is int and 0 <= item < 1 << 62 for item in value.values())
+    return all(type(item) is str for item in value.values())

@@ -13,12 +13,15 @@ class Registered(Message):
 
     Fenced tasks are stopped by the node when no Desired came for `fence_ms` (0: never). The store
     is at `store_port` of the same host (0: there is none). `wall_ms` is the scheduler's clock at
-    this answer (0: it tells none).
+    this answer (0: it tells none). `handlers` are by name the settings of those that the scheduler
+    declares for this node, beside the node's own.
     """
 
     TYPE = 96
     COLUMNS = ("tasks", "attempts")
-    ADDED = {"fence_ms": 2, "store_port": 3, "wall_ms": 3}  # noqa: RUF012 - read, never changed
+    ADDED = {  # noqa: RUF012 - read, never changed
+        "fence_ms": 2, "store_port": 3, "wall_ms": 3, "handlers": 4
+    }  # fmt: skip
     name: str
     rev: int
     dispatch_port: int
@@ -32,6 +35,7 @@ class Registered(Message):
     fence_ms: int = 0
     store_port: int = 0
     wall_ms: int = 0
+    handlers: dict = field(default_factory=dict)  # type: ignore[type-arg]
 
 
 @dataclass(slots=True)

@@ -17,12 +17,14 @@ class Submit(Message):
     handlers, and the array index in ASCII (or nothing) for commands. `once` is empty or holds one
     idempotency key (or "") per task. `session` is the WATCH session that wants to hear of them.
     `objects` is empty or holds for each task the claims (`claims.Verb.HAVE`, one after the other)
-    of the objects that its argument names; `spec_objects` likewise for each spec.
+    of the objects that its argument names; `spec_objects` likewise for each spec. `numbers` is
+    empty or holds for each task the numeric keyword arguments that its spec's `vram` and `size`
+    name.
     """
 
     TYPE = 1
     COLUMNS = ("spec_index", "args")
-    ADDED = {"objects": 3, "spec_objects": 3}  # noqa: RUF012 - read, never changed
+    ADDED = {"objects": 3, "spec_objects": 3, "numbers": 4}  # noqa: RUF012 - read, never changed
     submit_key: bytes
     session: bytes
     specs: list[dict]  # type: ignore[type-arg]  # documents: spec.TaskSpec
@@ -34,6 +36,7 @@ class Submit(Message):
     allow_infeasible: bool = False
     objects: list[bytes] = field(default_factory=list)
     spec_objects: list[bytes] = field(default_factory=list)
+    numbers: list[dict] = field(default_factory=list)  # type: ignore[type-arg]  # {name: number}
 
 
 @dataclass(slots=True)

@@ -80,7 +80,14 @@ class Request:
 
     `gpus` counts whole cards; `gpu_milli` is a share of one card in 1/1000; `vram_bytes` is needed
     on each card: alone it asks for a part of one shared card. At most one of `gpus`, `gpu_milli`
-    is set, and `gpu_milli` excludes `vram_bytes`. `protocol` is the oldest that its node may speak.
+    is set, and `gpu_milli` excludes `vram_bytes`. `gpu_cc` is the least compute capability times
+    ten. `resources` are countable things of the node by name, `exclusive` asks for a node without
+    any other task. `model` is preferred where it is loaded. `protocol` is the oldest that its node
+    may speak.
+
+    `learned` names what is looked up instead of `vram_bytes` (see `learning_key`): where nothing is
+    known of it yet, the whole cards that `gpus` asks for stand. `others` are what will do as well,
+    in this order; they have no others of their own.
     """
 
     cpus_milli: int = MILLI
@@ -95,11 +102,26 @@ class Request:
     protocol: int = 1
     python: str = ""
     secrets: tuple[str, ...] = ()
+    gpu_cc: int = 0
+    not_nodes: tuple[str, ...] = ()
+    exclusive: bool = False
+    resources: tuple[tuple[str, int], ...] = ()
+    model: str = ""
+    learned: str = ""
+    others: tuple[Request, ...] = ()
 
     @property
     def cards(self) -> int:
         """Count the cards that the task touches."""
         return self.gpus or (1 if self.gpu_milli or self.vram_bytes else 0)
+
+
+def learning_key(kind: str, size_class: int) -> str:
+    """Name what tasks have in common that need about as much VRAM: their kind and size class.
+
+    A size class is the logarithm to base 2 of what the task's `size` evaluates to; 0 without one.
+    """
+    return f"{kind} ~{size_class}" if size_class else kind
 
 
 def check_request(request: Request) -> None:
@@ -118,6 +140,8 @@ def check_request(request: Request) -> None:
         raise ValueError(f"cpus: {request.cpus_milli / MILLI} is out of range")
     if not 0 <= request.memory_bytes <= BYTES_MAX or not 0 <= request.vram_bytes <= BYTES_MAX:
         raise ValueError("memory and vram are sizes between 0 and 1 EiB")
+    if request.gpu_cc and not request.cards:
+        raise ValueError("gpu_cc: says which GPU, but none is asked for: add --gpus or --vram")
     if request.gpu_type:
         if not request.cards:
             raise ValueError(
@@ -144,11 +168,19 @@ def describe_request(request: Request) -> str:
         parts.append(f"vram={format_bytes(request.vram_bytes)}")
     if request.gpu_type:
         parts.append(f"gpu-type={request.gpu_type}")
+    if request.gpu_cc:
+        parts.append(f"gpu-cc={request.gpu_cc / 10:g}")
     parts += [f"node-label={key}={value}" for key, value in request.labels]
     parts += [f"node={name}" for name in request.nodes]
+    parts += [f"not-node={name}" for name in request.not_nodes]
+    parts += [f"resource={name}={count}" for name, count in request.resources]
+    if request.exclusive:
+        parts.append("exclusive")
+    if request.model:
+        parts.append(f"model={request.model}")
     if request.python:
         parts.append(f"python={request.python}")
     parts += [f"secret={name}" for name in request.secrets]
     if request.handler:
         parts.append(f"handler={request.handler}")
-    return " ".join(parts)
+    return " or ".join([" ".join(parts), *map(describe_request, request.others)])

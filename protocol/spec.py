@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
+import zlib
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -15,6 +16,11 @@ IfNodeLost = Literal["rerun", "fence", "fail"]
 NAME_CHARS_MAX = 128
 LIMITS_PROTOCOL = 2
 OBJECTS_PROTOCOL = 3
+RESOURCES_PROTOCOL = 4
+RESOURCES_MAX = 16
+ALTERNATIVES_MAX = 8
+NEED_CHARS_MAX = 200
+VRAM_AUTO = "auto"
 FILES_MAX = 32
 OUTPUTS_MAX = 64
 SECRETS_MAX = 32
@@ -26,6 +32,9 @@ STDIN_BYTES_MAX = 64 * 1024
 RETRIES_MAX = 1_000
 PRIORITY_MAX = 100
 ENTRY_MARK = "{}"
+GPU_FIELDS = ("gpus", "gpu_milli", "vram_bytes", "gpu_type", "gpu_cc")
+HOST_FIELDS = ("cpus_milli", "memory_bytes", "labels", "resources", "nodes")
+"""With GPU_FIELDS: what an alternative may ask for otherwise."""
 PRIORITY_DEFAULT = 50
 GRACE_MS_DEFAULT = 5_000
 BACKOFF_FIRST_MS = 1_000
@@ -62,6 +71,12 @@ class TaskSpec:
     node sets the variable.
     `fresh`: in a new worker; `keep_log`: with all of its output in the store. `objects`: arguments
     name objects of the store (the scheduler says so, which sees their claims).
+
+    `vram` is `auto` (what tasks like this were seen to need) or a need in bytes that depends on
+    numeric keyword arguments, `size` such a measure of the work: tasks of a `learn_as` (what runs,
+    if empty) and of one order of size are alike. `alternatives` are what will do as well, in this
+    order: each is a document of some GPU_FIELDS and HOST_FIELDS. What it does not name of the
+    former is not asked for, of the latter it is asked for as above.
     """
 
     kind: Kind
@@ -107,10 +122,20 @@ class TaskSpec:
     keep_log: bool = False
     objects: bool = False
     each: bool = False
+    gpu_cc: int = 0
+    not_nodes: list[str] = field(default_factory=list)
+    exclusive: bool = False
+    resources: dict[str, int] = field(default_factory=dict)
+    model: str = ""
+    vram: str = ""
+    size: str = ""
+    learn_as: str = ""
+    alternatives: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def request(self) -> Request:
-        """Return the resources asked for."""
+        """Return the resources asked for, as far as no argument of the task decides."""
+        others = tuple(self._alternative(each).request for each in self.alternatives)
         return Request(
             cpus_milli=self.cpus_milli,
             memory_bytes=self.memory_bytes,
@@ -124,7 +149,24 @@ class TaskSpec:
             protocol=self.protocol,
             python=self.python,
             secrets=secret_names.names(self.secrets),
+            gpu_cc=self.gpu_cc,
+            not_nodes=tuple(sorted(self.not_nodes)),
+            exclusive=self.exclusive,
+            resources=tuple(sorted(self.resources.items())),
+            model=self.model,
+            learned=self.learns if self.vram == VRAM_AUTO else "",
+            others=others,
         )
+
+    def _alternative(self, document: dict[str, Any]) -> TaskSpec:
+        """Return this spec asking for something else."""
+        asked: dict[str, Any] = {name: _DEFAULTS[name] for name in GPU_FIELDS} | document
+        return dataclasses.replace(self, **asked, vram="", alternatives=[])
+
+    @property
+    def learns(self) -> str:
+        """Name what the needs of its tasks are learned under, but for their size."""
+        return self.learn_as or kind_of(self)
 
     @property
     def needs_limits_of_nodes(self) -> bool:
@@ -134,6 +176,8 @@ class TaskSpec:
     @property
     def protocol(self) -> int:
         """Return the oldest protocol that a node must speak to run this as it is meant."""
+        if self.exclusive or self.resources:
+            return RESOURCES_PROTOCOL
         if self.has_surroundings or self.each:
             return OBJECTS_PROTOCOL
         return LIMITS_PROTOCOL if self.needs_limits_of_nodes else 1
@@ -157,6 +201,18 @@ class TaskSpec:
         if self.name:
             return self.name
         return " ".join(self.argv)[:NAME_CHARS_MAX] if self.kind == "command" else self.target
+
+
+def kind_of(spec: TaskSpec) -> str:
+    """Name what a spec runs, to compare runs of it: a command counts with its arguments."""
+    if spec.kind == "command":
+        return command_kind(spec.argv)
+    return f"{spec.kind} {spec.target}"
+
+
+def command_kind(argv: Sequence[str]) -> str:
+    """Name a command line in few bytes."""
+    return f"command {zlib.crc32(chr(0).join(argv).encode('utf-8', 'replace')):08x}"
 
 
 def with_entry(argv: list[str], entry: str) -> list[str]:

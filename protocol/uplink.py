@@ -32,10 +32,15 @@ class Heartbeat(Message):
     `rev` is the highest revision of an Offer or Desired that this statement has taken in, so that
     an attempt offered later is not taken for missing. `capabilities` is empty unless they are new
     (at first, on change, every 15th).
+
+    `gpus` is by UUID what was measured: a document of `measures.GpuMeasure`. `vram_used` is empty
+    or holds for each attempt the VRAM that its processes were seen to hold on one card (-1: not
+    measured). `residents` are documents of `measures.Resident`: models in memory.
     """
 
     TYPE = 33
     COLUMNS = ("tasks", "attempts", "phases")
+    ADDED = {"gpus": 4, "vram_used": 4, "residents": 4}  # noqa: RUF012 - read, never changed
     incarnation: bytes
     seq: int
     rev: int
@@ -46,6 +51,9 @@ class Heartbeat(Message):
     probe_age_ms: int
     loop_lag_ms: int
     capabilities: dict  # type: ignore[type-arg]
+    gpus: dict = field(default_factory=dict)  # type: ignore[type-arg]
+    vram_used: list[int] = field(default_factory=list)
+    residents: list[dict] = field(default_factory=list)  # type: ignore[type-arg]
 
 
 @dataclass(slots=True)
@@ -95,12 +103,13 @@ class Results(Message):
     out_tail, out_bytes, err, err_tail, err_bytes (what was printed: head, tail, size), leftovers,
     traceback, outputs (a list of [name, digest, size, kind]), logs (by stream: [digest, size]).
     `run_us` is the time the work itself took. `objects` is empty or holds for each row the claims
-    (`claims.Verb.HAVE`) of the objects that its value, outputs and logs name.
+    (`claims.Verb.HAVE`) of the objects that its value, outputs and logs name. `vram_peaks` is empty
+    or holds for each row the most VRAM that was measured of it on one card (-1: it was not).
     """
 
     TYPE = 38
     COLUMNS = ("tasks", "attempts", "tokens", "outcomes", "values", "details", "run_us")
-    ADDED = {"objects": 3}  # noqa: RUF012 - read, never changed
+    ADDED = {"objects": 3, "vram_peaks": 4}  # noqa: RUF012 - read, never changed
     tasks: list[bytes]
     attempts: list[int]
     tokens: list[bytes]
@@ -109,6 +118,7 @@ class Results(Message):
     details: list[bytes]
     run_us: list[int]
     objects: list[bytes] = field(default_factory=list)
+    vram_peaks: list[int] = field(default_factory=list)
 
 
 @dataclass(slots=True)

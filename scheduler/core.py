@@ -10,6 +10,7 @@ from functools import partial
 from random import Random
 from typing import Any
 
+from ..protocol import asks
 from ..protocol import capabilities as wire_capabilities
 from ..protocol.codec import pack_document, unpack_document
 from . import dispatch, limits, on_client, on_node, on_operator, recall, silence
@@ -35,7 +36,7 @@ from .events import (
 )
 from .fleet import Drain, Fleet, Node, first_revision
 from .limits import Limits
-from .needs import Needs, with_raised
+from .needs import Needs, with_raised, with_size
 from .placement import Feasibility
 from .records import Effects, NodeRow
 from .retry import (
@@ -47,7 +48,7 @@ from .retry import (
     waits_for_another,
 )
 from .runtimes import Runtimes
-from .task import Attempt, Spec, State, StopReason, Task
+from .task import Attempt, Spec, State, StopReason, Task, shared
 from .tokens import make_token
 
 SECOND_NS = 1_000_000_000
@@ -276,8 +277,8 @@ def _recover_task(core: Core, row: RecoveredTask, spec: Spec, session: bytes, no
     )
     if row.spent:
         task.spent, task.ran = read_spent(row.spent), read_ran(row.spent)
-    if row.memory_bytes or row.vram_bytes:
-        task.spec = with_raised(spec, (row.memory_bytes, row.vram_bytes))
+    task.spec = with_size(task.spec, row.sized_bytes, row.size_class)
+    task.spec = with_raised(task.spec, (row.memory_bytes, row.vram_bytes))
     core.tasks[task.id] = task
     core.open_by_owner[spec.owner] += 1
     limits.watch(core, task, now)
@@ -293,12 +294,13 @@ def _recover_task(core: Core, row: RecoveredTask, spec: Spec, session: bytes, no
 def _recover_attempt(core: Core, row: RecoveredAttempt, now: Now) -> None:
     task = core.tasks[row.task]
     node = core.fleet.nodes[row.node]
-    request = task.spec.request
+    request = shared(asks.granted(task.spec.request, row.asked))
     attempt = Attempt(
         number=row.number,
         node=row.node,
         epoch=row.epoch,
         token=make_token(core.secret, row.task, row.number, row.epoch),
+        request=request,
         gpus=row.gpus,
         prefetched=not row.gpus and not node.fits(request),
         rev=0,

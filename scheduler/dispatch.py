@@ -5,13 +5,15 @@ from __future__ import annotations
 import heapq
 from typing import TYPE_CHECKING
 
-from . import life, limits
+from ..protocol import asks
+from . import life, limits, needs
 from .buckets import Bucket
 from .events import Now
+from .feasible import may_ever
 from .fleet import Node
-from .placement import Candidates, Choice, avoided, could_run, may_ever
+from .placement import Candidates, Choice, avoided, could_run
 from .records import AttemptGranted, Effects, Granted, Offering
-from .task import Attempt, Fact, State, Task
+from .task import NOT_RAISED, Attempt, Fact, State, Task
 from .tokens import make_token
 
 if TYPE_CHECKING:
@@ -75,12 +77,12 @@ class _Places:
             passed_over = avoided(core.fleet, self._request, self._failed_it)
             nodes = [node for node in nodes if node.name not in passed_over]
         self._nodes = nodes
-        self._free = Candidates(nodes, self._request)
+        self._options = [Candidates(nodes, each) for each in needs.options(self._request)]
         self._ahead: list[tuple[float, str, Node]] | None = None
 
     def pick(self, task: Task) -> tuple[Choice, bool] | None:
         """Return a place and whether it is only in the node's own queue."""
-        choice = self._free.pick()
+        choice = next(filter(None, (each.pick() for each in self._options)), None)
         place = (choice, False) if choice else None
         if place is None and not self._request.cards:
             place = self._pick_ahead(task)
@@ -113,7 +115,7 @@ class _Places:
                 heapq.heappop(self._ahead)
                 continue
             heapq.heapreplace(self._ahead, ((len(node.backlog) + 1) / slots, name, node))
-            return Choice(node, ()), True
+            return Choice(node, self._request, ()), True
         return None
 
     def _takes_ahead(self, node: Node) -> bool:
@@ -148,13 +150,16 @@ def _grant(
     life.advance(core, task, Fact.GRANT)
     token = make_token(core.secret, task.id, task.attempt, core.epoch)
     attempt = task.live = Attempt(
-        task.attempt, node.name, core.epoch, token, choice.gpus, prefetched, node.rev, now.mono_ns
-    )
+        task.attempt, node.name, core.epoch, token, choice.request, choice.gpus, prefetched,
+        node.rev, now.mono_ns,
+    )  # fmt: skip
     node.add(task, attempt)
     limits.watch_start(core, task, now)
-    effects.commit.granted.append(
-        AttemptGranted(task.id, task.attempt, node.name, core.epoch, choice.gpus, now.wall_ms)
-    )
+    row = AttemptGranted(
+        task.id, attempt.number, node.name, core.epoch, choice.gpus, now.wall_ms,
+        _asked(task, attempt),
+    )  # fmt: skip
+    effects.commit.granted.append(row)
     offering.grants.append(_granted(task, attempt))
 
 
@@ -168,8 +173,17 @@ def _granted(task: Task, attempt: Attempt) -> Granted:
         attempt.token,
         attempt.gpus,
         attempt.prefetched,
-        task.spec.raised,
+        _asked(task, attempt),
     )
+
+
+def _asked(task: Task, attempt: Attempt) -> bytes:
+    """Write what was granted, where the spec as it was submitted does not say it."""
+    spec = task.spec
+    is_as_submitted = spec.raised == NOT_RAISED and not spec.sized_bytes
+    if is_as_submitted and (attempt.request is spec.request or attempt.request == spec.request):
+        return asks.AS_ASKED
+    return asks.to_blob(attempt.request)
 
 
 def resend(core: Core, node: Node, tasks: list[Task], now: Now, effects: Effects) -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ..protocol.messages import Ask, Message, Register
 from ..protocol.resources import Request
 from .batches import EndedMembers
-from .records import NodeRow
+from .records import CordonRow, LearnedRow, NodeRow
 from .task import Policy
 
 
@@ -36,7 +36,10 @@ class NewSpec(NamedTuple):
 
 
 class NewTask(NamedTuple):
-    """A task to store: its id was made by the edge."""
+    """A task to store: its id was made by the edge.
+
+    `sized_bytes` of VRAM and `size_class` are what its arguments make of its spec's expressions.
+    """
 
     id: int
     spec_index: int
@@ -44,6 +47,8 @@ class NewTask(NamedTuple):
     once: str = ""
     retry_of: int = 0
     objects: bytes = b""
+    sized_bytes: int = 0
+    size_class: int = 0
 
 
 @dataclass(slots=True)
@@ -185,6 +190,8 @@ class RecoveredTask(NamedTuple):
     memory_bytes: int
     vram_bytes: int
     created_ms: int
+    sized_bytes: int
+    size_class: int
     attempts: int
 
 
@@ -196,6 +203,7 @@ class RecoveredAttempt(NamedTuple):
     node: str
     epoch: int
     gpus: tuple[str, ...]
+    asked: bytes = b""
 
 
 @dataclass(slots=True)
@@ -213,3 +221,5 @@ class Recovered:
     next_number: int
     next_spec_id: int
     ended_of: Callable[[int], EndedMembers]
+    learned: list[LearnedRow] = field(default_factory=list)
+    cordons: list[CordonRow] = field(default_factory=list)

@@ -8,8 +8,9 @@ from ..protocol.failures import FailureClass, class_of
 from ..protocol.resources import describe_request
 from .events import Now
 from .explain_held import WORDS_FOR_HELD
+from .feasible import may_ever
 from .fleet import Node
-from .placement import avoided, could_run, may_ever, nowhere, refusals_now
+from .placement import avoided, could_run, nowhere, refusals_now
 from .retry import budget, is_own, used, waits_for_another
 from .spans import span
 from .task import NOT_RAISED, State, Task

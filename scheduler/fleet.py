@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from ..protocol.capabilities import Capabilities, Gpu, Handler
 from ..protocol.codec import VERSION
+from ..protocol.measures import GpuMeasure, Resident
 from ..protocol.resources import MILLI, Request
 from .task import Attempt, Task
 
@@ -70,7 +71,7 @@ class Node:
     silent for a while and gets no new work; a `lost` one was given up. `shunned` keeps requests
     that it refused away from it until a monotonic time. `former` are earlier starts of its agent,
     whose words come too late. `seen_ms` is when it was last heard in the scheduler's earlier
-    lives, or when it was lost.
+    lives, or when it was lost. `measures` are of its cards by UUID, `residents` models in memory.
     """
 
     name: str
@@ -98,6 +99,8 @@ class Node:
     backlog: dict[int, Task] = field(default_factory=dict)
     shunned: dict[Request, int] = field(default_factory=dict)
     gpu_free_bytes: dict[str, int] = field(default_factory=dict)
+    measures: dict[str, GpuMeasure] = field(default_factory=dict)
+    residents: list[Resident] = field(default_factory=list)
 
     @property
     def takes_work(self) -> bool:
@@ -128,7 +131,7 @@ class Node:
         if attempt.prefetched:
             self.backlog[task.id] = task
         else:
-            self._charge(task.spec.request, attempt, 1)
+            self._charge(attempt, 1)
 
     def remove(self, task: Task, attempt: Attempt) -> None:
         """Give back what an attempt held and let queued ones of the node move up."""
@@ -136,7 +139,7 @@ class Node:
         if attempt.prefetched:
             del self.backlog[task.id]
             return
-        self._charge(task.spec.request, attempt, -1)
+        self._charge(attempt, -1)
         self._promote()
 
     def fits(self, request: Request) -> bool:
@@ -154,7 +157,8 @@ class Node:
             return 0
         return known.workers - self.handler_calls[handler]
 
-    def _charge(self, request: Request, attempt: Attempt, sign: int) -> None:
+    def _charge(self, attempt: Attempt, sign: int) -> None:
+        request = attempt.request
         if sign > 0:
             attempt.charges = tuple(
                 (uuid, *card_charge(request, self._card(uuid).gpu)) for uuid in attempt.gpus
@@ -178,11 +182,11 @@ class Node:
             task = next(iter(self.backlog.values()))
             attempt = task.live
             assert attempt is not None
-            if not self.fits(task.spec.request):
+            if not self.fits(attempt.request):
                 return
             del self.backlog[task.id]
             attempt.prefetched = False
-            self._charge(task.spec.request, attempt, 1)
+            self._charge(attempt, 1)
 
 
 @dataclass(slots=True)

@@ -89,11 +89,11 @@ def _of_node(core: Core, node: Node) -> list[str]:
         if attempt.prefetched != (task.id in node.backlog):
             found.append(f"{node.name}: backlog and task {task.number} disagree")
         if attempt.prefetched:
-            if task.spec.request.cards:
+            if attempt.request.cards:
                 found.append(f"{node.name}: a GPU task was sent ahead")
             continue
-        cpus += task.spec.request.cpus_milli
-        memory += task.spec.request.memory_bytes
+        cpus += attempt.request.cpus_milli
+        memory += attempt.request.memory_bytes
         for uuid, share_milli, vram_bytes in attempt.charges:
             share[uuid] += share_milli
             vram[uuid] += vram_bytes

@@ -21,14 +21,14 @@ from .events import Recovered, RecoveredAttempt, RecoveredTask
 from .history import History
 from .object_refs import ObjectRefs, refer
 from .pruning import Pruning
-from .records import Commit, NodeRow
+from .records import Commit, CordonRow, LearnedRow, NodeRow
 from .registry import Registry
 from .retention import Retention
 from .room import Room
 from .stored_specs import StoredSpecs
 from .task import State
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """`schema.sql` is version 1; `schema_N.sql` brings a journal from the version before to N."""
 
 EPOCH_FIRST = 1
@@ -140,11 +140,11 @@ class Journal:
             )
         if commit.granted:
             many(
-                "INSERT INTO attempts (task, number, node, epoch, gpus, granted_ms)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT INTO attempts (task, number, node, epoch, gpus, granted_ms, asked)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
                 [
                     (ids.to_bytes(row.task), row.number, row.node, row.epoch, " ".join(row.gpus),
-                     row.granted_ms)
+                     row.granted_ms, row.asked)
                     for row in commit.granted
                 ],
             )  # fmt: skip
@@ -163,6 +163,8 @@ class Journal:
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 commit.nodes.values(),
             )
+        if commit.learned or commit.cordons:
+            _write_gpus(self._db, commit)
         if commit.audit:
             write_audit(self._db, commit.audit)
 
@@ -177,11 +179,12 @@ class Journal:
         )  # fmt: skip
         self._db.executemany(
             "INSERT INTO tasks (id, number, batch, spec_id, owner, name, session, state, retry_of,"
-            " created_ms, args, objects) VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?)",
+            " created_ms, args, objects, sized_bytes, size_class)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?)",
             [
                 (ids.to_bytes(row.id), row.number, _or_null(row.batch), row.spec_id, row.owner,
                  row.name, row.session, _or_null(row.retry_of), row.created_ms, row.args,
-                 row.objects)
+                 row.objects, row.sized_bytes, row.size_class)
                 for row in commit.tasks
             ],
         )  # fmt: skip
@@ -195,11 +198,11 @@ class Journal:
 
     def _write_ended(self, commit: Commit) -> None:
         self._db.executemany(
-            "UPDATE attempts SET outcome = ?, code = ?, message = ?, ended_ms = ?, run_us = ?"
-            " WHERE task = ? AND number = ? AND ended_ms = 0",
+            "UPDATE attempts SET outcome = ?, code = ?, message = ?, ended_ms = ?, run_us = ?,"
+            " vram_peak_bytes = ? WHERE task = ? AND number = ? AND ended_ms = 0",
             [
                 (row.outcome, row.code, row.message, row.ended_ms, row.run_us,
-                 ids.to_bytes(row.task), row.number)
+                 row.vram_peak_bytes, ids.to_bytes(row.task), row.number)
                 for row in commit.ended
                 if row.outcome != "superseded"
             ],
@@ -237,8 +240,8 @@ class Journal:
             for row in many(_OPEN_TASKS)
         )
         attempts = (
-            RecoveredAttempt(ids.from_bytes(task), number, node, epoch, tuple(gpus.split()))
-            for task, number, node, epoch, gpus in many(_OPEN_ATTEMPTS)
+            RecoveredAttempt(ids.from_bytes(task), number, node, epoch, tuple(gpus.split()), asked)
+            for task, number, node, epoch, gpus, asked in many(_OPEN_ATTEMPTS)
         )
         read = StoredSpecs().read
         specs = {spec_id: read(body) for spec_id, body in many(_OPEN_SPECS)}
@@ -257,6 +260,8 @@ class Journal:
             next_number=self._next("SELECT max(first_number + members) FROM submissions"),
             next_spec_id=self._next("SELECT max(spec_id) + 1 FROM specs"),
             ended_of=self.batches.ended_of,
+            learned=[LearnedRow(*row) for row in many(_LEARNED)],
+            cordons=[CordonRow(*row) for row in many("SELECT * FROM cordons ORDER BY uuid")],
         )
 
     def _next(self, query: str) -> int:
@@ -279,17 +284,27 @@ class Journal:
         os.close(self._lock)
 
 
+def _write_gpus(db: apsw.Connection, commit: Commit) -> None:
+    """Write what was learned of VRAM, and which GPUs get no work."""
+    db.executemany("INSERT OR REPLACE INTO learned VALUES (?, ?, ?)", commit.learned.values())
+    over = [(row.uuid,) for row in commit.cordons.values() if not row.since_ms]
+    db.executemany("DELETE FROM cordons WHERE uuid = ?", over)
+    held = [row for row in commit.cordons.values() if row.since_ms]
+    db.executemany("INSERT OR REPLACE INTO cordons VALUES (?, ?, ?, ?, ?)", held)
+
+
 _OPEN_TASKS = """
 SELECT id, number, batch, spec_id, owner, session, state, charged, due_ms, grace_ms, avoid,
-       stop, spent, memory_bytes, vram_bytes, created_ms,
+       stop, spent, memory_bytes, vram_bytes, created_ms, sized_bytes, size_class,
        coalesce((SELECT max(a.number) FROM attempts a WHERE a.task = tasks.id), 0)
 FROM tasks WHERE state < 5 ORDER BY number
 """
 _OPEN_ATTEMPTS = """
-SELECT a.task, a.number, a.node, a.epoch, a.gpus
+SELECT a.task, a.number, a.node, a.epoch, a.gpus, a.asked
 FROM tasks t JOIN attempts a ON a.task = t.id
 WHERE t.state < 5 AND a.ended_ms = 0 ORDER BY t.number
 """
+_LEARNED = "SELECT * FROM learned ORDER BY changed_ms, key"
 _OPEN_SPECS = """
 SELECT spec_id, body FROM specs
 WHERE spec_id IN (SELECT spec_id FROM tasks WHERE state < 5)

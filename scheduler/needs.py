@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from ..protocol.failures import FailureClass
-from ..protocol.resources import Request
+from ..protocol.resources import Request, learning_key
 from .fleet import Fleet
 from .placement import could_run
 from .task import NOT_RAISED, Attempt, Spec, shared
@@ -40,6 +40,20 @@ def with_raised(spec: Spec, raised: tuple[int, int]) -> Spec:
     return dataclasses.replace(spec, request=shared(_apply(spec.request, *raised)), raised=raised)
 
 
+def with_size(spec: Spec, sized_bytes: int, size_class: int) -> Spec:
+    """Return the spec of a task whose arguments ask for so much VRAM, and are of this size."""
+    if not (sized_bytes or size_class):
+        return spec
+    request = spec.request
+    if sized_bytes:
+        request = dataclasses.replace(request, vram_bytes=sized_bytes)
+    if request.learned:
+        request = dataclasses.replace(request, learned=learning_key(request.learned, size_class))
+    return dataclasses.replace(
+        spec, request=shared(request), sized_bytes=sized_bytes, size_class=size_class
+    )
+
+
 def _apply(request: Request, memory_bytes: int, vram_bytes: int) -> Request:
     changed = request
     if memory_bytes:
@@ -65,7 +79,7 @@ def larger(
         if memory_bytes <= asked:
             return None
     else:
-        had = _vram_had(spec.request, attempt, fleet)
+        had = _vram_had(attempt, fleet)
         cards = sorted({gpu.memory_bytes for gpu in fleet.gpus()})
         if spec.request.gpus:  # it had cards for itself: only a larger one helps
             vram_bytes = next((size for size in cards if size > had), 0)
@@ -80,12 +94,20 @@ def larger(
     return more
 
 
+def options(request: Request) -> tuple[Request, ...]:
+    """Return what will do for a request, in order: itself, then its alternatives."""
+    if not request.others:
+        return (request,)
+    return (dataclasses.replace(request, others=()), *request.others)
+
+
 def _most_memory(fleet: Fleet) -> int:
     return max((node.capabilities.memory_bytes for node in fleet.nodes.values()), default=0)
 
 
-def _vram_had(request: Request, attempt: Attempt, fleet: Fleet) -> int:
+def _vram_had(attempt: Attempt, fleet: Fleet) -> int:
     """Return the GPU memory per card that an attempt was lent."""
+    request = attempt.request
     if request.vram_bytes and not request.gpus:
         return request.vram_bytes
     node = fleet.nodes.get(attempt.node)

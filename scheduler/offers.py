@@ -6,12 +6,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
+from ..protocol import asks
 from ..protocol.claims import CLAIM_BYTES, OBJECT_BYTES
-from ..protocol.codec import pack_document, unpack_document
 from ..protocol.ids import to_bytes
 from ..protocol.messages import Offer
 from .records import Commit, Granted, Offering, Payload, SpecRow
-from .task import NOT_RAISED
 
 ARGS_BYTES_MAX = 16 * 1024 * 1024
 SPECS_BYTES_MAX = 8 * 1024 * 1024
@@ -134,11 +133,11 @@ def _spec_size(spec: SpecRow) -> int:
     return len(spec.body) + len(spec.objects) + ENTRY_OVERHEAD_BYTES
 
 
-def _asked(grants: list[Granted]) -> dict[tuple[int, tuple[int, int]], int]:
+def _asked(grants: list[Granted]) -> dict[tuple[int, bytes], int]:
     """Number the specs of an offer: one for each that asks for other resources."""
-    index_of: dict[tuple[int, tuple[int, int]], int] = {}
+    index_of: dict[tuple[int, bytes], int] = {}
     for grant in grants:
-        index_of.setdefault((grant.spec_id, grant.raised), len(index_of))
+        index_of.setdefault((grant.spec_id, grant.asked), len(index_of))
     return index_of
 
 
@@ -157,7 +156,7 @@ def _split(
         payload, spec = args[grant.task], specs[grant.spec_id]
         own = len(payload.args) + _claims_bytes(payload.objects) + GRANT_OVERHEAD_BYTES
         shared = len(spec.body) + _claims_bytes(spec.objects)
-        is_new = grant.spec_id not in named or grant.raised != NOT_RAISED
+        is_new = grant.spec_id not in named or grant.asked != asks.AS_ASKED
         more = own + shared if is_new else own
         if part and (size + more > OFFER_BYTES_MAX or len(part) >= OFFER_GRANTS_MAX):
             yield part
@@ -182,9 +181,9 @@ def _offer(
     return Offer(
         incarnation=offering.incarnation,
         rev=rev,
-        specs=[_asking(specs[spec_id].body, raised) for spec_id, raised in index_of],
+        specs=[asks.apply(specs[spec_id].body, asked) for spec_id, asked in index_of],
         owners=[owner_of[spec_id] for spec_id, _ in index_of],
-        spec_index=[index_of[grant.spec_id, grant.raised] for grant in grants],
+        spec_index=[index_of[grant.spec_id, grant.asked] for grant in grants],
         tasks=[to_bytes(grant.task) for grant in grants],
         attempts=[grant.attempt for grant in grants],
         tokens=[grant.token for grant in grants],
@@ -193,17 +192,3 @@ def _offer(
         batches=[to_bytes(grant.batch) if grant.batch else b"" for grant in grants],
         prefetched=[grant.prefetched for grant in grants],
     )
-
-
-def _asking(body: bytes, raised: tuple[int, int]) -> bytes:
-    """Write a spec that asks for so much (memory, VRAM) after its task ran out of it."""
-    memory_bytes, vram_bytes = raised
-    if not (memory_bytes or vram_bytes):
-        return body
-    document = unpack_document(body)
-    if memory_bytes:
-        document["memory_bytes"] = memory_bytes
-    if vram_bytes:
-        document["vram_bytes"] = vram_bytes
-        document.pop("gpu_milli", None)
-    return pack_document(document)

@@ -9,6 +9,7 @@ from ..protocol.messages import Cancelled, Failure, Message, Submitted
 from ..protocol.resources import describe_request
 from . import life, limits, stopping
 from .events import CancelTasks, NewSpec, Now, SubmitTasks, TaskAsked
+from .needs import with_size
 from .placement import explain_refusals, nowhere
 from .records import AuditRow, Effects, SpecRow, SubmissionRow, TaskRow, ToNode
 from .task import ON_NODE, Fact, Policy, Spec, State, StopReason, Task, shared
@@ -31,8 +32,14 @@ def on_submit(core: Core, event: SubmitTasks, now: Now, effects: Effects) -> Non
         _add_spec(core, new, named, event.principal, effects)
         for new, named in zip(event.specs, objects, strict=True)
     ]
+    sized: dict[tuple[int, int, int], Spec] = {}
     for new in event.tasks:
         spec = specs[new.spec_index]
+        if new.sized_bytes or new.size_class:
+            size = (new.spec_index, new.sized_bytes, new.size_class)
+            if size not in sized:
+                sized[size] = with_size(spec, new.sized_bytes, new.size_class)
+            spec = sized[size]
         task = Task(
             new.id, core.next_number, event.batch, spec, event.session, created_ms=now.wall_ms
         )
@@ -55,6 +62,8 @@ def on_submit(core: Core, event: SubmitTasks, now: Now, effects: Effects) -> Non
                 new.retry_of,
                 now.wall_ms,
                 new.objects,
+                new.sized_bytes,
+                new.size_class,
             )
         )
     members = len(event.tasks)

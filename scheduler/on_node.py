@@ -9,6 +9,7 @@ from ..protocol import capabilities as wire_capabilities
 from ..protocol import ids
 from ..protocol.codec import common_version, pack_document
 from ..protocol.errors import Conflict, ForeignProtocol
+from ..protocol.measures import gpus_from_document, residents_from_documents
 from ..protocol.messages import (
     Accept,
     Desired,
@@ -197,7 +198,7 @@ def on_reject(core: Core, node: Node, message: Reject, now: Now, effects: Effect
         found = _find(core, node, blob, number)
         if found is None or not same_token(found[1].token, token):
             continue
-        node.shunned[found[0].spec.request] = now.mono_ns + core.settings.shun_ns
+        node.shunned[found[1].request] = now.mono_ns + core.settings.shun_ns
         life.requeue(core, found[0], now, effects, "rejected", reason[:500])
 
 
@@ -223,6 +224,8 @@ def on_heartbeat(core: Core, node: Node, message: Heartbeat, now: Now, effects: 
     node.gpu_free_bytes = {
         uuid: free for uuid, free in message.gpu_free.items() if type(free) is int
     }
+    node.measures = gpus_from_document(message.gpus)
+    node.residents = residents_from_documents(message.residents)
     if message.capabilities:
         _take_capabilities(core, node, message, now, effects)
     rows = zip(message.tasks, message.attempts, message.phases, strict=True)

@@ -113,7 +113,7 @@ def _settle(core: Core, task: Task, said: _Said, now: Now, effects: Effects) -> 
     else:
         if not task.live.recalled:
             holder = core.fleet.nodes[task.live.node]
-            holder.shunned[task.spec.request] = now.mono_ns + core.settings.shun_ns
+            holder.shunned[task.live.request] = now.mono_ns + core.settings.shun_ns
         life.requeue(core, task, now, effects, "returned", _why_returned(details))
 
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from ..protocol import ids
 from ..protocol.messages import TAKEN_BACK, Kill
 from .events import Now
+from .feasible import may_ever
 from .fleet import Node
-from .placement import may_ever, refusal_now
 from .records import Effects, ToNode
 from .task import Task
+from .vacancy import refusal_now
 
 if TYPE_CHECKING:
     from .core import Core

@@ -26,7 +26,10 @@ class SubmissionRow(NamedTuple):
 
 
 class TaskRow(NamedTuple):
-    """A new task; `retry_of` is the id of the task it copies, or 0. `state` is a `State`."""
+    """A new task; `retry_of` is the id of the task it copies, or 0.
+
+    `sized_bytes` of VRAM and `size_class` are what its arguments make of its spec's expressions.
+    """
 
     id: int
     number: int
@@ -40,6 +43,8 @@ class TaskRow(NamedTuple):
     retry_of: int
     created_ms: int
     objects: bytes = b""
+    sized_bytes: int = 0
+    size_class: int = 0
 
 
 class SpecRow(NamedTuple):
@@ -78,7 +83,10 @@ class TaskMoved(NamedTuple):
 
 
 class AttemptGranted(NamedTuple):
-    """A new attempt; while it has no `AttemptEnded`, its task is on a node."""
+    """A new attempt; while it has no `AttemptEnded`, its task is on a node.
+
+    `asked` is what was granted, where the spec does not say it (see `asks.py`).
+    """
 
     task: int
     number: int
@@ -86,11 +94,15 @@ class AttemptGranted(NamedTuple):
     epoch: int
     gpus: tuple[str, ...]
     granted_ms: int
+    asked: bytes = b""
 
 
 class AttemptEnded(NamedTuple):
     """How an attempt ended: `outcome` is `succeeded`, `failed`, `killed`, `returned`, `rejected`,
-    `lost` or, for a late result of an attempt of `node` that was already ended, `superseded`."""
+    `lost` or, for a late result of an attempt of `node` that was already ended, `superseded`.
+
+    `vram_peak_bytes` is the most that was measured of it on one card, -1 where it was not.
+    """
 
     task: int
     number: int
@@ -100,6 +112,7 @@ class AttemptEnded(NamedTuple):
     message: str
     ended_ms: int
     run_us: int
+    vram_peak_bytes: int = -1
 
 
 class TaskResult(NamedTuple):
@@ -135,6 +148,27 @@ class NodeRow(NamedTuple):
     protocol: int = VERSION_OLDEST
 
 
+class LearnedRow(NamedTuple):
+    """What is known of the VRAM of tasks alike; `body` is an encoded document of `needs.py`."""
+
+    key: str
+    body: bytes
+    changed_ms: int
+
+
+class CordonRow(NamedTuple):
+    """A GPU that gets no work since `since_ms`.
+
+    `principal` is empty where its health alone is the reason. `since_ms` 0 takes the row away.
+    """
+
+    uuid: str
+    node: str
+    reason: str
+    principal: str
+    since_ms: int
+
+
 class AuditRow(NamedTuple):
     """One request of a principal that changed something."""
 
@@ -161,6 +195,8 @@ class Commit:
     results: list[TaskResult] = field(default_factory=list)
     nodes: dict[str, NodeRow] = field(default_factory=dict)
     forgotten: list[str] = field(default_factory=list)
+    learned: dict[str, LearnedRow] = field(default_factory=dict)
+    cordons: dict[str, CordonRow] = field(default_factory=dict)
     audit: list[AuditRow] = field(default_factory=list)
 
     def __bool__(self) -> bool:
@@ -173,6 +209,8 @@ class Commit:
             or self.nodes
             or self.forgotten
             or self.submissions
+            or self.learned
+            or self.cordons
             or self.audit
         )
 
@@ -180,7 +218,7 @@ class Commit:
 class Granted(NamedTuple):
     """One attempt of an offer; the shell adds spec, owner and argument.
 
-    `raised` is (memory, VRAM) to ask for instead of what the spec says; 0: as it says.
+    `asked` is what was granted, where the spec does not say it (see `asks.py`).
     """
 
     task: int
@@ -191,7 +229,7 @@ class Granted(NamedTuple):
     token: bytes
     gpus: tuple[str, ...]
     prefetched: bool
-    raised: tuple[int, int] = (0, 0)
+    asked: bytes = b""
 
 
 @dataclass(slots=True)

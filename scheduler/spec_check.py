@@ -26,9 +26,10 @@ from ..protocol.messages import SOURCE_BYTES_MAX
 from ..protocol.resources import BYTES_MAX, CPUS_MILLI_MAX, GPUS_MAX, MILLI, check_request
 from ..protocol.spec import TaskSpec
 from .events import NewSpec
-from .task import kind_of, policy_of
+from .task import policy_of
 
 FAILURES_MAX = 32
+COUNT_MAX = 1_000_000
 ARGV_BYTES_MAX = 1024 * 1024
 TEXT_CHARS_MAX = 256
 ENV_VALUE_CHARS_MAX = 128 * 1024
@@ -48,6 +49,7 @@ _EnvKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,25
 _EnvValue = Annotated[str, StringConstraints(max_length=ENV_VALUE_CHARS_MAX, pattern=r"^[^\x00]*$")]
 _Argument = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
 _Size = Annotated[int, Field(ge=0, le=BYTES_MAX)]
+_Count = Annotated[int, Field(ge=1, le=COUNT_MAX)]
 _Duration = Annotated[int, Field(ge=0, le=DURATION_MS_MAX)]
 _Digest = Annotated[bytes, Field(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
 _DigestOrNone = Annotated[bytes, Field(max_length=DIGEST_BYTES)]
@@ -58,6 +60,10 @@ _Glob = Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=
 _Failures = Annotated[list[_Text], Field(max_length=FAILURES_MAX)]
 _NAME = StringConstraints(max_length=wire_spec.NAME_CHARS_MAX, pattern=r"^[^\x00-\x1f\x7f]*$")
 _TARGET = StringConstraints(max_length=512, pattern=r"^[^\s\x00]*$")
+
+_Counts = Annotated[dict[_Key, _Count], Field(max_length=wire_spec.RESOURCES_MAX)]
+_Need = Annotated[str, StringConstraints(max_length=wire_spec.NEED_CHARS_MAX)]
+_Alternative = dict[str, Any]
 
 # What each field of a TaskSpec may hold; a field without a line here is refused at import.
 _FIELDS: dict[str, Any] = {
@@ -106,6 +112,15 @@ _FIELDS: dict[str, Any] = {
     "keep_log": bool,
     "objects": bool,
     "each": bool,
+    "gpu_cc": Annotated[int, Field(ge=0, le=1_000)],
+    "not_nodes": Annotated[list[_Key], Field(max_length=64)],
+    "exclusive": bool,
+    "resources": _Counts,
+    "model": Annotated[str, _TARGET],
+    "vram": _Need,
+    "size": _Need,
+    "learn_as": Annotated[str, _NAME],
+    "alternatives": Annotated[list[_Alternative], Field(max_length=wire_spec.ALTERNATIVES_MAX)],
 }
 
 
@@ -147,7 +162,7 @@ def check_spec(document: dict[str, Any], where: str) -> NewSpec:
         body=pack_document(wire_spec.to_document(spec)),
         request=spec.request,
         policy=policy_of(spec),
-        kind=kind_of(spec),
+        kind=wire_spec.kind_of(spec),
         name=spec.label[: wire_spec.NAME_CHARS_MAX],
         digests=tuple(spec.digests()),
     )

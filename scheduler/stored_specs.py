@@ -7,8 +7,8 @@ from typing import Any
 import msgpack
 
 from ..protocol.resources import Request
-from ..protocol.spec import TaskSpec, from_document
-from .task import Policy, command_kind, kind_of, policy_of, shared
+from ..protocol.spec import VRAM_AUTO, TaskSpec, command_kind, from_document, kind_of
+from .task import Policy, policy_of, shared
 
 ALIKE_MAX = 10_000
 # These say what runs, not what it asks of the cluster.
@@ -32,6 +32,8 @@ class StoredSpecs:
         """Return what a spec asks for, its policy, and the kind of its work."""
         document: dict[str, Any] = msgpack.unpackb(body)
         argv = document.get("argv", ())
+        if argv and document.get("vram") == VRAM_AUTO:
+            document.setdefault("learn_as", command_kind(argv))
         for name in _ABOUT_THE_WORK:
             document.pop(name, None)
         if [name for name in _SURROUNDINGS if document.pop(name, None)]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import zlib
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 
@@ -142,18 +140,6 @@ def shared(request: Request) -> Request:
     return request
 
 
-def kind_of(spec: TaskSpec) -> str:
-    """Name what a spec runs, for the table of run times: a command counts with its arguments."""
-    if spec.kind == "command":
-        return command_kind(spec.argv)
-    return f"{spec.kind} {spec.target}"
-
-
-def command_kind(argv: Sequence[str]) -> str:
-    """Name a command line in few bytes."""
-    return f"command {zlib.crc32(chr(0).join(argv).encode('utf-8', 'replace')):08x}"
-
-
 NOT_RAISED = (0, 0)
 
 
@@ -163,7 +149,8 @@ class Spec:
 
     `kind` names what runs (`command`, `function module:name`, `handler name`): measured run times
     are kept under it. `raised` is (memory, VRAM) in bytes that `request` asks for instead of what
-    was submitted, after the task ran out of it; 0: as submitted.
+    was submitted, after the task ran out of it; 0: as submitted. `size_class` is the order of the
+    task's size; `sized_bytes` the VRAM that its arguments asked for (0: they do not).
     """
 
     spec_id: int
@@ -172,6 +159,8 @@ class Spec:
     kind: str
     owner: str
     raised: tuple[int, int] = NOT_RAISED
+    sized_bytes: int = 0
+    size_class: int = 0
 
 
 @dataclass(slots=True)
@@ -181,12 +170,15 @@ class Attempt:
     `rev` is the revision of the Offer that carried it last. `prefetched` says that it waits in
     the node's own queue and is not charged to the ledger; else `charges` holds what it takes of
     each card: (UUID, share in 1/1000, bytes). `recalled`: its node was asked to hand it back.
+    `request` is what it was granted: of what the task asks for, the alternative that was chosen
+    with the VRAM that was found for it.
     """
 
     number: int
     node: str
     epoch: int
     token: bytes
+    request: Request
     gpus: tuple[str, ...]
     prefetched: bool
     rev: int
@@ -197,6 +189,7 @@ class Attempt:
     charges: tuple[tuple[str, int, int], ...] = ()
     progress_milli: int = -1
     progress_text: str = ""
+    vram_used_bytes: int = -1
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from remuda.protocol import capabilities as wire
 from remuda.protocol import codec, ids
 from remuda.protocol import messages as m
-from remuda.protocol.spec import TaskSpec, to_document
+from remuda.protocol.spec import TaskSpec, kind_of, to_document
 from remuda.scheduler import invariants
 from remuda.scheduler.core import Core, CoreSettings
 from remuda.scheduler.events import (
@@ -31,7 +31,7 @@ from remuda.scheduler.journal import Journal
 from remuda.scheduler.node_rows import node_row
 from remuda.scheduler.offers import Payloads
 from remuda.scheduler.records import Change, Effects, Offering
-from remuda.scheduler.task import State, kind_of, policy_of
+from remuda.scheduler.task import State, policy_of
 
 from ..invariants import Commits
 

@@ -209,8 +209,8 @@ def test_an_unknown_type_is_told_from_a_malformed_frame() -> None:
 
 
 def test_another_version_is_told_before_anything_else_is_read() -> None:
-    with pytest.raises(ForeignProtocol, match="protocol 4"):
-        codec.decode(frame_of({"new": "shape"}, kind=126, version=4))
+    with pytest.raises(ForeignProtocol, match="protocol 5"):
+        codec.decode(frame_of({"new": "shape"}, kind=126, version=5))
     with pytest.raises(ForeignProtocol, match="protocol 0"):
         codec.decode(frame_of({"old": "shape"}, kind=126, version=0))
 
@@ -228,14 +228,14 @@ def test_a_field_that_the_version_before_does_not_know_is_left_out_for_it() -> N
     assert codec.Frame(
         1, dataclasses.replace(WELCOME, fence_ms=0, store_port=0), 1
     ) == codec.decode(frame)
-    assert codec.Frame(1, WELCOME, 3) == codec.decode(codec.encode(WELCOME, 1))
+    assert codec.Frame(1, WELCOME, 4) == codec.decode(codec.encode(WELCOME, 1))
 
 
-@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("version", [1, 2, 3, 4])
 def test_a_body_with_the_fields_of_another_version_is_malformed(version: int) -> None:
     _, kind, epoch, body = msgpack.unpackb(codec.encode(WELCOME, 1, version))
     with pytest.raises(MalformedFrame, match="fields"):
-        codec.decode(msgpack.packb([version % 3 + 1, kind, epoch, body]))
+        codec.decode(msgpack.packb([version % 4 + 1, kind, epoch, body]))
 
 
 def test_a_message_that_the_version_before_does_not_know_is_not_said_to_it() -> None:
@@ -257,13 +257,13 @@ def test_added_fields_come_last_have_defaults_and_are_no_columns(kind: type[m.Me
 
 
 @pytest.mark.parametrize(
-    ("lowest", "highest", "common"), [(1, 1, 1), (1, 2, 2), (2, 2, 2), (1, 3, 3), (1, 9, 3)]
+    ("lowest", "highest", "common"), [(1, 1, 1), (1, 2, 2), (2, 2, 2), (1, 3, 3), (1, 9, 4)]
 )
 def test_two_sides_speak_the_newest_version_that_both_know(lowest, highest, common) -> None:
     assert common == codec.common_version(lowest, highest)
 
 
-@pytest.mark.parametrize(("lowest", "highest"), [(4, 9), (0, 0), (2, 1)])
+@pytest.mark.parametrize(("lowest", "highest"), [(5, 9), (0, 0), (2, 1)])
 def test_sides_without_a_common_version_are_told_to_upgrade(lowest: int, highest: int) -> None:
     with pytest.raises(ForeignProtocol, match="upgrade the older one"):
         codec.common_version(lowest, highest)

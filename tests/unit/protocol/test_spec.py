@@ -2,6 +2,7 @@
 
 import dataclasses
 import typing
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -18,7 +19,7 @@ from remuda.protocol.spec import (
     with_entry,
 )
 
-from ...fakes.hostile import blobs, texts, values_of
+from ...fakes.hostile import blobs, documents, texts, values_of
 
 HINTS = typing.get_type_hints(TaskSpec)
 _ROWS = st.builds(
@@ -27,6 +28,8 @@ _ROWS = st.builds(
 _DRAWN = {
     dict[str, str]: st.dictionaries(texts, texts, max_size=3),
     dict[str, FileRow]: st.dictionaries(texts, _ROWS, max_size=3),
+    dict[str, int]: st.dictionaries(texts, st.integers(0, 9), max_size=3),
+    list[dict[str, Any]]: st.lists(documents, max_size=2),
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from remuda.protocol.capabilities import Capabilities, Gpu, Handler
 from remuda.protocol.resources import Request
 from remuda.scheduler.fleet import Node
-from remuda.scheduler.placement import pick_cards
+from remuda.scheduler.scores import pick_cards
 from remuda.scheduler.task import Attempt, Policy, Spec, Task
 
 from ...fakes.world import GIB
@@ -34,6 +34,6 @@ def lend(node: Node, request: Request, number: int = 1) -> tuple[Task, Attempt]:
     spec = Spec(1, request, Policy(50, 0, 1, 1, 1), "command", "ana")
     task = Task(number, number, 0, spec, b"")
     cards = tuple(card.gpu.uuid for card in pick_cards(node, request))
-    attempt = task.live = Attempt(1, node.name, 1, b"", cards, False, 1, 0)
+    attempt = task.live = Attempt(1, node.name, 1, b"", request, cards, False, 1, 0)
     node.add(task, attempt)
     return task, attempt

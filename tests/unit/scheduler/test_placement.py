@@ -10,8 +10,10 @@ from remuda.protocol import messages as m
 from remuda.protocol.capabilities import Capabilities, Gpu, Handler, to_document
 from remuda.protocol.resources import Request
 from remuda.protocol.spec import TaskSpec
+from remuda.scheduler.feasible import may_ever
 from remuda.scheduler.fleet import Node
-from remuda.scheduler.placement import explain_refusals, may_ever, refusal_now
+from remuda.scheduler.placement import explain_refusals
+from remuda.scheduler.vacancy import refusal_now
 
 from ...fakes.world import GIB, World, gpu
 from .ledgers import H100, lend, make_node

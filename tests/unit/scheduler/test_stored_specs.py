@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 
 from remuda.protocol.codec import pack_document
-from remuda.protocol.spec import TaskSpec, to_document
+from remuda.protocol.spec import TaskSpec, kind_of, to_document
 from remuda.scheduler import stored_specs
 from remuda.scheduler.stored_specs import StoredSpecs
-from remuda.scheduler.task import kind_of, policy_of
+from remuda.scheduler.task import policy_of
 
-OTHER: dict[str, Any] = {"kind": "handler", "if_node_lost": "fence"}
+OTHER: dict[str, Any] = {
+    "kind": "handler", "if_node_lost": "fence", "alternatives": [{"gpus": 2}], "vram": "auto"
+}  # fmt: skip
 BY_TYPE: dict[type, Any] = {str: "other", int: 7, bool: True, bytes: b"other", list: ["other"],
                             dict: {"other": "one"}}  # fmt: skip
 BASES = (

@@ -1,0 +1,86 @@
+"""What a heartbeat says of GPUs and of the models in their memory, as it was measured."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+UNKNOWN = -1
+GPUS_MAX = 64
+RESIDENTS_MAX = 256
+_TEXT_CHARS_MAX = 512
+_NUMBER_MAX = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class GpuMeasure:
+    """One card as the last reading showed it; UNKNOWN where that tells nothing.
+
+    `free_bytes` is nobody's; `room_bytes` what of it is not spoken for by tasks that hold less yet
+    than they asked for; `ours_bytes` is held by tasks and residents of the node, `foreign_bytes`
+    by the `foreign` processes that are not.
+    """
+
+    free_bytes: int = UNKNOWN
+    room_bytes: int = UNKNOWN
+    ours_bytes: int = UNKNOWN
+    foreign_bytes: int = UNKNOWN
+    foreign: int = 0
+    temperature_c: int = UNKNOWN
+    utilisation_percent: int = UNKNOWN
+    power_w: int = UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Resident:
+    """One model in memory, or about to be: of which handler, on which card ("": on none).
+
+    `state` is `loading`, `ready` or `failed`; `calls` run in it now; `idle_ms` since its last one;
+    `load_ms` is how long it took to load (0: not known).
+    """
+
+    handler: str
+    model: str = ""
+    gpu_uuid: str = ""
+    vram_bytes: int = 0
+    state: str = "ready"
+    calls: int = 0
+    idle_ms: int = 0
+    load_ms: int = 0
+
+
+def gpus_from_document(document: dict[str, Any]) -> dict[str, GpuMeasure]:
+    """Read what a node measured; what does not fit is left out, for the next beat says it again."""
+    found = {}
+    for uuid, row in list(document.items())[:GPUS_MAX]:
+        measure = _built(GpuMeasure, row)
+        if type(uuid) is str and measure is not None:
+            found[uuid] = measure
+    return found
+
+
+def residents_from_documents(documents: Iterable[Any]) -> list[Resident]:
+    """Read the models that a node holds; what does not fit is left out."""
+    rows = (_built(Resident, document) for document in list(documents)[:RESIDENTS_MAX])
+    return [row for row in rows if row is not None]
+
+
+def _built(kind: type[Any], document: Any) -> Any:
+    if type(document) is not dict:
+        return None
+    fields = {f.name: str(f.type) for f in dataclasses.fields(kind)}
+    known = {key: value for key, value in document.items() if key in fields}
+    if not all(_fits(fields[key], value) for key, value in known.items()):
+        return None
+    try:
+        return kind(**known)
+    except TypeError:
+        return None
+
+
+def _fits(annotation: str, value: object) -> bool:
+    if annotation == "int":
+        return type(value) is int and UNKNOWN <= value < _NUMBER_MAX
+    return type(value) is str and len(value) <= _TEXT_CHARS_MAX

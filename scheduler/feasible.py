@@ -1,0 +1,159 @@
+"""May a node ever run this: judged at its healthy size, with a reason for each refusal."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Iterable
+
+from ..protocol.resources import MILLI, Request, format_bytes
+from .fleet import Card, Node, card_charge
+
+Refusal = str
+Filter = Callable[[Node, Request], Refusal]
+
+
+def may_ever(node: Node, request: Request) -> Refusal:
+    """Return why a node could never run a request, or nothing.
+
+    Where there are alternatives it is the reason against the first of them.
+    """
+    refusal = first_refusal(MAY_EVER, node, request)
+    if refusal and request.others and not all(may_ever(node, each) for each in request.others):
+        return ""
+    return refusal
+
+
+def first_refusal(filters: tuple[Filter, ...], node: Node, request: Request) -> Refusal:
+    for refuses in filters:
+        if refusal := refuses(node, request):
+            return refusal
+    return ""
+
+
+def _named(node: Node, request: Request) -> Refusal:
+    if request.nodes and node.name not in request.nodes:
+        return f"is not among the nodes asked for ({', '.join(request.nodes)})"
+    return ""
+
+
+def _labelled(node: Node, request: Request) -> Refusal:
+    for key, wanted in request.labels:
+        found = node.capabilities.labels.get(key)
+        if found != wanted:
+            return f"label {key} is {found or 'not set'}, wanted {wanted}"
+    return ""
+
+
+def _declares_handler(node: Node, request: Request) -> Refusal:
+    if request.handler and request.handler not in node.handlers:
+        known = ", ".join(sorted(node.handlers)) or "none"
+        return f"does not declare the handler {request.handler} (declares: {known})"
+    return ""
+
+
+def _large_enough(node: Node, request: Request) -> Refusal:
+    has = node.capabilities
+    if request.cpus_milli > has.cpus_milli:
+        return f"has {cpus_text(has.cpus_milli)}, wanted {request.cpus_milli / MILLI:g}"
+    if request.memory_bytes > has.memory_bytes:
+        return (
+            f"has {format_bytes(has.memory_bytes)} of memory, "
+            f"wanted {format_bytes(request.memory_bytes)}"
+        )
+    return ""
+
+
+def _has_cards(node: Node, request: Request) -> Refusal:
+    if not request.cards:
+        return ""
+    cards = [card for card in node.cards.values() if card.gpu.memory_bytes]
+    if not cards:
+        return "has no GPU"
+    typed = [card for card in cards if is_type(card, request)]
+    if not typed:
+        names = ", ".join(sorted({card.gpu.name for card in cards}))
+        return f"has {names}, wanted a GPU like {request.gpu_type!r}"
+    able = sum(_could_fit(card, request) for card in typed)
+    return "" if able >= request.cards else _too_few(typed, able, request)
+
+
+def _could_fit(card: Card, request: Request) -> bool:
+    """Tell whether a card has what is asked for next to its residents, which stay."""
+    if request.gpus:
+        return not card.resident_bytes and card.gpu.memory_bytes >= request.vram_bytes
+    return card.resident_bytes + card_charge(request, card.gpu)[1] <= card.gpu.memory_bytes
+
+
+def _too_few(cards: list[Card], able: int, request: Request) -> Refusal:
+    largest = max(card.gpu.memory_bytes for card in cards)
+    if largest < request.vram_bytes:
+        return (
+            f"largest GPU has {format_bytes(largest)} of VRAM, "
+            f"wanted {format_bytes(request.vram_bytes)}"
+        )
+    if request.gpus:
+        apart = " without a loaded handler" if any(card.resident_bytes for card in cards) else ""
+        return f"has {gpus_text(able)} like that{apart}, wanted {request.gpus}"
+    left = max(card.gpu.memory_bytes - card.resident_bytes for card in cards)
+    return f"loaded handlers leave at most {format_bytes(max(left, 0))} of VRAM on one GPU"
+
+
+def _speaks(node: Node, request: Request) -> Refusal:
+    if node.protocol >= request.protocol:
+        return ""
+    lacks = max(number for number in _BROUGHT if number <= request.protocol)
+    return f"speaks protocol {node.protocol}, so it {_BROUGHT[lacks]}: upgrade remuda there"
+
+
+_BROUGHT = {
+    2: "holds neither fences nor limits of silence",
+    3: "knows no files, code, environments or secrets of tasks",
+}
+
+
+def _offers_python(node: Node, request: Request) -> Refusal:
+    known = node.capabilities.pythons
+    if not request.python or request.python in known:
+        return ""
+    return f"has no python {request.python!r} (known: {listed(known)})"
+
+
+def _has_secrets(node: Node, request: Request) -> Refusal:
+    missing = [name for name in request.secrets if name not in node.capabilities.secrets]
+    if not missing:
+        return ""
+    return f"has no secret {missing[0]!r} (known: {listed(node.capabilities.secrets)})"
+
+
+MAY_EVER: tuple[Filter, ...] = (
+    _named,
+    _labelled,
+    _declares_handler,
+    _large_enough,
+    _has_cards,
+    _speaks,
+    _offers_python,
+    _has_secrets,
+)
+
+
+@functools.lru_cache(maxsize=256)
+def _pattern(gpu_type: str) -> re.Pattern[str]:
+    return re.compile(gpu_type, re.IGNORECASE)
+
+
+def is_type(card: Card, request: Request) -> bool:
+    return not request.gpu_type or bool(_pattern(request.gpu_type).search(card.gpu.name))
+
+
+def cpus_text(milli: int) -> str:
+    return "1 CPU" if milli == MILLI else f"{milli / MILLI:g} CPUs"
+
+
+def listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
+
+
+def gpus_text(count: int) -> str:
+    return "1 GPU" if count == 1 else f"{count} GPUs"

@@ -1,0 +1,33 @@
+"""How well does a node suit a task that it has room for, and which cards would it be?"""
+
+from __future__ import annotations
+
+from ..protocol.resources import Request
+from .fleet import Card, Node, card_charge
+from .vacancy import free_cards
+
+
+def how_well(node: Node, request: Request) -> tuple[float, ...]:
+    """Score a node that has room; smaller is better.
+
+    A task without GPU keeps away from nodes with cards to lend; one with a GPU goes where the
+    least VRAM is left over (best fit), so that large cards stay whole. Then the emptier node.
+    """
+    load = node.cpus_used_milli / max(node.capabilities.cpus_milli, 1)
+    if not request.cards:
+        idle_cards = sum(card.untouched for card in node.cards.values())
+        return (float(idle_cards > 0), load)
+    left = sum(
+        card.vram_free_bytes - card_charge(request, card.gpu)[1]
+        for card in pick_cards(node, request)
+    )
+    return (float(left), load)
+
+
+def pick_cards(node: Node, request: Request) -> list[Card]:
+    """Choose the cards of a node that has room: the tightest fit, cards in use first."""
+    if not request.cards:
+        return []
+    free = free_cards(node, request)
+    free.sort(key=lambda card: (card.vram_free_bytes, card.gpu.index, card.gpu.uuid))
+    return free[: request.cards]

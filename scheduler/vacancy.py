@@ -1,0 +1,97 @@
+"""Has a node room for this now: with a reason for each refusal."""
+
+from __future__ import annotations
+
+from ..protocol.resources import MILLI, Request, format_bytes
+from .feasible import (
+    MAY_EVER,
+    Filter,
+    Refusal,
+    cpus_text,
+    first_refusal,
+    gpus_text,
+    is_type,
+)
+from .fleet import Card, Node, card_charge
+
+
+def refusal_now(node: Node, request: Request) -> Refusal:
+    """Return why a node cannot take a request without alternatives now, or nothing."""
+    return first_refusal(MAY_EVER, node, request) or first_refusal(IS_ROOM, node, request)
+
+
+def _alive(node: Node, _request: Request) -> Refusal:
+    if node.lost:
+        return "is lost"
+    if node.drain is not None:
+        return "is drained" + (f": {node.drain.reason}" if node.drain.reason else "")
+    if not node.connected:
+        return "has not registered since the scheduler started"
+    return "is silent, so it gets no new work" if node.suspect else ""
+
+
+def _willing(node: Node, request: Request) -> Refusal:
+    return "refused such a task a moment ago" if request in node.shunned else ""
+
+
+def _handler_ready(node: Node, request: Request) -> Refusal:
+    if not request.handler:
+        return ""
+    handler = node.handlers[request.handler]
+    if handler.state != "ready":
+        return f"handler {handler.name} is {handler.state}" + (
+            f": {handler.error}" if handler.error else ""
+        )
+    if node.free_workers(handler.name) <= 0:
+        return f"all {handler.workers} workers of handler {handler.name} are busy"
+    return ""
+
+
+def _has_room(node: Node, request: Request) -> Refusal:
+    free = node.capabilities.cpus_milli - node.cpus_used_milli
+    if request.cpus_milli > free:
+        return f"{cpus_text(max(free, 0))} free, wanted {request.cpus_milli / MILLI:g}"
+    free = node.capabilities.memory_bytes - node.memory_used_bytes
+    if request.memory_bytes > free:
+        wanted = format_bytes(request.memory_bytes)
+        return f"{format_bytes(max(free, 0))} of memory free, wanted {wanted}"
+    return ""
+
+
+def _has_free_cards(node: Node, request: Request) -> Refusal:
+    if not request.cards or len(free_cards(node, request)) >= request.cards:
+        return ""
+    lent = [card for card in _matching(node, request) if not card.gpu.withheld]
+    held = len(_matching(node, request)) - len(lent)
+    also = f" ({gpus_text(held)} held back, see its notes)" if held else ""
+    if request.gpus:
+        free = len(free_cards(node, request))
+        return f"{gpus_text(free)} of that kind wholly free, wanted {request.gpus}{also}"
+    most = max((card.vram_free_bytes for card in lent), default=0)
+    return f"at most {format_bytes(max(most, 0))} of VRAM free on one matching GPU{also}"
+
+
+IS_ROOM: tuple[Filter, ...] = (_alive, _willing, _handler_ready, _has_room, _has_free_cards)
+
+
+def _matching(node: Node, request: Request) -> list[Card]:
+    return [
+        card
+        for card in node.cards.values()
+        if card.gpu.memory_bytes
+        and card.gpu.memory_bytes >= request.vram_bytes
+        and is_type(card, request)
+    ]
+
+
+def free_cards(node: Node, request: Request) -> list[Card]:
+    return [card for card in _matching(node, request) if _card_fits(card, request)]
+
+
+def _card_fits(card: Card, request: Request) -> bool:
+    if card.gpu.withheld:
+        return False
+    if request.gpus:
+        return card.untouched
+    share_milli, vram_bytes = card_charge(request, card.gpu)
+    return card.share_milli + share_milli <= MILLI and vram_bytes <= card.vram_free_bytes
