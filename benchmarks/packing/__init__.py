@@ -1,0 +1,1 @@
+"""How well are cards filled: workloads, a lower bound, and policies side by side."""
