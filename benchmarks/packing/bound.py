@@ -60,7 +60,7 @@ def makespan_bound_s(workload: Workload) -> float:
         method="highs",
     )
     assert found.success, found.message
-    return max(float(found.fun), max(task.seconds for task in workload.tasks))
+    return max(float(found.fun), *(task.seconds for task in workload.tasks))
 
 
 def _dual_feasible() -> Iterator[Callable[[float], float]]:
