@@ -10,13 +10,13 @@ HEADINGS = {
     "A cluster on this host": ("up", "down"),
     "Work": ("run", "submit", "call"),
     "Tasks": ("task", "batch", "ps", "logs", "cancel", "why"),
-    "The cluster": ("status", "node", "events", "store", "config", "key", "version"),
+    "The cluster": ("status", "node", "gpu", "events", "store", "config", "key", "version"),
     "Which cluster": ("login", "cluster"),
 }
 VERBS = (
     *("list", "show", "get", "logs", "wait", "cancel", "retry", "explain"),
     *("stack", "signal", "exec"),
-    *("drain", "undrain", "lost", "forget"),
+    *("drain", "undrain", "lost", "forget", "cordon", "uncordon"),
 )
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from ..protocol.resources import MILLI, format_bytes
-from . import node_changes, screen, views
+from . import gpu_drawing, node_changes, screen, views
 from .commands import Session, command
 from .screen import Column
 from .writing import age, ahead, bar, counted, one_line, rfc3339, span
@@ -37,7 +37,6 @@ COLUMNS = (
 )
 NOTE = Column("NOTE", wide=True)
 
-GPU_COLUMNS = tuple(Column(title) for title in ("GPU", "NAME", "LENT", "FREE", "UUID"))
 HANDLER_COLUMNS = (
     Column("HANDLER"),
     Column("STATE"),
@@ -207,7 +206,7 @@ def _page(row: Row) -> None:
     )
     if row.get("gpus"):
         screen.line()
-        screen.table(GPU_COLUMNS, [_gpu(gpu) for gpu in row["gpus"]])
+        gpu_drawing.table(row["gpus"], with_node=False)
     if row.get("handlers"):
         screen.line()
         screen.table(HANDLER_COLUMNS, [_handler(each) for each in row["handlers"]])
@@ -226,17 +225,6 @@ def _drain(drain: Row) -> list[tuple[str, str]]:
         ("drained", since.replace("now ago", "now") if drain else ""),
         ("reason", one_line(str(drain.get("reason") or ""), 500)),
         ("deadline", ahead(due_ms, time.time() * 1000) if due_ms else ""),
-    ]
-
-
-def _gpu(gpu: Row) -> list[Any]:
-    whole, used = int(gpu.get("memory_bytes", 0)), int(gpu.get("used_bytes", 0))
-    return [
-        str(gpu.get("index", "")),
-        str(gpu.get("name", "")),
-        f"{bar(used, whole, BAR_CELLS)} {format_bytes(used)}/{format_bytes(whole)}",
-        format_bytes(int(gpu.get("free_bytes", 0))),
-        str(gpu.get("uuid", "")),
     ]
 
 

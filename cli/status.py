@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ..protocol.errors import RemudaError
-from . import nodes, screen, views
+from . import gpu_drawing, nodes, screen, views
 from .commands import Session, command
 from .refs import STATES, TERMINAL
 from .writing import counted, span
@@ -125,6 +125,9 @@ def _page(body: Document, rows: list[dict[str, Any]], endpoint: str, found: list
     screen.line()
     if rows:
         nodes.table(rows[:NODES_SHOWN_MAX])
+        if any(row.get("gpus") for row in rows):
+            screen.line()
+            gpu_drawing.overview(rows[:NODES_SHOWN_MAX])
     more = int(body.get("nodes_total", len(rows))) - NODES_SHOWN_MAX
     if more > 0:
         screen.line(f"and {counted(more, 'node')} more: remuda node list")

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..protocol.errors import Invalid
 from ..protocol.resources import parse_duration_s
-from . import control, draining, feed
+from . import control, draining, feed, gpus
 from .connection import Connection
 from .feed import LIMIT, Event
 from .task import Task
@@ -81,6 +81,18 @@ class OperatorVerbs:
         What it held moves at once, as if it were declared lost. It may register again.
         """
         return control.forget_node(self.link, name)
+
+    def gpus(self, node: str = "") -> list[dict[str, Any]]:
+        """List the GPUs with their memory, tasks, models and health."""
+        return gpus.list_gpus(self.link, node)
+
+    def cordon_gpu(self, gpu: str, *, reason: str = "") -> str:
+        """Give a GPU (a UUID, its beginning, or NODE:INDEX) no new work; return what was done."""
+        return gpus.cordon(self.link, gpu, reason=reason)
+
+    def uncordon_gpu(self, gpu: str) -> str:
+        """Give a GPU work again, whoever cordoned it; return what was done."""
+        return gpus.uncordon(self.link, gpu)
 
 
 def _duration_s(value: Duration) -> float:

@@ -147,3 +147,13 @@ class Ask(Message):
     attempt: int
     verb: str
     body: dict  # type: ignore[type-arg]
+
+
+@dataclass(slots=True)
+class ForgetFaults(Message):
+    """Lend these GPUs again: a person says that the faults which their node states are over."""
+
+    TYPE = 104
+    SINCE = 4
+    incarnation: bytes
+    gpus: list[str]

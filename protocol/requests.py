@@ -326,3 +326,32 @@ class ListBatches(Message):
     owner: str = ""
     limit: int = 100
     cursor: str = ""
+
+
+@dataclass(slots=True)
+class ListGpus(Message):
+    """List the GPUs of all nodes or of one; `gpu`: a UUID, the beginning of one, or NODE:INDEX."""
+
+    TYPE = 40
+    SINCE = 4
+    node: str = ""
+    gpu: str = ""
+
+
+@dataclass(slots=True)
+class CordonGpu(Message):
+    """Give a GPU no new work, until it is uncordoned; without a reason a known one stays."""
+
+    TYPE = 41
+    SINCE = 4
+    gpu: str
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class UncordonGpu(Message):
+    """Give a GPU work again, also one that was cordoned for its health."""
+
+    TYPE = 42
+    SINCE = 4
+    gpu: str

@@ -13,12 +13,13 @@ from typing import Any
 from ..protocol import asks
 from ..protocol import capabilities as wire_capabilities
 from ..protocol.codec import pack_document, unpack_document
-from . import dispatch, limits, on_client, on_node, on_operator, recall, silence
+from . import cordons, dispatch, limits, on_client, on_node, on_operator, recall, silence
 from .admission import Admission
 from .batches import Batches
 from .buckets import Buckets
 from .events import (
     CancelTasks,
+    CordonGpu,
     DrainNode,
     Event,
     JoinNode,
@@ -32,13 +33,14 @@ from .events import (
     RecoveredTask,
     SubmitTasks,
     TaskAsked,
+    UncordonGpu,
     UndrainNode,
 )
 from .fleet import Drain, Fleet, Node, first_revision
 from .limits import Limits
 from .needs import Needs, with_raised, with_size
 from .placement import Feasibility
-from .records import Effects, NodeRow
+from .records import CordonRow, Effects, NodeRow
 from .retry import (
     PACKAGED,
     Policies,
@@ -107,6 +109,7 @@ class Core:
         self.feasibility = Feasibility(self.fleet)
         self.runtimes = Runtimes()
         self.needs = Needs()
+        self.cordons: dict[str, CordonRow] = {}
         self.limits = Limits()
         self.admission = Admission()
         self.waits: list[tuple[int, int, int]] = []
@@ -210,6 +213,8 @@ _HANDLERS: dict[type[Event], Callable[[Core, Any, Now, Effects], None]] = {
     UndrainNode: on_operator.on_undrain,
     NodeDeclaredLost: on_operator.on_declared_lost,
     NodeForgotten: on_operator.on_forgotten,
+    CordonGpu: cordons.on_cordon,
+    UncordonGpu: cordons.on_uncordon,
     TaskAsked: on_client.on_asked,
 }
 
@@ -225,6 +230,7 @@ def _recover(core: Core, recovered: Recovered, now: Now) -> None:
     """
     for stored in recovered.nodes:
         _recover_node(core, stored, now)
+    cordons.recover(core, recovered.cordons)
     core.fleet.changed_shape()
     specs: dict[int, Spec] = {}
     same: dict[str | bytes, Any] = {}  # one object for equal owners, and for equal sessions

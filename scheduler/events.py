@@ -148,6 +148,23 @@ class NodeForgotten:
 
 
 @dataclass(slots=True)
+class CordonGpu:
+    """Give a GPU (see `cordons.find`) no new work."""
+
+    request: int
+    principal: str
+    gpu: str
+    reason: str
+
+
+@dataclass(slots=True)
+class UncordonGpu:
+    request: int
+    principal: str
+    gpu: str
+
+
+@dataclass(slots=True)
 class TaskAsked:
     """Somebody reaches into a task; `did` is what the audit says of it ("": nothing changes)."""
 
@@ -167,6 +184,8 @@ Event = (
     | UndrainNode
     | NodeDeclaredLost
     | NodeForgotten
+    | CordonGpu
+    | UncordonGpu
     | TaskAsked
 )
 

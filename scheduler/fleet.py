@@ -15,12 +15,21 @@ from .task import Attempt, Task
 
 @dataclass(slots=True)
 class Card:
-    """The ledger of one GPU: shares in 1/1000 and bytes of its memory."""
+    """The ledger of one GPU: shares in 1/1000 and bytes of its memory.
+
+    `cordoned` says why it gets no new work (see `cordons.py`).
+    """
 
     gpu: Gpu
     share_milli: int = 0
     vram_bytes: int = 0
     resident_bytes: int = 0
+    cordoned: str = ""
+
+    @property
+    def closed(self) -> str:
+        """Say why the card is not lent for now; empty when it is."""
+        return self.cordoned or self.gpu.withheld
 
     @property
     def vram_free_bytes(self) -> int:

@@ -17,7 +17,10 @@ NODE_JOINED = "node.joined"
 NOTES = {
     "attempts adopted": "node.adopted",
     "capabilities refused": "node.refused",
+    "a cordoned GPU moved": "gpu.moved",
     "drain deadline: tasks move on": "node.drain_deadline",
+    "gpu cordoned": "gpu.cordoned",
+    "gpu uncordoned": "gpu.uncordoned",
     "lost node is back": "node.back",
     "many nodes fell silent at once: nobody is given up": "scheduler.fuse_blown",
     "node drain": "node.draining",

@@ -290,7 +290,7 @@ def _write_gpus(db: apsw.Connection, commit: Commit) -> None:
     over = [(row.uuid,) for row in commit.cordons.values() if not row.since_ms]
     db.executemany("DELETE FROM cordons WHERE uuid = ?", over)
     held = [row for row in commit.cordons.values() if row.since_ms]
-    db.executemany("INSERT OR REPLACE INTO cordons VALUES (?, ?, ?, ?, ?)", held)
+    db.executemany("INSERT OR REPLACE INTO cordons VALUES (?, ?, ?, ?, ?, ?)", held)
 
 
 _OPEN_TASKS = """

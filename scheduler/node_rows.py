@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..protocol.measures import UNKNOWN, GpuMeasure
 from .events import Now
 from .fleet import Card, Node
 
@@ -25,7 +26,7 @@ def node_row(node: Node, now: Now, suspect_after_s: float) -> dict[str, Any]:
         "cpus_used_milli": node.cpus_used_milli,
         "memory_bytes": known.memory_bytes,
         "memory_used_bytes": node.memory_used_bytes,
-        "gpus": [_card_row(card, node) for card in node.cards.values()],
+        "gpus": [card_row(card, node) for card in node.cards.values()],
         "handlers": [
             {
                 "name": handler.name,
@@ -73,9 +74,16 @@ def _drain(node: Node) -> dict[str, Any]:
     return {"reason": drain.reason, "since_ms": drain.since_ms, "due_ms": drain.due_ms}
 
 
-def _card_row(card: Card, node: Node) -> dict[str, Any]:
+def card_row(card: Card, node: Node) -> dict[str, Any]:
+    """Write a card of a node as a document; what was not measured is None.
+
+    `health` is `healthy`, `faulty` (its node states why in `faults`), `cordoned` or `withheld`
+    (its node does not lend it for now); `why` says more in each case but the first.
+    """
     gpu = card.gpu
     share_bytes = gpu.memory_bytes * min(card.share_milli, 1000) // 1000
+    measure = node.measures.get(gpu.uuid, GpuMeasure())
+    residents = [each for each in node.residents if each.gpu_uuid == gpu.uuid]
     return {
         "uuid": gpu.uuid,
         "name": gpu.name,
@@ -86,5 +94,33 @@ def _card_row(card: Card, node: Node) -> dict[str, Any]:
         "cc": gpu.cc,
         "index": gpu.index,
         "mig": gpu.mig,
+        "parent": gpu.parent,
         "driver": gpu.driver,
-    }
+        "ours_bytes": _known(measure.ours_bytes),
+        "foreign_bytes": _known(measure.foreign_bytes),
+        "foreign": measure.foreign,
+        "temperature_c": _known(measure.temperature_c),
+        "utilisation_percent": _known(measure.utilisation_percent),
+        "power_w": _known(measure.power_w),
+        "running": sum(gpu.uuid in task.live.gpus for task in node.held.values() if task.live),
+        "models": [
+            {"handler": each.handler, "model": each.model, "vram_bytes": each.vram_bytes,
+             "state": each.state}
+            for each in residents
+        ],
+        "health": _health(card),
+        "why": card.cordoned or "; ".join(gpu.faults) or gpu.withheld,
+        "faults": list(gpu.faults),
+    }  # fmt: skip
+
+
+def _known(measured: int) -> int | None:
+    return None if measured == UNKNOWN else measured
+
+
+def _health(card: Card) -> str:
+    if card.gpu.faults:
+        return "faulty"
+    if card.cordoned:
+        return "cordoned"
+    return "withheld" if card.gpu.withheld else "healthy"

@@ -24,7 +24,7 @@ from ..protocol.messages import (
     Results,
     Started,
 )
-from . import dispatch, life, silence
+from . import cordons, dispatch, life, silence
 from .events import JoinNode, NodeRevoked, NodeSays, Now
 from .fleet import Node, first_revision
 from .on_results import on_results
@@ -76,6 +76,7 @@ def on_join(core: Core, event: JoinNode, now: Now, effects: Effects) -> None:
     node.protocol = protocol
     node.connected, node.suspect, node.lost, node.heard_ns = True, False, False, now.mono_ns
     silence.on_joined(core, now)
+    cordons.see(core, node, now, effects)
     node.shunned.clear()
     core.fleet.changed_shape()
     kept = _adopt(core, node, register, now, effects)
@@ -248,6 +249,7 @@ def on_heartbeat(core: Core, node: Node, message: Heartbeat, now: Now, effects: 
     if unseen:
         dispatch.resend(core, node, unseen, now, effects)
     _say_desired(core, node, message.seq, effects)
+    cordons.remind(core, node, effects)
     if stopping:
         send_kill(core, stopping, effects)
 
@@ -281,6 +283,7 @@ def _take_capabilities(
         return
     if known != node.capabilities:
         node.take_capabilities(known)
+        cordons.see(core, node, now, effects)
         core.fleet.changed_shape()
         core.write_node(node, effects)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..protocol.errors import Conflict, NotFound, RemudaError
 from ..protocol.messages import Done, Failure
-from . import silence
+from . import cordons, silence
 from .events import DrainNode, NodeDeclaredLost, NodeForgotten, Now, UndrainNode
 from .fleet import Drain, Node
 from .records import AuditRow, Effects, Note
@@ -78,6 +78,7 @@ def forget(core: Core, node: Node, now: Now, effects: Effects, reason: str) -> i
     moved = silence.lose(core, node, now, effects, reason, is_sure=True)
     assert not node.held
     del core.fleet.nodes[node.name]
+    cordons.forget(core, node, effects)
     core.fleet.changed_shape()
     effects.commit.nodes.pop(node.name, None)
     effects.commit.forgotten.append(node.name)

@@ -9,10 +9,12 @@ from typing import Any
 from ..config.keys import fingerprint
 from ..protocol import messages as m
 from ..protocol.errors import NotFound
+from . import cordons
 from .access import Principal
 from .batch_queries import list_batches, show_batch
 from .events import Now
 from .fleet import Node
+from .gpu_rows import list_gpus
 from .listing import list_tasks
 from .node_rows import node_row
 from .resolve import resolve
@@ -53,7 +55,7 @@ def show_status(view: View, _message: m.Status, principal: Principal, now: Now) 
             "nodes": [node_row(node, now, suspect_s) for node in nodes[:STATUS_NODES_MAX]],
             "nodes_total": len(nodes),
             "you": {"name": principal.name, "role": principal.role.value},
-            "problems": [*view.problems.values(), *_alarms(nodes)],
+            "problems": [*view.problems.values(), *cordons.alarms(view.core), *_alarms(nodes)],
             "holds": list(view.core.holds),
             "fuse": list(view.core.fuse_names),
             "reconciling_ms": reconcile_left_ns(view.core, now) // 1_000_000,
@@ -148,6 +150,7 @@ _QUERIES: dict[type[m.Message], _Query] = {
     m.ShowBatch: show_batch,
     m.ListBatches: list_batches,
     m.ListNodes: list_nodes,
+    m.ListGpus: list_gpus,
     m.Status: show_status,
     m.ShowConfig: show_config,
     m.ListKeys: list_keys,

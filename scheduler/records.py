@@ -160,6 +160,7 @@ class CordonRow(NamedTuple):
     """A GPU that gets no work since `since_ms`.
 
     `principal` is empty where its health alone is the reason. `since_ms` 0 takes the row away.
+    `lifting` names who gives it back while its node still states the faults.
     """
 
     uuid: str
@@ -167,6 +168,7 @@ class CordonRow(NamedTuple):
     reason: str
     principal: str
     since_ms: int
+    lifting: str = ""
 
 
 class AuditRow(NamedTuple):

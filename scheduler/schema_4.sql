@@ -16,11 +16,13 @@ CREATE TABLE learned (
     changed_ms INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- GPUs that get no work; `principal` is empty where their health alone is the reason.
+-- GPUs that get no work; `principal` is empty where their health alone is the reason, `lifting`
+-- names who gives it back while its node still states the faults.
 CREATE TABLE cordons (
     uuid      TEXT PRIMARY KEY,
     node      TEXT NOT NULL,
     reason    TEXT NOT NULL,
     principal TEXT NOT NULL,
-    since_ms  INTEGER NOT NULL
+    since_ms  INTEGER NOT NULL,
+    lifting   TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;

@@ -61,14 +61,24 @@ def _has_room(node: Node, request: Request) -> Refusal:
 def _has_free_cards(node: Node, request: Request) -> Refusal:
     if not request.cards or len(free_cards(node, request)) >= request.cards:
         return ""
-    lent = [card for card in _matching(node, request) if not card.gpu.withheld]
-    held = len(_matching(node, request)) - len(lent)
-    also = f" ({gpus_text(held)} held back, see its notes)" if held else ""
+    lent = [card for card in _matching(node, request) if not card.closed]
+    also = _not_lent([card for card in _matching(node, request) if card.closed])
     if request.gpus:
         free = len(free_cards(node, request))
         return f"{gpus_text(free)} of that kind wholly free, wanted {request.gpus}{also}"
     most = max((card.vram_free_bytes for card in lent), default=0)
     return f"at most {format_bytes(max(most, 0))} of VRAM free on one matching GPU{also}"
+
+
+def _not_lent(cards: list[Card]) -> str:
+    """Say of cards that would do that they are not lent, and why the first of them is not."""
+    if not cards:
+        return ""
+    card = next((card for card in cards if card.cordoned), cards[0])
+    how = "cordoned" if card.cordoned else "held back"
+    which = f"GPU {card.gpu.index}" if len(cards) == 1 else f"{gpus_text(len(cards))}, GPU"
+    which += "" if len(cards) == 1 else f" {card.gpu.index}"
+    return f" ({which} is {how}: {card.closed})"
 
 
 IS_ROOM: tuple[Filter, ...] = (_alive, _willing, _handler_ready, _has_room, _has_free_cards)
@@ -89,7 +99,7 @@ def free_cards(node: Node, request: Request) -> list[Card]:
 
 
 def _card_fits(card: Card, request: Request) -> bool:
-    if card.gpu.withheld:
+    if card.closed:
         return False
     if request.gpus:
         return card.untouched

@@ -14,7 +14,7 @@ from .access import Principal, Role
 from .edge import Edge, Later, check_session
 from .events import CancelTasks, Event, JoinNode, NodeRevoked, Now, SubmitTasks
 from .feed_rows import read_wanted
-from .node_verbs import node_event
+from .node_verbs import NodeVerb, node_event
 from .outputs import Outputs, ToFetch
 from .prune_verb import prune
 from .reach import Reach
@@ -80,6 +80,8 @@ class Verbs:
             m.Undrain: _node_verb,
             m.DeclareLost: _node_verb,
             m.ForgetNode: _node_verb,
+            m.CordonGpu: _node_verb,
+            m.UncordonGpu: _node_verb,
         }
 
     def serves(self, kind: type[m.Message]) -> bool:
@@ -208,12 +210,7 @@ class Verbs:
         return Outcome(events=[JoinNode(handle, principal.name, message)])
 
 
-def _node_verb(
-    message: m.Drain | m.Undrain | m.DeclareLost | m.ForgetNode,
-    principal: Principal,
-    handle: int,
-    _now: Now,
-) -> Outcome:
+def _node_verb(message: NodeVerb, principal: Principal, handle: int, _now: Now) -> Outcome:
     return Outcome(events=[node_event(message, handle, principal.name)])
 
 

@@ -15,6 +15,7 @@ from remuda.scheduler import invariants
 from remuda.scheduler.core import Core, CoreSettings
 from remuda.scheduler.events import (
     CancelTasks,
+    CordonGpu,
     DrainNode,
     Event,
     JoinNode,
@@ -25,6 +26,7 @@ from remuda.scheduler.events import (
     NodeSays,
     Now,
     SubmitTasks,
+    UncordonGpu,
     UndrainNode,
 )
 from remuda.scheduler.journal import Journal
@@ -211,6 +213,14 @@ class Operated(Kernel):
 
     def forget(self, name: str) -> m.Message:
         self.step(NodeForgotten(next(self._handles), "olga", name))
+        return self.replies[-1]
+
+    def cordon(self, gpu: str, reason: str = "") -> m.Message:
+        self.step(CordonGpu(next(self._handles), "olga", gpu, reason))
+        return self.replies[-1]
+
+    def uncordon(self, gpu: str) -> m.Message:
+        self.step(UncordonGpu(next(self._handles), "olga", gpu))
         return self.replies[-1]
 
 
