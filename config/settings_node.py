@@ -41,6 +41,12 @@ class NodeSettings(Section):
     gpu_ids: Literal["uuid", "index"] = setting("uuid", "how CUDA_VISIBLE_DEVICES names GPUs")
     nvml: FilePath | None = setting(None, "a scripted NVML to use instead of the driver's (tests)")
     probe_every_s: Seconds = setting(10.0, "how often the GPUs are probed", 0.1, HOUR_S)
+    gpu_sample_s: Seconds = setting(
+        1.0, "how often they are while a task holds one: peaks of VRAM are seen so", 0.1, HOUR_S
+    )
+    foreign_processes: Literal["avoid", "share", "ignore"] = setting(
+        "share", "a GPU that processes of others use: gets no task, what is free, or all of it"
+    )
     probe_deadline_s: Seconds = setting(
         10.0, "time a probe has before it counts as hung", 0.1, 10 * MINUTE_S
     )

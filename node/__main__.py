@@ -59,6 +59,7 @@ from .session import Session
 from .slots import Card, Slots
 from .stage import Stage
 from .strain import Strain
+from .usage import ForeignPolicy
 from .wire import Address, Wire
 
 NS_PER_S = 1_000_000_000
@@ -159,6 +160,7 @@ def build(
     cards = {gpu.uuid: Card(gpu.memory_bytes) for gpu in facts.gpus}
     slots = Slots(facts.cpus_milli, facts.memory_bytes, cards)
     core = Core(secrets.token_bytes(INCARNATION_BYTES), slots, max(1, facts.cpus_milli // MILLI))
+    core.state.foreign = ForeignPolicy(node.foreign_processes)
     for handler, wanted in settings.handlers.items():
         residents.declare(core.state, handler, wanted.workers, wanted.vram_bytes or 0)
     code = _runtime(node_dir)
@@ -211,6 +213,7 @@ def build(
         wire,
         probe,
         int(node.probe_every_s * NS_PER_S),
+        int(min(node.gpu_sample_s, node.probe_every_s) * NS_PER_S),
         Leaving(stage),
     )
 

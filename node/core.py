@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..protocol.messages import (
@@ -17,12 +18,13 @@ from ..protocol.messages import (
     ResultAck,
     Started,
 )
-from . import endings, filling, intake, releases, residents, stops
+from . import endings, filling, intake, releases, residents, stops, usage
 from .effects import Effect
 from .gpu import Reading
 from .slots import Slots
 from .state import State
 from .task import Attempt, Key
+from .usage import Owner
 
 PROGRESS_NS = 500_000_000
 TICK_NS = 1_000_000_000
@@ -37,6 +39,7 @@ class Held:
     attempts: list[int]
     tokens: list[bytes]
     phases: list[int]
+    vram_used: list[int]
 
 
 class Core:
@@ -69,9 +72,20 @@ class Core:
         """Begin with the scheduler that let us in."""
         stops.on_registered(self.state, message)
 
-    def on_reading(self, reading: Reading, asked_ns: int, alive: frozenset[int], now: int) -> None:
-        """Take in what the GPUs show, as asked for at `asked_ns`, and which processes live."""
+    def on_reading(
+        self,
+        reading: Reading,
+        asked_ns: int,
+        alive: frozenset[int],
+        now: int,
+        owners: Mapping[int, Owner] | None = None,
+    ) -> None:
+        """Take in what the GPUs show, as asked for at `asked_ns`, and which processes live.
+
+        `owners` tells for whom each runner works.
+        """
         endings.on_reading(self.state, reading, asked_ns, alive, now)
+        usage.see(self.state, reading, owners or {})
 
     def on_boot_time(self, boot_ns: int) -> None:
         """Take in the time that goes on while the host sleeps; fences are of it."""
@@ -148,6 +162,7 @@ class Core:
             attempts=[attempt.number for attempt in attempts],
             tokens=[attempt.token for attempt in attempts],
             phases=[int(attempt.phase) for attempt in attempts],
+            vram_used=usage.used_of(attempts),
         )
 
     def deadline(self) -> int | None:

@@ -33,7 +33,7 @@ class Seat:
 
     `is_ready`: it said Hello, and nothing that it was told is in doubt; until then orders wait.
     `records` counts the unacknowledged answers of each of its records; `protocol` is what both
-    sides speak, 0 until it said so.
+    sides speak, `pid` its process, both 0 until it said so.
     """
 
     directory: Path
@@ -41,6 +41,7 @@ class Seat:
     link: Link | None = None
     is_ready: bool = False
     protocol: int = 0
+    pid: int = 0
     orders: deque[Order] = field(default_factory=deque)
     open: dict[Key, None] = field(default_factory=dict)
     command: Key | None = None
@@ -138,6 +139,7 @@ class Crew:
     def greet(self, seat: Seat, hello: Hello) -> None:
         """Say who we are, and what waited for a runner's Hello."""
         seat.is_ready = True
+        seat.pid = hello.pid
         seat.protocol = min(PROTOCOL, max(hello.protocol, hello.newest))
         self.tell(seat, Order(Attach(PROTOCOL, self.unkillable_after_s)))
         orders, seat.orders = seat.orders, deque()

@@ -149,6 +149,8 @@ def _finish(state: State, attempt: Attempt, answer: Ending) -> None:
     state.progress.pop(attempt.key, None)
     if state.staging:
         staging.leave(state, attempt)
+    if attempt.vram_peak_bytes >= 0:
+        answer = answer._replace(vram_peak_bytes=attempt.vram_peak_bytes)
     state.outbox.put(attempt.key, answer, attempt.token)
 
 

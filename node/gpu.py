@@ -10,6 +10,7 @@ from typing import Any, Literal
 RELEASE_SLACK_BYTES = 512 * 1024 * 1024
 GPUS_PER_HOST_MAX = 128
 PROCESSES_PER_GPU_MAX = 512
+ANCESTORS_MAX = 64
 TEXT_CHARS_MAX = 1024
 
 MIG_PREFIX = "MIG-"
@@ -25,10 +26,17 @@ class PinningError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class GpuProcess:
-    """Name a process that uses a GPU; its memory is None where NVML does not tell."""
+    """Name a process that uses a GPU; its memory is None where NVML does not tell.
+
+    `above` are the processes that it descends from, its parent first; `is_compute` is False for
+    one that only draws. Of one that has ended nothing but its pid is known.
+    """
 
     pid: int
     memory_bytes: int | None
+    name: str = ""
+    above: tuple[int, ...] = ()
+    is_compute: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +59,7 @@ class Gpu:
     bus: str = ""
     temperature_c: int | None = None
     utilisation_percent: int | None = None
+    power_w: int | None = None
     processes: tuple[GpuProcess, ...] = ()
     pids_visible: bool = True
 
@@ -110,7 +119,13 @@ def gpu_from_plain(plain: object) -> Gpu:
     if not uuid:
         raise ReadingError("a GPU without a UUID")
     processes = tuple(
-        GpuProcess(_count(entry, "pid"), _count_or_none(entry, "memory_bytes"))
+        GpuProcess(
+            _count(entry, "pid"),
+            _count_or_none(entry, "memory_bytes"),
+            _text(entry, "name"),
+            tuple(_pids(entry, "above")),
+            _flag(entry, "compute"),
+        )
         for entry in (
             _mapping(each, "process") for each in _list(card, "processes", PROCESSES_PER_GPU_MAX)
         )
@@ -128,6 +143,7 @@ def gpu_from_plain(plain: object) -> Gpu:
         bus=_text(card, "bus"),
         temperature_c=_count_or_none(card, "temperature_c"),
         utilisation_percent=_count_or_none(card, "utilisation_percent"),
+        power_w=_count_or_none(card, "power_w"),
         processes=processes,
         pids_visible=_flag(card, "pids_visible"),
     )
@@ -137,7 +153,14 @@ def gpu_to_plain(gpu: Gpu) -> dict[str, Any]:
     """Return the GPU as dicts, lists, text and numbers only."""
     plain = {field.name: getattr(gpu, field.name) for field in fields(gpu)}
     plain["processes"] = [
-        {"pid": process.pid, "memory_bytes": process.memory_bytes} for process in gpu.processes
+        {
+            "pid": process.pid,
+            "memory_bytes": process.memory_bytes,
+            "name": process.name,
+            "above": list(process.above),
+            "compute": process.is_compute,
+        }
+        for process in gpu.processes
     ]
     return plain
 
@@ -226,6 +249,13 @@ def _count(body: dict[str, Any], key: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 63:
         raise ReadingError(f"{key} must be an integer from 0 on")
     return value
+
+
+def _pids(body: dict[str, Any], key: str) -> list[int]:
+    pids = _list(body, key, ANCESTORS_MAX)
+    if not all(type(pid) is int and pid >= 0 for pid in pids):
+        raise ReadingError(f"{key} must be a list of pids")
+    return pids
 
 
 def _count_or_none(body: dict[str, Any], key: str) -> int | None:

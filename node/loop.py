@@ -19,6 +19,7 @@ from .fetching import Fetching
 from .gpu import Reading
 from .leaving import Leaving, watch_signals
 from .membership import Membership
+from .owners import owners
 from .probe import Probe
 from .reach import Reach
 from .runner.tree import is_zombie
@@ -44,8 +45,10 @@ class Loop:
     wire: Wire
     probe: Probe
     probe_every_ns: int
+    gpu_sample_ns: int
     leaving: Leaving
-    _probe_at: int = 0
+    _probed_at: int | None = None
+    _look_at: int = 0
     _expire_at: int = 0
     _send_at: int = 0
 
@@ -93,7 +96,8 @@ class Loop:
         if reading is not None:
             core = self.stage.core
             self.membership.report.see(reading, core)
-            core.on_reading(reading, self.probe.asked_ns, _living(reading), now)
+            runners = owners(self.stage)
+            core.on_reading(reading, self.probe.asked_ns, _living(reading), now, runners)
 
     def _on_dispatch(self, payload: bytes, now: int) -> None:
         counters = self.stage.state.counters
@@ -146,22 +150,29 @@ class Loop:
     def _keep_house(self, now: int) -> None:
         self.stage.has_news |= self.membership.strain.look_if_due(now)
         self.stage.has_news |= self.membership.report.premises.look_if_due(now)
-        if now >= self._probe_at:
-            self._probe_at = now + self.probe_every_ns
+        if now >= self._probe_at() or releases.is_reading_due(self.stage.state, now):
+            self._probed_at = now
             self.probe.request(now)
+        if now >= self._look_at:
+            self._look_at = now + self.probe_every_ns
             self.stage.look_at_cards(noted_only=True)
-        elif releases.is_reading_due(self.stage.state, now):
-            self.probe.request(now)
         if now >= self._expire_at:
             self._expire_at = now + EXPIRE_EVERY_NS
             self.stage.archive.expire(now)
+
+    def _probe_at(self) -> int:
+        """Say when the cards are to be read: more often while somebody here holds a part of one."""
+        if self._probed_at is None:
+            return 0
+        is_lent = any(card.lent for card in self.stage.state.slots.cards.values())
+        return self._probed_at + (self.gpu_sample_ns if is_lent else self.probe_every_ns)
 
     def _timeout_ms(self) -> int:
         now = time.monotonic_ns()
         state = self.stage.state
         if state.effects or self.stage.crew.gone:
             return 0
-        due = [self.membership.deadline(), self._probe_at]
+        due = [self.membership.deadline(), self._probe_at(), self._look_at]
         if self.membership.is_inside:
             has_words = state.fresh or state.rejected or state.started
             if has_words or state.outbox.has_unsent:

@@ -211,6 +211,8 @@ class Membership:
             probe_age_ms=probe_age_ms(self.probe, now),
             loop_lag_ms=self.loop_lag_ns // 1_000_000,
             capabilities=self.report.capabilities_due(self.core, self.stage.notes, self._alarms()),
+            gpus=self.report.gpus(self.core),
+            vram_used=held.vram_used,
         )
         self.loop_lag_ns = 0
         self.wire.send("heartbeat", self.session.frame(heartbeat))

@@ -19,6 +19,8 @@ from typing import Any
 
 PROCESSES_PER_GPU_MAX = 256
 GPUS_MAX = 128
+ANCESTORS_MAX = 64
+MILLIWATTS = 1000
 # The inode number that Linux gives to the first pid namespace of a host.
 FIRST_PID_NAMESPACE = "pid:[4026531836]"
 
@@ -92,6 +94,7 @@ class Nvml:
             "utilisation_percent": self._optional(
                 lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu
             ),
+            "power_w": self._optional(lambda: nvml.nvmlDeviceGetPowerUsage(handle) / MILLIWATTS),
         }
         slices = self._mig_handles(handle)
         if slices is None:
@@ -115,33 +118,33 @@ class Nvml:
 
     def _device(self, handle: Any) -> dict[str, Any]:
         memory = self._nvml.nvmlDeviceGetMemoryInfo(handle)
-        pids, visible = self._processes(handle)
+        processes, visible = self._processes(handle)
         return {
             "uuid": _text(self._nvml.nvmlDeviceGetUUID(handle)),
             "name": _text(self._nvml.nvmlDeviceGetName(handle)),
             "memory_bytes": int(memory.total),
             "memory_free_bytes": int(memory.free),
-            "processes": [{"pid": pid, "memory_bytes": pids[pid]} for pid in sorted(pids)],
+            "processes": processes,
             "pids_visible": visible,
         }
 
-    def _processes(self, handle: Any) -> tuple[dict[int, int | None], bool]:
+    def _processes(self, handle: Any) -> tuple[list[dict[str, Any]], bool]:
         nvml = self._nvml
-        found: dict[int, int | None] = {}
+        found: dict[int, dict[str, Any]] = {}
         asked = 0
-        for ask in (
-            nvml.nvmlDeviceGetComputeRunningProcesses,
-            nvml.nvmlDeviceGetGraphicsRunningProcesses,
-        ):
+        for name in ("Compute", "MPSCompute", "Graphics"):
             try:
-                for process in ask(handle)[:PROCESSES_PER_GPU_MAX]:
-                    found[int(process.pid)] = process.usedGpuMemory
-                asked += 1
-            except nvml.NVMLError:
+                for process in getattr(nvml, f"nvmlDeviceGet{name}RunningProcesses")(handle):
+                    pid = int(process.pid)
+                    known = found.setdefault(pid, {"pid": pid, "compute": name != "Graphics"})
+                    known["memory_bytes"] = process.usedGpuMemory
+                asked += name != "MPSCompute"
+            except (nvml.NVMLError, AttributeError):
                 continue  # not told for this kind of process: `asked` says so
         if self._pids_may_be_learned and found and all(map(_exists, found)):
             self._pids_believed = True
-        return found, asked > 0 and self._pids_believed
+        processes = [found[pid] | _standing(pid) for pid in sorted(found)[:PROCESSES_PER_GPU_MAX]]
+        return processes, asked > 0 and self._pids_believed
 
     def _optional(self, ask: Callable[[], int]) -> int | None:
         try:
@@ -160,6 +163,23 @@ def _empty(reason: str) -> dict[str, Any]:
 
 def _text(value: str | bytes) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
+def _standing(pid: int) -> dict[str, Any]:
+    """Return a process's name and the processes above it, its parent first; none once it ended."""
+    above: list[int] = []
+    name, at = "", pid
+    while at > 1 and len(above) < ANCESTORS_MAX:
+        try:
+            stat = Path(f"/proc/{at}/stat").read_bytes()
+        except OSError:  # it ended meanwhile
+            break
+        opening, closing = stat.index(b"("), stat.rindex(b")")
+        if at == pid:
+            name = stat[opening + 1 : closing].decode(errors="replace")
+        at = int(stat[closing + 2 :].split()[1])
+        above.append(at)
+    return {"name": name, "above": above}
 
 
 def _exists(pid: int) -> bool:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ..config.settings_node import HandlerSettings
 from ..protocol import capabilities as wire
-from . import releases, residents
+from . import releases, residents, usage
 from .capabilities import HostFacts, Limits, capabilities, limited_gpus
 from .core import Core
 from .gpu import Reading
@@ -110,6 +110,11 @@ class Report:
     def gpu_free(self) -> dict[str, int]:
         """Return the measured free memory of each card."""
         return {gpu.uuid: gpu.memory_free_bytes for gpu in self.facts.gpus}
+
+    def gpus(self, core: Core) -> dict[str, dict[str, Any]]:
+        """Return what was measured of each card that is offered, by UUID."""
+        found = ((gpu.uuid, usage.measure(core.state, gpu.uuid)) for gpu in self.facts.gpus)
+        return {uuid: asdict(measure) for uuid, measure in found if measure is not None}
 
     def _handlers(self, core: Core) -> list[wire.Handler]:
         found = []

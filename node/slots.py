@@ -29,11 +29,12 @@ class Charge(NamedTuple):
 
 @dataclass(slots=True)
 class Card:
-    """One card: its memory and what is taken of it."""
+    """One card: its memory and what is taken of it, `lent` by holder in bytes."""
 
     memory_bytes: int
     share_milli: int = 0
     vram_bytes: int = 0
+    lent: dict[Holder, int] = field(default_factory=dict)
 
 
 class Mismatch(ValueError):  # noqa: N818 - says what the grant is
@@ -134,6 +135,7 @@ class Slots:
             card = self.cards.setdefault(uuid, Card(0))
             card.share_milli += share_milli
             card.vram_bytes += vram_bytes
+            card.lent[holder] = vram_bytes
 
     def release(self, holder: Holder) -> Charge | None:
         """Take back what a holder had; None when it held nothing."""
@@ -146,6 +148,7 @@ class Slots:
             card = self.cards[uuid]
             card.share_milli -= share_milli
             card.vram_bytes -= vram_bytes
+            del card.lent[holder]
         return charge
 
     def see(self, memory_by_uuid: Mapping[str, int]) -> None:
@@ -168,6 +171,7 @@ class Slots:
             parts = [part for charge in charges for part in charge.cards if part.uuid == uuid]
             assert card.share_milli == sum(part.share_milli for part in parts)
             assert card.vram_bytes == sum(part.vram_bytes for part in parts)
+            assert card.vram_bytes == sum(card.lent.values())
             assert card.share_milli <= MILLI, f"GPU {uuid} is lent {card.share_milli}/1000"
             alone = [part for part in parts if part.share_milli == MILLI]
             assert not alone or len(parts) == 1, f"GPU {uuid} is lent whole and to another"

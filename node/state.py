@@ -16,6 +16,7 @@ from .residents import Resident
 from .slots import Holder, Slots
 from .storing import Storing
 from .task import Attempt, Counters, Key, Plan
+from .usage import ForeignPolicy, Usage
 
 ATTEMPTS_MAX = 20_000
 PLANS_MAX = 256
@@ -40,7 +41,7 @@ class State:
     `newest` is the highest attempt held of each task, `doubled` the tasks of which several are.
     `settled` are attempts acknowledged since `rev` grew last: an offer of them came twice.
     `staging` are attempts for which something is prepared, `storing` those whose process ended and
-    whose outputs are not stored yet.
+    whose outputs are not stored yet. `usage` is of each card by UUID.
     """
 
     incarnation: bytes
@@ -57,6 +58,8 @@ class State:
     residents: dict[str, list[Resident]] = field(default_factory=dict)
     releases: dict[Holder, Release] = field(default_factory=dict)
     baselines: dict[str, Baseline] = field(default_factory=dict)
+    usage: dict[str, Usage] = field(default_factory=dict)
+    foreign: ForeignPolicy = ForeignPolicy.SHARE
     read_at: int = 0
     outbox: Outbox = field(default_factory=Outbox)
     counters: Counters = field(default_factory=Counters)

@@ -60,7 +60,8 @@ class Attempt:
     `seq` orders arrivals; `handed` says that a runner has it (its lane is `lane`, 0 for a
     command's own runner); `reserved` that it holds its charge itself; `stop` is why it was asked
     to end, `recalled` that the scheduler wants it back if it has not begun. `rev` 0 stands for
-    what an earlier agent left behind. `claims` open the objects that it needs.
+    what an earlier agent left behind. `claims` open the objects that it needs. VRAM is what was
+    measured of it on one card (-1: nothing).
     """
 
     task: bytes
@@ -82,6 +83,8 @@ class Attempt:
     recalled: bool = False
     returned: int = 0
     claims: bytes = b""
+    vram_used_bytes: int = -1
+    vram_peak_bytes: int = -1
 
     @property
     def key(self) -> Key:
@@ -107,6 +110,7 @@ class Ending(NamedTuple):
     printed: int = 0
     is_cut: bool = False
     objects: bytes = b""
+    vram_peak_bytes: int = -1
 
 
 @dataclass(slots=True)

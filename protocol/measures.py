@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from .resources import format_bytes
+
 UNKNOWN = -1
 GPUS_MAX = 64
 RESIDENTS_MAX = 256
@@ -20,7 +22,7 @@ class GpuMeasure:
 
     `free_bytes` is nobody's; `room_bytes` what of it is not spoken for by tasks that hold less yet
     than they asked for; `ours_bytes` is held by tasks and residents of the node, `foreign_bytes`
-    by the `foreign` processes that are not.
+    by processes that are not. `foreign` of these compute; `strangers` names them.
     """
 
     free_bytes: int = UNKNOWN
@@ -31,6 +33,25 @@ class GpuMeasure:
     temperature_c: int = UNKNOWN
     utilisation_percent: int = UNKNOWN
     power_w: int = UNKNOWN
+    strangers: str = ""
+
+    def refusal(self, vram_bytes: int, *, is_whole: bool, room_bytes: int | None = None) -> str:
+        """Say what speaks against lending so much of the card, or all of it; empty when nothing.
+
+        Both guards ask this; the scheduler's knows of a `room_bytes` that is later than this.
+        """
+        room = self.room_bytes if room_bytes is None else room_bytes
+        if self.room_bytes == UNKNOWN:
+            return ""
+        if is_whole and self.foreign:
+            return f"is not free as a whole: {self.strangers} is not a task of its node"
+        if vram_bytes <= room:
+            return ""
+        beside = f", beside {self.strangers}, which is not a task of its node"
+        return (
+            f"has {format_bytes(max(0, room))} free as measured, less what loading tasks are still "
+            f"to take{beside if self.strangers else ''}; {format_bytes(vram_bytes)} asked"
+        )
 
 
 @dataclass(frozen=True, slots=True)

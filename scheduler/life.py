@@ -47,8 +47,16 @@ def close_attempt(
     assert attempt is not None
     effects.commit.ended.append(
         AttemptEnded(
-            task.id, attempt.number, attempt.node, outcome, code, message, now.wall_ms, run_us
-        )
+            task.id,
+            attempt.number,
+            attempt.node,
+            outcome,
+            code,
+            message,
+            now.wall_ms,
+            run_us,
+            attempt.vram_peak_bytes,
+        )  # fmt: skip
     )
     core.fleet.nodes[attempt.node].remove(task, attempt)
     core.fleet.revision += 1

@@ -231,6 +231,7 @@ def on_heartbeat(core: Core, node: Node, message: Heartbeat, now: Now, effects: 
         _take_capabilities(core, node, message, now, effects)
     rows = zip(message.tasks, message.attempts, message.phases, strict=True)
     holding = {(blob, number): phase for blob, number, phase in rows}
+    _see_vram(core, node, message)
     stopping, unseen = [], []
     for task in list(node.held.values()):
         attempt = task.live
@@ -252,6 +253,15 @@ def on_heartbeat(core: Core, node: Node, message: Heartbeat, now: Now, effects: 
     cordons.remind(core, node, effects)
     if stopping:
         send_kill(core, stopping, effects)
+
+
+def _see_vram(core: Core, node: Node, message: Heartbeat) -> None:
+    """Keep what was measured of the tasks that hold cards; a column of another length is none."""
+    if len(message.vram_used) != len(message.tasks):
+        return
+    for blob, number, used in zip(message.tasks, message.attempts, message.vram_used, strict=True):
+        if used >= 0 and (found := _find(core, node, blob, number)) is not None:
+            found[1].see_vram(used)
 
 
 def _say_desired(core: Core, node: Node, seq: int, effects: Effects) -> None:

@@ -30,6 +30,7 @@ def on_results(core: Core, node: Node, message: Results, now: Now, effects: Effe
     acked_tasks, acked_attempts = [], []
     count = len(message.tasks)
     objects = message.objects if len(message.objects) == count else [b""] * count
+    peaks = message.vram_peaks if len(message.vram_peaks) == count else [-1] * count
     rows = zip(
         message.tasks,
         message.attempts,
@@ -39,6 +40,7 @@ def on_results(core: Core, node: Node, message: Results, now: Now, effects: Effe
         message.details,
         message.run_us,
         objects,
+        peaks,
         strict=True,
     )
     for blob, number, token, *said in rows:
@@ -50,6 +52,7 @@ def on_results(core: Core, node: Node, message: Results, now: Now, effects: Effe
                     Note("error", "result with a wrong token", {"node": node.name})
                 )
                 continue
+            live.see_vram(said[-1])
             _settle(core, task, _Said(*said), now, effects)
         elif len(blob) != ids.ID_BYTES:
             effects.notes.append(Note("error", "result without a task", {"node": node.name}))
@@ -65,6 +68,7 @@ def on_results(core: Core, node: Node, message: Results, now: Now, effects: Effe
                     "",
                     now.wall_ms,
                     _Said(*said).run_us,
+                    _Said(*said).vram_peak_bytes,
                 )
             )
         acked_tasks.append(blob)
@@ -82,11 +86,12 @@ class _Said(NamedTuple):
     details: bytes
     run_us: int
     objects: bytes
+    vram_peak_bytes: int
 
 
 def _settle(core: Core, task: Task, said: _Said, now: Now, effects: Effects) -> None:
     assert task.live is not None
-    outcome, value, details, run_us, objects = said
+    outcome, value, details, run_us, objects, _ = said
     wanted = task.state is not State.STOPPING or task.stop is not StopReason.CANCELLED
     if outcome == Outcome.SUCCEEDED and wanted:
         core.runtimes.add(task.spec.kind, run_us * 1_000)

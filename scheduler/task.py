@@ -171,7 +171,7 @@ class Attempt:
     the node's own queue and is not charged to the ledger; else `charges` holds what it takes of
     each card: (UUID, share in 1/1000, bytes). `recalled`: its node was asked to hand it back.
     `request` is what it was granted: of what the task asks for, the alternative that was chosen
-    with the VRAM that was found for it.
+    with the VRAM that was found for it; what was measured of that is of one card: now, and at most.
     """
 
     number: int
@@ -190,6 +190,12 @@ class Attempt:
     progress_milli: int = -1
     progress_text: str = ""
     vram_used_bytes: int = -1
+    vram_peak_bytes: int = -1
+
+    def see_vram(self, used_bytes: int) -> None:
+        """Take in what its node measured of it on one card; below 0: nothing."""
+        self.vram_used_bytes = used_bytes
+        self.vram_peak_bytes = max(self.vram_peak_bytes, used_bytes)
 
 
 @dataclass(slots=True)

@@ -7,7 +7,8 @@ scenario, which is read again for every reading, so that a test may change it wh
      "hang_s": 0, "error": "", "garbage": "", "exit": false, "pids_visible": true,
      "gpus": [{"uuid": "GPU-...", "name": "Fake 24", "memory_bytes": ..., "memory_free_bytes": ...,
                "cc": 86, "bus": "00000000:01:00.0", "temperature_c": 40, "utilisation_percent": 0,
-               "processes": [{"pid": 1, "memory_bytes": 5}], "error": "", "mig": [{...}, ...]}]}
+               "power_w": 60, "processes": [{"pid": 1, "memory_bytes": 5, "graphics": false}],
+               "error": "", "mig": [{...}, ...]}]}
 
 Every key of a GPU but `uuid` has a default. `error` is the name of an NVML error, such as
 "GpuIsLost"; a `mig` list, even an empty one, means that MIG is enabled.
@@ -123,6 +124,10 @@ def nvmlDeviceGetUtilizationRates(card):  # noqa: N802 - pynvml's name
     return SimpleNamespace(gpu=card.get("utilisation_percent", 0))
 
 
+def nvmlDeviceGetPowerUsage(card):  # noqa: N802 - pynvml's name
+    return card.get("power_w", 60) * 1000
+
+
 def nvmlDeviceGetMigMode(card):  # noqa: N802 - pynvml's name
     if "mig" not in card:
         raise NVMLError_NotSupported
@@ -152,12 +157,21 @@ def nvmlDeviceGetName(card):  # noqa: N802 - pynvml's name
     return card.get("name", "Scripted GPU")
 
 
-def nvmlDeviceGetComputeRunningProcesses(card):  # noqa: N802 - pynvml's name
+def _processes(card, *, graphics):
     return [
         SimpleNamespace(pid=process["pid"], usedGpuMemory=process.get("memory_bytes"))
         for process in card.get("processes", [])
+        if process.get("graphics", False) == graphics
     ]
 
 
-def nvmlDeviceGetGraphicsRunningProcesses(card):  # noqa: N802 - pynvml's name
+def nvmlDeviceGetComputeRunningProcesses(card):  # noqa: N802 - pynvml's name
+    return _processes(card, graphics=False)
+
+
+def nvmlDeviceGetMPSComputeRunningProcesses(card):  # noqa: N802 - pynvml's name
     return []
+
+
+def nvmlDeviceGetGraphicsRunningProcesses(card):  # noqa: N802 - pynvml's name
+    return _processes(card, graphics=True)

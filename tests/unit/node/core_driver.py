@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from remuda.node import endings, staging, storing
@@ -11,6 +11,7 @@ from remuda.node.effects import Effect, Feed, Launch
 from remuda.node.gpu import Gpu, GpuProcess, Reading
 from remuda.node.slots import Card, Slots
 from remuda.node.task import Ending
+from remuda.node.usage import Owner
 from remuda.protocol import codec
 from remuda.protocol import messages as m
 from remuda.protocol.messages import Outcome
@@ -155,14 +156,18 @@ def welcome(driver: CoreDriver, *tasks: bytes, fence_ms: int = 0) -> None:
 
 
 def read(
-    driver: CoreDriver, *shown: Gpu, alive: Iterable[int] = (), asked: int | None = None
+    driver: CoreDriver,
+    *shown: Gpu,
+    alive: Iterable[int] = (),
+    asked: int | None = None,
+    owners: Mapping[int, Owner] | None = None,
 ) -> None:
     """Let the probe answer: as it is asked now, and with idle cards unless others are shown."""
     names = {gpu.uuid for gpu in shown}
     idle = [card(uuid) for uuid in driver.state.slots.cards if uuid not in names]
     reading = Reading(gpus=(*shown, *idle))
     asked_ns = driver.now if asked is None else asked
-    driver.core.on_reading(reading, asked_ns, frozenset(alive), driver.now)
+    driver.core.on_reading(reading, asked_ns, frozenset(alive), driver.now, owners)
 
 
 def reasons(driver: CoreDriver) -> list[str]:
