@@ -26,6 +26,7 @@ ATTEMPT_COLUMNS = (
     screen.Column("ENDED AS"),
     screen.Column("STARTED"),
     screen.Column("TOOK", right=True),
+    screen.Column("VRAM", right=True),
     screen.Column("WHY", wide=True),
 )
 
@@ -187,8 +188,18 @@ def _attempt(each: Document) -> list[Any]:
         screen.state(outcome),
         _moment(granted, with_age=False),
         span(lasted_s / 1000) if granted else "-",
+        _vram(each),
         one_line(why, 120) or "-",
     ]
+
+
+def _vram(each: Document) -> str:
+    """Say the most that a try was seen to use on one GPU, of what it was granted there."""
+    had, peak = each.get("vram_bytes") or 0, each.get("vram_peak_bytes", -1)
+    used = format_bytes(peak) if peak is not None and peak >= 0 else ""
+    if not had:
+        return used or "-"
+    return f"{used or '?'} of {format_bytes(had)}"
 
 
 def _verdict(each: Document) -> list[Any]:

@@ -56,7 +56,7 @@ def close_attempt(
             now.wall_ms,
             run_us,
             attempt.vram_peak_bytes,
-        )  # fmt: skip
+        )
     )
     core.fleet.nodes[attempt.node].remove(task, attempt)
     core.fleet.revision += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from ..protocol import ids, spec
+from ..protocol import asks, ids, spec
 from ..protocol import messages as m
 from ..protocol.codec import unpack_document
 from ..protocol.errors import MalformedFrame, NotFound
@@ -31,7 +31,7 @@ def show_task(view: View, message: m.ShowTask, principal: Principal, _now: Now) 
     document = unpack_document(known["body"])
     result = known["result"]
     body = task_row(view, known, document)
-    body["attempts"] = known["attempts"]
+    body["attempts"] = _attempts(view, task_id, known["attempts"], spec.from_document(document))
     body["once"] = known["once"]
     body["budgets"] = _budgets(view, task_id, known["attempts"], spec.from_document(document))
     body["raised"] = known["raised"]
@@ -43,6 +43,23 @@ def show_task(view: View, message: m.ShowTask, principal: Principal, _now: Now) 
         document = {key: each for key, each in document.items() if key not in _PRIVATE_SPEC}
     body["spec"] = document
     return m.Document(body)
+
+
+def _attempts(
+    view: View, task_id: int, attempts: list[dict[str, Any]], asked: spec.TaskSpec
+) -> list[dict[str, Any]]:
+    """Say of each attempt also what it was granted, as text and as VRAM, and what it was seen to
+    use of that: -1 where it was not measured."""
+    live = view.core.tasks.get(task_id)
+    found = []
+    for each in attempts:
+        granted = asks.granted(asked.request, each["asked"])
+        peak = each["vram_peak_bytes"]
+        if live is not None and live.live is not None and live.live.number == each["number"]:
+            granted, peak = live.live.request, live.live.vram_peak_bytes
+        told = {"asked": describe_request(granted), "vram_bytes": granted.vram_bytes}
+        found.append({**each, **told, "vram_peak_bytes": peak})
+    return found
 
 
 def _budgets(
