@@ -8,7 +8,7 @@ ZeroMQ message, never inside the frame. Neither side sends ahead of what the oth
     put: PutObject -> PutCredit, PutChunk, PutChunk -> PutCredit, ... -> Stored
     get: GetObject -> GetChunk -> GetCredit -> GetChunk -> ... GetCredit
 
-Who gets sends credit for every chunk, also for the last: with it the get is over.
+Who gets gives credit for all that it takes in, also for the last of it: with that the get is over.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from dataclasses import dataclass
 from .message import Message
 
 CHUNK_BYTES = 256 * 1024
+"""What a transfer may always have on the way; bytes go in whole chunks, but for the last."""
+PIECE_BYTES_MAX = 512 * 1024
+"""As many chunks go in one message as there is credit for, up to this: fewer cost less."""
 WINDOW_CHUNKS = 8
 INLINE_BYTES_MAX = 16 * 1024
 """An object that small may come along with its PutObject; for more, the store gives credit."""

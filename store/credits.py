@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..protocol.errors import Invalid
-from ..protocol.store_messages import CHUNK_BYTES, WINDOW_CHUNKS
+from ..protocol.store_messages import CHUNK_BYTES, PIECE_BYTES_MAX, WINDOW_CHUNKS
 
 WINDOW_BYTES = CHUNK_BYTES * WINDOW_CHUNKS
 ACTIVE_BYTES = 8 * 1024 * 1024
@@ -27,11 +27,11 @@ class Incoming:
     upto: int = 0
 
     def take(self, offset: int, count: int) -> None:
-        """Count a chunk that came; raises Invalid unless it is the next one and was asked for."""
+        """Count bytes that came; raises Invalid unless they are next and were asked for."""
         if offset != self.received:
-            raise Invalid(f"a chunk for offset {offset} came, the next is {self.received}")
-        if not 0 < count <= CHUNK_BYTES:
-            raise Invalid(f"a chunk has 1 to {CHUNK_BYTES} bytes, found {count}")
+            raise Invalid(f"a piece for offset {offset} came, the next is {self.received}")
+        if not 0 < count <= PIECE_BYTES_MAX:
+            raise Invalid(f"a piece has 1 to {PIECE_BYTES_MAX} bytes, found {count}")
         if offset + count > self.upto:
             raise Invalid(f"bytes up to {offset + count} came, asked for were {self.upto}")
         self.received += count

@@ -10,7 +10,13 @@ from typing import NamedTuple
 
 from ..protocol.claims import DIGEST_BYTES
 from ..protocol.errors import Invalid, NotFound, QueueFull, RemudaError
-from ..protocol.store_messages import CHUNK_BYTES, GetChunk, GetCredit, GetObject
+from ..protocol.store_messages import (
+    CHUNK_BYTES,
+    PIECE_BYTES_MAX,
+    GetChunk,
+    GetCredit,
+    GetObject,
+)
 from .backend import Backend, Reader
 from .credits import Outgoing, window_bytes
 from .desk import Desk, idle_limit_s, now_ms
@@ -140,7 +146,7 @@ class Gets:
         def work() -> tuple[Reader, list[bytes]]:
             source = reader or self._backend.open(row.digest, row.size)
             try:
-                return source, _chunks(source, first, count)
+                return source, _pieces(source, first, count)
             except OSError:
                 source.close()
                 raise
@@ -150,7 +156,7 @@ class Gets:
     def _on_read(self, get: Get, outcome: Outcome[tuple[Reader, list[bytes]]]) -> None:
         get.is_reading = False
         try:
-            get.reader, chunks = outcome()
+            get.reader, pieces = outcome()
         except OSError as error:
             get.reader = None
             self._fail(get, _trouble(get.row, error))
@@ -159,7 +165,7 @@ class Gets:
             get.reader.close()
             return
         out = get.outgoing
-        for blob in chunks:
+        for blob in pieces:
             chunk = GetChunk(get.where.request, out.sent, out.size, get.row.is_tree)
             if not self._desk.answer(get.where.peer, chunk, blob):
                 self._end(get)
@@ -186,11 +192,12 @@ class Gets:
             get.reader.close()
 
 
-def _chunks(reader: Reader, offset: int, count: int) -> list[bytes]:
-    """Read so many bytes in chunks; where there are none to read, one that is empty."""
+def _pieces(reader: Reader, offset: int, count: int) -> list[bytes]:
+    """Read so many bytes in pieces; where there are none to read, one that is empty."""
     ends = offset + count
     blobs = [
-        reader.read(at, min(CHUNK_BYTES, ends - at)) for at in range(offset, ends, CHUNK_BYTES)
+        reader.read(at, min(PIECE_BYTES_MAX, ends - at))
+        for at in range(offset, ends, PIECE_BYTES_MAX)
     ]
     return blobs or [b""]
 

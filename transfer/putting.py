@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ..protocol.errors import Conflict, RemudaError
 from ..protocol.store_messages import (
-    CHUNK_BYTES,
     INLINE_BYTES_MAX,
+    PIECE_BYTES_MAX,
     Checked,
     CheckObjects,
     PutChunk,
@@ -61,7 +61,7 @@ class Put:
         self._count(message.offset)
         upto = min(message.upto, self.source.size)
         while self._sent < upto:
-            blob = self._read(self._sent, min(CHUNK_BYTES, upto - self._sent))
+            blob = self._read(self._sent, min(PIECE_BYTES_MAX, upto - self._sent))
             link.send(PutChunk(request, self._sent), blob)
             self._sent += len(blob)
         return Step.GOING

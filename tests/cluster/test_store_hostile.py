@@ -84,7 +84,7 @@ def test_what_is_no_request_is_dropped(store: StoreDaemon, parts: list[bytes]) -
 
 @pytest.mark.parametrize(
     "chunk",
-    [(CHUNK, CHUNK), (0, 0), (0, CHUNK + 1), (1 << 62, 1), (-1, 1)],
+    [(CHUNK, CHUNK), (0, 0), (0, m.PIECE_BYTES_MAX + 1), (1 << 62, 1), (-1, 1)],
     ids=["out of order", "empty", "too long", "far away", "before the beginning"],
 )
 def test_a_chunk_that_was_not_asked_for_ends_the_upload(

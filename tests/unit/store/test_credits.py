@@ -3,7 +3,7 @@
 import pytest
 
 from remuda.protocol.errors import Invalid
-from remuda.protocol.store_messages import CHUNK_BYTES
+from remuda.protocol.store_messages import CHUNK_BYTES, PIECE_BYTES_MAX
 from remuda.store.credits import ACTIVE_BYTES, WINDOW_BYTES, Incoming, Outgoing, window_bytes
 
 
@@ -44,8 +44,8 @@ def test_the_last_bytes_are_asked_for_however_few_they_are() -> None:
     ("offset", "count", "words"),
     [
         (1, 10, "the next is 0"),
-        (0, 0, "a chunk has"),
-        (0, CHUNK_BYTES + 1, "a chunk has"),
+        (0, 0, "a piece has"),
+        (0, PIECE_BYTES_MAX + 1, "a piece has"),
         (0, 101, "asked for were 100"),
     ],
 )
