@@ -19,7 +19,6 @@ import typer
 if TYPE_CHECKING:
     from ..client.connection import Connection
 
-REQUEST_TIMEOUT_S = 10.0
 CONNECTION_PANEL = (
     "Which cluster: --home DIR, --cluster NAME or --endpoint URL, else the environment."
 )
@@ -49,12 +48,7 @@ class Session:
         """Open a connection to the cluster that is meant; raises Unreachable or NotFound."""
         from ..client.connection import open_connection
 
-        return open_connection(
-            home=self.home,
-            cluster=self.cluster,
-            endpoint=self.endpoint,
-            request_timeout_s=REQUEST_TIMEOUT_S,
-        )
+        return open_connection(home=self.home, cluster=self.cluster, endpoint=self.endpoint)
 
     def over(self, root: Session) -> Session:
         """Lay the options given behind a command over those given before it."""

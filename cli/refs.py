@@ -146,13 +146,13 @@ def select_one(link: Connection, ref: str) -> bytes:
 
 
 def one_batch(link: Connection, ref: str) -> bytes:
-    """Find the batch that is meant; raises Invalid when it is a task."""
+    """Find the batch that is meant, `last` is the newest; raises Invalid when it is a task."""
     from ..client import control
 
-    batches = [batch for batch in control.resolve(link, [ref]).batches if batch]
-    if len(batches) != 1:
+    batch = control.find_batch(link, ref)
+    if not batch:
         raise Invalid(f"{ref} is not a batch: `remuda submit --array` prints the id of one")
-    return batches[0]
+    return batch
 
 
 def confirm(count: int, verb: str, *, yes: bool, noun: str = "task") -> None:

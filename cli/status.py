@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ..protocol.errors import RemudaError
+from ..protocol.nodes_said import by_text, in_short
 from . import gpu_drawing, nodes, screen, views
 from .commands import Session, command
 from .refs import STATES, TERMINAL
@@ -16,7 +17,6 @@ from .writing import counted, span
 
 OK, WARNING, CRITICAL = 0, 1, 2
 NODES_SHOWN_MAX = 20
-NAMED_MAX = 5
 Document = Mapping[str, Any]
 
 
@@ -59,12 +59,18 @@ def problems(body: Document, rows: list[dict[str, Any]]) -> tuple[int, list[str]
     found = [str(each) for each in body.get("problems", [])]
     found += _of_the_scheduler(body)
     bad = [row for row in rows if nodes.state_of(row) != "ready"]
-    found += [f"node {row['name']} {_trouble(row)}" for row in bad]
     found += [
-        f"handler {each.get('name')} on {row['name']} failed: {each.get('error')}"
-        for row in rows
-        for each in row.get("handlers") or []
-        if each.get("state") == "failed"
+        f"{_these(names)} {text}"
+        for text, names in by_text((str(row["name"]), _trouble(row)) for row in bad).items()
+    ]
+    found += [
+        f"{text} on {in_short(names)}"
+        for text, names in by_text(
+            (str(row["name"]), f"handler {each.get('name')} failed ({each.get('error')})")
+            for row in rows
+            for each in row.get("handlers") or []
+            if each.get("state") == "failed"
+        ).items()
     ]
     if len(bad) == len(rows):
         waiting = _counts(body).get("queued", 0)
@@ -73,14 +79,20 @@ def problems(body: Document, rows: list[dict[str, Any]]) -> tuple[int, list[str]
     return (WARNING if found else OK), found
 
 
+def _these(names: list[str]) -> str:
+    if len(names) == 1:
+        return f"node {names[0]}"
+    return f"each of {len(names):,} nodes ({in_short(names)})"
+
+
 def _of_the_scheduler(body: Document) -> list[str]:
     """Say what keeps the scheduler itself from working as it does on good days."""
     found = [f"the scheduler gives no work out: {reason}" for reason in body.get("holds") or []]
     if fuse := list(body.get("fuse") or []):
-        shown = ", ".join(fuse[:NAMED_MAX]) + (", ..." if len(fuse) > NAMED_MAX else "")
         found.append(
-            f"{counted(len(fuse), 'node')} fell silent at once ({shown}): nobody is given up "
-            "before they are heard; `remuda node lost NAME` moves the tasks of one that is off"
+            f"{counted(len(fuse), 'node')} fell silent at once ({in_short(fuse)}): "
+            "nobody is given up before they are heard; `remuda node lost NAME` moves the tasks of "
+            "one that is off"
         )
     if left_ms := body.get("reconciling_ms") or 0:
         found.append(

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..protocol import ids
-from ..protocol.errors import NotFound
+from ..protocol.errors import Conflict, Invalid, NotFound
 from . import screen
 from .commands import Session, command
-from .refs import Filters, Selection, confirm, select
+from .refs import TERMINAL, Filters, Selection, confirm, select
 from .task_options import duration_s
 from .writing import counted, id_text, row_id
 
@@ -69,7 +69,10 @@ def cancel(
     task_cancel(session, filters, tasks, grace, yes=yes)
 
 
-@command("task retry", example="remuda task retry 12\nremuda task retry BATCH --failed")
+@command(
+    "task retry",
+    example="remuda task retry 12\nremuda task retry BATCH\nremuda task retry BATCH --all",
+)
 def task_retry(
     session: Session,
     filters: Filters,
@@ -77,29 +80,64 @@ def task_retry(
     failed: Annotated[
         bool, typer.Option("--failed", help="Leave out those that succeeded.")
     ] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="Of a batch also the members that succeeded.")
+    ] = False,
     yes: Yes = False,
 ) -> None:
-    """Submit copies of tasks that have ended."""
-    from ..client import control
+    """Submit copies of tasks that have ended.
 
+    A batch means its members that did not succeed, unless --all is given.
+    """
+    if failed and every:
+        raise Invalid("--failed and --all contradict each other: leave one out", field="all")
     with session.connect() as link:
         chosen = select(link, tasks or [], filters)
-        confirm(chosen.count, "retry", yes=yes)
-        made = control.retry(
-            link, chosen.tasks, [batch for batch, _ in chosen.batches], failed_only=failed
-        )
-        new = made.tasks or [
-            ids.to_bytes(ids.member(ids.from_bytes(made.batch), made.offset + index))
-            for index in range(made.count)
-        ]
-        texts = [id_text(task, made.batch) for task in new]
+        batches = [batch for batch, _ in chosen.batches]
+        members = _to_repeat(link, batches, every=every)
+        confirm(len(chosen.tasks) + members, "retry", yes=yes)
+        texts = _copies(link, chosen.tasks, [], failed_only=failed) if chosen.tasks else []
+        if members:
+            texts += _copies(link, [], batches, failed_only=not every)
         if session.json:
             screen.document([{"id": text} for text in texts])
             return
         if not session.quiet:
-            screen.remark(f"submitted {counted(len(texts), 'copy', 'copies')} to {link.cluster}")
+            of = f" (of {counted(chosen.count, 'task')})" if len(texts) < chosen.count else ""
+            screen.remark(
+                f"submitted {counted(len(texts), 'copy', 'copies')}{of} to {link.cluster}"
+            )
         for text in texts:
             screen.line(text)
+
+
+def _to_repeat(link: Connection, batches: Sequence[bytes], *, every: bool) -> int:
+    """Count the members of batches of which copies are meant; raises Conflict if none is."""
+    from ..client import control
+
+    counts: Counter[str] = Counter()
+    for batch in batches:
+        counts.update(control.show_batch(link, batch)["counts"])
+    meant = TERMINAL if every else TERMINAL - {"succeeded"}
+    found = sum(counts[word] for word in meant)
+    if batches and not found:
+        hint = "; --all repeats those too" if counts["succeeded"] else ""
+        raise Conflict(f"nothing to retry: {outcome_counts(counts.elements())}{hint}")
+    return found
+
+
+def _copies(
+    link: Connection, tasks: Sequence[bytes], batches: Sequence[bytes], *, failed_only: bool
+) -> list[str]:
+    """Submit copies; return their ids."""
+    from ..client import control
+
+    made = control.retry(link, tasks, batches, failed_only=failed_only)
+    new = made.tasks or [
+        ids.to_bytes(ids.member(ids.from_bytes(made.batch), made.offset + index))
+        for index in range(made.count)
+    ]
+    return [id_text(task, made.batch) for task in new]
 
 
 def _report_cancelled(

@@ -19,7 +19,6 @@ from .batch_verbs import BatchVerbs, Function
 from .bridge import Ends, Threads
 from .client import Client
 from .completed import completed_run
-from .connection import REQUEST_TIMEOUT_S
 from .each_node import NodeRun
 from .feed import LIMIT, Event
 from .operating import OperatorVerbs
@@ -144,7 +143,7 @@ class AsyncClient(AsyncSubmitter):
         *,
         cluster: str | None = None,
         endpoint: str | None = None,
-        request_timeout_s: float = REQUEST_TIMEOUT_S,
+        request_timeout_s: float | None = None,
         redis: str | None = None,
     ) -> None:
         client = Client(

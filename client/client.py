@@ -16,7 +16,7 @@ from .batch import Batch
 from .bringing import bring, chosen
 from .bringing_many import Member, bring_each
 from .cached import CachedState, Mirror, cached_states
-from .connection import REQUEST_TIMEOUT_S, Connection
+from .connection import Connection
 from .moments import parse_past_ms
 from .operating import OperatorVerbs
 from .received import Far
@@ -41,7 +41,7 @@ class Client(Submitter, OperatorVerbs):
         *,
         cluster: str | None = None,
         endpoint: str | None = None,
-        request_timeout_s: float = REQUEST_TIMEOUT_S,
+        request_timeout_s: float | None = None,
         redis: str | None = None,
     ) -> None:
         refuse_while_imported_again()
@@ -99,13 +99,13 @@ class Client(Submitter, OperatorVerbs):
 
     def batch(self, ref: str | int) -> Batch:
         """Find a batch by its id or `last`; raises NotFound."""
-        found = [key for key in control.resolve(self.link, [str(ref)]).batches if key]
-        if len(found) != 1:
+        found = control.find_batch(self.link, str(ref))
+        if not found:
             raise NotFound(f"{ref!r} does not name a batch", field="ref")
-        total = control.batch_total(self.link, found[0])
-        number = ids.from_bytes(found[0])
+        total = control.batch_total(self.link, found)
+        number = ids.from_bytes(found)
         keys = [ids.to_bytes(ids.member(number, index)) for index in range(total)]
-        return Batch(self._session, found[0], self._session.adopt(keys, found[0]))
+        return Batch(self._session, found, self._session.adopt(keys, found))
 
     def as_completed(self, tasks: Iterable[Task], timeout: float | None = None) -> Iterator[Task]:
         """Yield tasks as they end; raises TimeoutError."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import weakref
 from concurrent.futures import Future
-from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
 from ..config import cluster as clusters
-from ..config.client_table import ClientTable, read_client_table
+from ..config.client_table import read_client_table
 from ..protocol import codec
 from ..protocol.errors import RemudaError
 from ..protocol.messages import Message
@@ -18,34 +17,32 @@ from .courier import RESEND_S, Courier
 from .depot import Depot
 from .exchange import Reply
 
-REQUEST_TIMEOUT_S = 30.0
 Answer = TypeVar("Answer", bound=Message)
 
 
 class Connection:
     """A pipelined connection to one scheduler, safe to use from many threads.
 
-    Dials at the first request. After a fork the child must open its own.
+    Dials at the first request. After a fork the child must open its own. `table` is what the
+    configuration says of clients: without `request_timeout_s` it says that too.
     """
 
-    def __init__(
-        self, ref: clusters.ClusterRef, *, request_timeout_s: float = REQUEST_TIMEOUT_S
-    ) -> None:
+    def __init__(self, ref: clusters.ClusterRef, *, request_timeout_s: float | None = None) -> None:
         self.ref = ref
+        self.table = read_client_table(ref.home.root if ref.home else None)
         dialled = clusters.connection(ref)
         self.cluster = dialled.cluster
         self.name = dialled.name
         self.scheduler_public = dialled.scheduler_public
-        self.request_timeout_s = request_timeout_s
+        self.request_timeout_s = (
+            self.table.request_timeout_s if request_timeout_s is None else request_timeout_s
+        )
         self.depot = Depot(self)
         self._pid = os.getpid()
-        self.courier = Courier(lambda: clusters.connection(ref))
+        self.courier = Courier(
+            lambda: clusters.connection(ref), connect_s=self.table.connect_timeout_s
+        )
         self._finalizer = weakref.finalize(self, _close, self.courier, self._pid)
-
-    @cached_property
-    def table(self) -> ClientTable:
-        """Return what the client was told by its configuration; raises ConfigError."""
-        return read_client_table(self.ref.home.root if self.ref.home else None)
 
     @property
     def endpoint(self) -> str:
@@ -118,9 +115,12 @@ def open_connection(
     home: Path | None = None,
     cluster: str | None = None,
     endpoint: str | None = None,
-    request_timeout_s: float = REQUEST_TIMEOUT_S,
+    request_timeout_s: float | None = None,
 ) -> Connection:
-    """Find the cluster that arguments, environment or files name, and prepare to dial it."""
+    """Find the cluster that arguments, environment or files name, and prepare to dial it.
+
+    Raises NotFound, or ConfigError where the configuration is wrong of clients.
+    """
     ref = clusters.find_cluster(home=home, cluster=cluster, endpoint=endpoint)
     return Connection(ref, request_timeout_s=request_timeout_s)
 

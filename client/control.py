@@ -44,6 +44,8 @@ from .watching import wait_ended as wait_ended
 CANCEL_SLICE = 10_000
 FAILURES_MAX = 10
 OUTPUT_BYTES = 256 * 1024
+LAST, LAST_BATCH = "last", "last-batch"
+"""The newest submission, which may be a single task; and the newest batch."""
 GRACE_OF_TASK = -1
 
 
@@ -54,6 +56,12 @@ def resolve(link: Connection, refs: Sequence[str]) -> Resolved:
     and nothing for the others.
     """
     return link.request(Resolve(list(refs)), Resolved)
+
+
+def find_batch(link: Connection, ref: str) -> bytes:
+    """Return the batch that is meant, where `last` is the newest one; empty: it is none."""
+    found = resolve(link, [LAST_BATCH if ref == LAST else ref])
+    return next(iter(found.batches), b"")
 
 
 def list_tasks(

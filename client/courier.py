@@ -35,8 +35,8 @@ class Courier:
     Receivers and work run on that thread: they must not block, nor wait for another request.
     """
 
-    def __init__(self, dial: Callable[[], Dial]) -> None:
-        self._exchange = Exchange(dial)
+    def __init__(self, dial: Callable[[], Dial], *, connect_s: float) -> None:
+        self._exchange = Exchange(dial, connect_s)
         self._inbox: deque[Callable[[], None]] = deque()
         self._slots = threading.BoundedSemaphore(REQUESTS_MAX)
         self._numbers = itertools.count(1)

@@ -30,7 +30,6 @@ REDIAL_S = 1.0
 LOOK_S = 1.0
 REDIAL_S_MAX = 15.0
 REFUSALS_MAX = 5
-CONNECT_S = 5.0
 
 
 class Reply(NamedTuple):
@@ -67,18 +66,22 @@ class Request:
         self.resend_at = now + max(grown_s, self.answer_s) * jitter
         self.tries += 1
 
-    def gives_up_at(self, joined_ever: bool) -> float:
-        """Return when to stop: soon, where no scheduler was ever seen."""
+    def gives_up_at(self, most_s: float) -> float:
+        """Return when to stop: when its patience or what there is at most is over."""
         if not self.patience_s:
             return float("inf")
-        return self.asked_at + (self.patience_s if joined_ever else min(CONNECT_S, self.patience_s))
+        return self.asked_at + min(self.patience_s, most_s)
 
 
 class Exchange:
-    """The open requests and the channel they go through. `dial` says where the scheduler is."""
+    """The open requests and the channel they go through. `dial` says where the scheduler is.
 
-    def __init__(self, dial: Callable[[], Dial]) -> None:
+    While none was ever seen there, nobody waits longer than `connect_s`.
+    """
+
+    def __init__(self, dial: Callable[[], Dial], connect_s: float) -> None:
         self._dial = dial
+        self._most_s = connect_s
         self.dialled = dial()
         self.channel: Channel | None = None
         self._requests: dict[bytes, Request] = {}
@@ -115,7 +118,7 @@ class Exchange:
         """Return when something is due."""
         times = [time.monotonic() + IDLE_S]
         for request in self._requests.values():
-            times.append(request.gives_up_at(self._joined_ever))
+            times.append(request.gives_up_at(self._most_s))
             if request.resend_at:
                 times.append(request.resend_at)
         if self._requests and not self._connected:
@@ -183,6 +186,7 @@ class Exchange:
     def _on_news(self, event: News) -> None:
         if event is News.JOINED:
             self._joined_ever = self._connected = True
+            self._most_s = float("inf")
             self._handshakes_failed = self._refusals = 0
             if self._lost:  # with a connection: what it swallowed is sent again, without waiting
                 self._lost = False
@@ -211,7 +215,7 @@ class Exchange:
 
     def _expire(self, now: float) -> None:
         for request in list(self._requests.values()):
-            if now >= request.gives_up_at(self._joined_ever):
+            if now >= request.gives_up_at(self._most_s):
                 self._finish(request, Unreachable(self._why_unanswered(request, now)))
             elif request.resend_at and now >= request.resend_at:
                 request.resend_at = 0.0

@@ -21,6 +21,8 @@ VARIABLES = "REMUDA_CLIENT__"
 class ClientTable:
     """What the Python client and the command line can be told; see `[client]` in defaults.toml."""
 
+    connect_timeout_s: float = 5.0
+    request_timeout_s: float = 30.0
     poll_s: float = 20.0
     map_frame_tasks: int = 1_000
     map_window_tasks: int = 10_000
@@ -45,7 +47,7 @@ def read_client_table(
     if leaves.problems:
         raise ConfigError(leaves.problems)
     found = checked(leaves.found).client
-    return ClientTable(found.poll_s, found.map_frame_tasks, found.map_window_tasks)
+    return ClientTable(**{name: getattr(found, name) for name in ClientTable.__slots__})
 
 
 def _is_said(directories: list[Path], env: Mapping[str, str]) -> bool:

@@ -70,7 +70,7 @@ class ClientSettings(Section):
 
     connect_timeout_s: Seconds = setting(5.0, "time to reach the scheduler at first", 0.1, HOUR_S)
     request_timeout_s: Seconds = setting(
-        10.0, "time for one request, resends included", 0.1, HOUR_S
+        30.0, "time for one request, resends included", 0.1, HOUR_S
     )
     poll_s: Seconds = setting(20.0, "length of a long poll for changes", 0.1, 10 * MINUTE_S)
     map_frame_tasks: int = setting(1_000, "tasks in one frame of map", 1, 10_000)

@@ -16,8 +16,9 @@ from typing import NoReturn
 
 import zmq
 
+from ..config.daemon import home_of
 from ..config.endpoints import read_endpoints
-from ..config.home import HOME_VARIABLE, Home, default_home, make_private_directory
+from ..config.home import Home, make_private_directory
 from ..config.keys import Identity, load_identity
 from ..config.load import load
 from ..config.logs import configure_logs, get_logger
@@ -71,8 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the agent, or print what this host can do; errors are one line."""
     options = options_of(argv)
     try:
-        root = options.home or Path(os.environ.get(HOME_VARIABLE, "") or default_home(os.environ))
-        home = Home(root.expanduser().absolute())
+        home = Home(home_of(options.home).root.expanduser().absolute())
         loaded = load(home.root, options={"node.name": options.name}, files=options.config)
         settings = loaded.settings
         if options.probe:

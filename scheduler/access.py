@@ -7,6 +7,7 @@ from enum import Enum
 
 from ..protocol import messages as m
 from ..protocol.errors import NotAllowed
+from .rights import words_of
 
 
 class Role(Enum):
@@ -118,10 +119,21 @@ def check_control(kind: type[m.Message], principal: Principal) -> None:
         return
     if principal.role is Role.INVITED:
         raise NotAllowed(
-            f"the key of an invitation may enrol and nothing else, so no {kind.__name__}: use the "
-            "line with `remuda-node --join` or `remuda login`"
+            f"the key of an invitation may enrol and nothing else, so not {words_of(kind)}: use "
+            "the line with `remuda-node --join` or `remuda login`"
         )
     raise NotAllowed(
-        f"the key {principal.name!r} has the role {principal.role.value}, which does not "
-        f"include {kind.__name__}: ask an admin for another role"
+        f"the key {principal.name!r} has the role {principal.role.value}, which may not "
+        f"{words_of(kind)}: {_way_to(kind)}"
+    )
+
+
+def _way_to(kind: type[m.Message]) -> str:
+    """Say which role would do, and how one comes to a key that has it."""
+    able = [role.value for role in GIVEN if kind in CONTROL and is_allowed(kind, role)]
+    if not able:
+        return "nobody is given that right"
+    return (
+        f"that takes the role {' or '.join(able)}; an admin gives it with "
+        f"`remuda key invite --role {able[0]}`, and `remuda login` takes the line that it prints"
     )

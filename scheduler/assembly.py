@@ -24,6 +24,7 @@ from ..config.load import Loaded
 from ..config.settings_node import TaskSettings
 from ..config.settings_policies import PolicyClass, PolicySettings
 from ..config.settings_scheduler import SchedulerSettings
+from ..config.strangers import check_strangers_are_refused
 from ..protocol.errors import NotFound, Refused
 from ..protocol.failures import FailureClass
 from .access import Role
@@ -39,7 +40,6 @@ from .mirror_pipe import MirrorPipe
 from .outputs import Outputs
 from .reach import Reach
 from .retry import ClassPolicy, Placement
-from .self_test import check_strangers_are_refused
 from .sockets import Door
 from .store_side import StoreSide
 from .verbs import Verbs
@@ -75,7 +75,8 @@ def make_loop(parts: Parts, epoch: int) -> Loop:
     dispatch_ports = _dispatch_ports(journal, parts.keys)
     wire.pipes.reserve(dispatch_ports)
     wire.listen()
-    check_strangers_are_refused(parts.door.context, wire, parts.door.host, parts.door.key.public)
+    door = parts.door
+    check_strangers_are_refused(door.context, wire.doors(), door.key.public, wire.gate.answer)
     wire.watch_connections()
     view = _make_view(parts, core)
     settings = parts.loaded.settings.scheduler

@@ -10,9 +10,9 @@ from pathlib import Path
 import apsw
 
 from ..config import sqlite
+from ..config.state_dir import claim
 from ..protocol import ids
 from ..protocol.errors import RemudaError
-from . import statedir
 from .audit import write_audit
 from .ballast import Ballast
 from .batch_history import BatchHistory
@@ -71,7 +71,7 @@ class Journal:
 
         On a full disk the ballast goes first. Raises JournalError or StateDirError.
         """
-        lock = statedir.claim(state_dir)
+        lock = claim(state_dir, "scheduler")
         room = Room(Ballast(state_dir, ballast_bytes), disk_free_bytes_min)
         room.make_way()
         path = state_dir / "journal.db"

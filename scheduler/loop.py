@@ -10,6 +10,7 @@ from typing import Any, NoReturn, Protocol
 
 import apsw
 
+from ..config.daemon import IO_FAILURE_EXIT
 from ..config.log_once import LogOnce
 from ..protocol.codec import VERSION_OLDEST, decode, encode
 from ..protocol.errors import Conflict, ForeignProtocol, MalformedFrame, UnknownMessage
@@ -40,7 +41,6 @@ MAINTAIN_AT_LEAST_NS = 10_000_000_000
 # Nodes come back to a new scheduler at random moments of this time: a handshake is dear.
 ADMISSION_MS_MIN = 2_000
 ADMISSION_MS_PER_NODE = 15
-IO_FAILURE_EXIT = 70
 CLUSTER_STOPS = "the whole cluster is being stopped"
 _NS_PER_MS = 1_000_000
 

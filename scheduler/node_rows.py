@@ -5,10 +5,30 @@ from __future__ import annotations
 from typing import Any
 
 from ..protocol.measures import UNKNOWN, GpuMeasure
+from ..protocol.nodes_said import by_text, in_short
 from .events import Now
 from .fleet import Card, Node
 
+ALARMS_MAX = 100
+ALARM_CHARS_MAX = 300
 _NS_PER_MS = 1_000_000
+
+
+def alarms(nodes: list[Node]) -> list[str]:
+    """Return what nodes that are heard complain of, each complaint once."""
+    found = by_text(
+        (node.name, alarm[:ALARM_CHARS_MAX])
+        for node in nodes
+        if node.connected and not node.lost
+        for alarm in node.capabilities.alarms
+    )
+    return [_alarm(text, names) for text, names in found.items()][:ALARMS_MAX]
+
+
+def _alarm(text: str, names: list[str]) -> str:
+    if len(names) == 1:
+        return f"node {names[0]}: {text}"
+    return f"{text} on {len(names):,} nodes: {in_short(names)}"
 
 
 def node_row(node: Node, now: Now, suspect_after_s: float) -> dict[str, Any]:

@@ -13,10 +13,9 @@ from . import cordons
 from .access import Principal
 from .batch_queries import list_batches, show_batch
 from .events import Now
-from .fleet import Node
 from .gpu_rows import list_gpus
 from .listing import list_tasks
-from .node_rows import node_row
+from .node_rows import alarms, node_row
 from .resolve import resolve
 from .silence import reconcile_left_ns
 from .states import states
@@ -25,8 +24,6 @@ from .task_document import show_explain, show_task
 from .view import View
 
 STATUS_NODES_MAX = 200
-ALARMS_MAX = 100
-ALARM_CHARS_MAX = 300
 _PRIVATE_KEYS = ("tasks.env",)
 
 
@@ -55,7 +52,7 @@ def show_status(view: View, _message: m.Status, principal: Principal, now: Now) 
             "nodes": [node_row(node, now, suspect_s) for node in nodes[:STATUS_NODES_MAX]],
             "nodes_total": len(nodes),
             "you": {"name": principal.name, "role": principal.role.value},
-            "problems": [*view.problems.values(), *cordons.alarms(view.core), *_alarms(nodes)],
+            "problems": [*view.problems.values(), *cordons.alarms(view.core), *alarms(nodes)],
             "holds": list(view.core.holds),
             "fuse": list(view.core.fuse_names),
             "reconciling_ms": reconcile_left_ns(view.core, now) // 1_000_000,
@@ -63,17 +60,6 @@ def show_status(view: View, _message: m.Status, principal: Principal, now: Now) 
             "redis": dict(view.redis),
         }
     )
-
-
-def _alarms(nodes: list[Node]) -> list[str]:
-    """Return what nodes that are heard complain of."""
-    found = [
-        f"node {node.name}: {alarm[:ALARM_CHARS_MAX]}"
-        for node in nodes
-        if node.connected and not node.lost
-        for alarm in node.capabilities.alarms
-    ]
-    return found[:ALARMS_MAX]
 
 
 def show_config(view: View, message: m.ShowConfig, principal: Principal, _now: Now) -> m.Document:

@@ -1,4 +1,4 @@
-"""What a user meant: `last`, short numbers, ids, members, batches and ranges of them."""
+"""What a user meant: `last`, `last-batch`, numbers, ids, members, batches and ranges of them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from .view import View, may_see, owner_of
 REFS_MAX = 1_000
 REF_CHARS_MAX = 64
 IDS_MAX = 10_000
+LAST_BATCH = "last-batch"
+_ABOVE_ALL = b"\xff" * 16
 _NUMBER = re.compile(r"\d{1,15}")
 _NUMBERS = re.compile(r"(\d{1,15})-(\d{1,15})")
 _MEMBERS = re.compile(r"([0-9A-Za-z]{26})\.(\d{1,9})-(\d{1,9})")
@@ -39,6 +41,8 @@ def resolve(view: View, message: Resolve, principal: Principal) -> Resolved:
 def _one(view: View, ref: str, principal: Principal) -> tuple[list[int], int]:
     if ref == "last":
         return _last(view, principal)
+    if ref == LAST_BATCH:
+        return [], _last_batch(view, principal)
     if _NUMBER.fullmatch(ref):
         return _numbers(view, ref, int(ref), int(ref), principal)
     if match := _NUMBERS.fullmatch(ref):
@@ -68,6 +72,14 @@ def _last(view: View, principal: Principal) -> tuple[list[int], int]:
         raise NotFound("last: you have submitted nothing yet", field="last")
     brief = view.history.briefs([newest])[newest]
     return ([], brief.batch) if brief.batch else ([newest], 0)
+
+
+def _last_batch(view: View, principal: Principal) -> int:
+    """Return the newest batch of whoever asks, whatever came after it."""
+    found, _ = view.batches.page(principal.name, _ABOVE_ALL, 1)
+    if not found:
+        raise NotFound(f"{LAST_BATCH}: you have submitted no batch yet", field=LAST_BATCH)
+    return found[0]
 
 
 def _numbers(

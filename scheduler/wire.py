@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import zmq
 
+from ..config.endpoints import tcp_url
+from ..config.handshakes import Gate, Verdict
 from ..config.settings_scheduler import PortPlan
 from .access import Principal
 from .monitors import Monitors
@@ -20,18 +22,14 @@ from .zap import (
     HEARTBEAT_DOMAIN,
     UPLINK_DOMAIN,
     Keys,
-    Verdict,
-    judge,
 )
 
-ZAP_ENDPOINT = "inproc://zeromq.zap.01"
 ENVELOPE_FRAMES_MAX = 8
 ENVELOPE_BYTES_MAX = 1_024
 CONTROL_PER_TURN = 512
 UPLINK_PER_TURN = 1_024
 HEARTBEAT_PER_TURN = 2_048
 BYTES_PER_TURN = 64 * 1024 * 1024
-ZAP_PER_TURN = 256
 
 
 class Request(NamedTuple):
@@ -75,11 +73,8 @@ class Wire:
         self._on_trouble = on_trouble
         self.counts: Counter[str] = Counter()
         self._poller = zmq.Poller()
-        # The one who judges handshakes must stand before the first port opens.
-        self._zap: Socket = door.context.socket(zmq.ROUTER)
-        self._zap.setsockopt(zmq.LINGER, 0)
-        self._zap.bind(ZAP_ENDPOINT)
-        self._poller.register(self._zap, zmq.POLLIN)
+        self.gate = Gate(door.context, keys.may_connect, self._tell_refused, self.counts)
+        self._poller.register(self.gate.socket, zmq.POLLIN)
         self.control = door.open(zmq.ROUTER, CONTROL_DOMAIN)
         self.uplink = door.open(zmq.PULL, UPLINK_DOMAIN)
         self.heartbeat = door.open(zmq.SUB, HEARTBEAT_DOMAIN)
@@ -117,6 +112,16 @@ class Wire:
             dispatch_first=self._plan.dispatch_first,
         )
 
+    def doors(self) -> dict[str, tuple[int, str]]:
+        """Return what knocks on each fixed socket, and where it stands."""
+        found, host = self.ports(), self._door.host
+        return {
+            "control": (zmq.DEALER, tcp_url(host, found.control)),
+            "uplink": (zmq.PUSH, tcp_url(host, found.uplink)),
+            "heartbeat": (zmq.PUB, tcp_url(host, found.heartbeat)),
+            "beacon": (zmq.SUB, tcp_url(host, found.beacon)),
+        }
+
     def watch_descriptor(self, descriptor: int) -> None:
         """Let `poll` also return when a descriptor becomes readable (a signal came)."""
         self._poller.register(descriptor, zmq.POLLIN)
@@ -149,8 +154,8 @@ class Wire:
 
         Without `control` its requests stay where they are.
         """
-        if self._zap in ready:
-            self.answer_handshakes()
+        if self.gate.socket in ready:
+            self.gate.answer()
         self._monitors.read(ready)
         drained = Drained()
         if self.heartbeat in ready:
@@ -161,22 +166,9 @@ class Wire:
             self._take_requests(drained)
         return drained
 
-    def answer_handshakes(self, expected: str = "") -> None:
-        """Judge the connections that wait to be let in; the refusal of `expected` is no news."""
-        for _ in range(ZAP_PER_TURN):
-            try:
-                frames = self._zap.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return
-            verdict: Verdict | None = judge(frames[2:], self._keys)
-            if verdict is None:
-                self.counts["zap_malformed"] += 1
-                continue
-            self._zap.send_multipart([*frames[:2], *verdict.frames])
-            if not verdict.accepted and verdict.public_key != (expected or None):
-                self.counts["refused_keys"] += 1
-                key = verdict.public_key or "none"
-                self._on_trouble("key_refused", f"{key} {verdict.domain} {verdict.address}")
+    def _tell_refused(self, verdict: Verdict) -> None:
+        key = verdict.public_key or "none"
+        self._on_trouble("key_refused", f"{key} {verdict.domain} {verdict.address}")
 
     def reply(self, envelope: list[bytes], frame: bytes) -> bool:
         """Send an answer; False when its asker is gone or does not read."""
@@ -195,7 +187,7 @@ class Wire:
     def close(self) -> None:
         self.pipes.close_all()
         self._monitors.close()
-        for socket in (self.control, self.uplink, self.heartbeat, self.beacon, self._zap):
+        for socket in (self.control, self.uplink, self.heartbeat, self.beacon, self.gate.socket):
             socket.close(linger=0)
 
     def _take_said(self, socket: Socket, into: list[Said], most: int) -> None:

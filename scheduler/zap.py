@@ -1,11 +1,8 @@
-"""Who may connect where: the live keys, and the verdict on each ZAP request."""
+"""Who may connect where: the live keys, and which channel is whose."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-
-from zmq.utils import z85
 
 from .access import Principal, Role
 
@@ -14,9 +11,7 @@ UPLINK_DOMAIN = "uplink"
 HEARTBEAT_DOMAIN = "heartbeat"
 BEACON_DOMAIN = "beacon"
 NODE_DOMAIN = "node:"
-KEY_BYTES = 32
 _NODES_ONLY = frozenset({UPLINK_DOMAIN, HEARTBEAT_DOMAIN, BEACON_DOMAIN})
-_VERSION = b"1.0"
 
 
 @dataclass(slots=True)
@@ -64,29 +59,3 @@ class Keys:
         if who.role is not Role.NODE:
             return False
         return domain in _NODES_ONLY or domain == NODE_DOMAIN + who.name
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """The answer to one handshake: the frames to send, and what to log if it was refused."""
-
-    frames: list[bytes]
-    accepted: bool
-    public_key: str
-    domain: str
-    address: str
-
-
-def judge(frames: Sequence[bytes], keys: Keys) -> Verdict | None:
-    """Answer one ZAP request (without routing frames); None when it is no request at all."""
-    if len(frames) < 6 or frames[0] != _VERSION:
-        return None
-    request, domain = frames[1], frames[2].decode("utf-8", "replace")
-    address, mechanism = frames[3].decode("utf-8", "replace"), frames[5]
-    public_key = ""
-    if mechanism == b"CURVE" and len(frames) == 7 and len(frames[6]) == KEY_BYTES:
-        public_key = z85.encode(frames[6]).decode("ascii")
-    accepted = keys.may_connect(public_key, domain)
-    status = (b"200", b"OK") if accepted else (b"400", b"this key is not admitted here")
-    reply = [_VERSION, request, *status, public_key.encode() if accepted else b"", b""]
-    return Verdict(reply, accepted, public_key, domain, address)

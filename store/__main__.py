@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import argparse
 import os
-import signal
-import socket
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import apsw
+import zmq
 
+from ..config import daemon
+from ..config.endpoints import tcp_url
 from ..config.giving_way import give_way
-from ..config.home import HOME_VARIABLE, Home, default_home
+from ..config.home import Home
 from ..config.keys import ensure_key_pair
-from ..config.load import Loaded, load
-from ..config.logs import configure_logs, get_logger
+from ..config.load import Loaded
+from ..config.state_dir import claim
 from ..config.store_home import keys_file, objects_dir, port_file, read_store_port, write_store_port
-from ..protocol.errors import Conflict, Invalid, RemudaError
+from ..config.strangers import check_strangers_are_refused
+from ..protocol.errors import Conflict, Invalid
 from .arenas import bound_arenas
-from .assembly import INDEX_FILE, Ground, Store, make_store
+from .assembly import INDEX_FILE, Ground, make_store
 from .backend import Backend
 from .bucket import open_bucket
 from .desk import Log
@@ -28,52 +28,22 @@ from .index import open_index
 from .keys import LiveKeys
 from .local import LocalFolder
 from .reconcile import reconcile
-from .self_test import check_stranger_is_refused
-from .statedir import claim
 from .wire import Wire
-
-IO_FAILURE_EXIT = 70
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the store until SIGTERM or SIGINT; return the exit code."""
-    options = _parse(argv)
-    home = Home(options.home or Path(os.environ.get(HOME_VARIABLE) or default_home()))
-    try:
-        loaded = load(home.root, options={"logging.level": options.log_level}, files=options.config)
-    except RemudaError as error:
-        sys.stderr.write(f"remuda-store: {error}\n")
-        return error.exit_code
-    configure_logs(loaded.settings.logging, daemon="store")
-    log = get_logger()
-    try:
-        home.create()
-        _serve(home, loaded, options.port, log)
-    except RemudaError as error:
-        log.critical("cannot serve", error=str(error), code=error.code)
-        return error.exit_code
-    except (apsw.Error, OSError) as error:
-        log.critical("the disk failed", error=f"{type(error).__name__}: {error}")
-        return IO_FAILURE_EXIT
-    log.info("stopped")
-    return 0
-
-
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="remuda-store",
-        description="The store of a remuda cluster, in the foreground.",
-        epilog="Example: remuda-store --home /var/lib/remuda",
-    )
-    parser.add_argument("--home", type=Path, help="directory of the cluster (REMUDA_HOME)")
-    parser.add_argument(
-        "--config", type=Path, action="append", default=[], help="a configuration file more"
-    )
+    parser = daemon.parser_of("store", example="remuda-store --home /var/lib/remuda")
     parser.add_argument(
         "--port", type=int, help="the port (default: four above the scheduler's); 0: a free one"
     )
-    parser.add_argument("--log-level", help="debug, info, warning or error")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    failures = (apsw.Error, OSError)
+
+    def serve(home: Home, loaded: Loaded, log: Log) -> None:
+        _serve(home, loaded, options.port, log)
+
+    return daemon.run("store", options, serve, settings={}, disk_errors=failures)
 
 
 def _serve(home: Home, loaded: Loaded, port: int | None, log: Log) -> None:
@@ -82,7 +52,7 @@ def _serve(home: Home, loaded: Loaded, port: int | None, log: Log) -> None:
     bound_arenas()
     settings, scheduler = loaded.settings.store, loaded.settings.scheduler
     root = settings.state_dir or objects_dir(home)
-    lock = claim(root)
+    lock = claim(root, "store")
     connection = open_index(root / INDEX_FILE)
     backend: Backend = open_bucket(settings.url) if settings.url else LocalFolder(root)
     found = reconcile(connection, backend)
@@ -95,10 +65,11 @@ def _serve(home: Home, loaded: Loaded, port: int | None, log: Log) -> None:
         port = scheduler.store_port
     try:
         bound = listen(wire, port, _last_port(home))
-        check_stranger_is_refused(wire, scheduler.listen, bound, pair.public)
+        door = {"its port": (zmq.DEALER, tcp_url(scheduler.listen, bound))}
+        check_strangers_are_refused(wire.context, door, pair.public, wire.answer_handshakes)
         store = make_store(Ground(home, root, settings, connection, backend, wire, keys, log))
         try:
-            _stop_on_signals(store, wire)
+            daemon.stop_on_signals(store.loop.stop, wire.watch)
             write_store_port(port_file(home), bound)
             log.info("listening", address=scheduler.listen, port=bound, keys=len(keys),
                      removed=found.unnamed)  # fmt: skip
@@ -127,21 +98,6 @@ def listen(wire: Wire, port: int, last: int) -> int:
         return wire.listen(last)
     except Conflict:
         return wire.listen(0)
-
-
-def _stop_on_signals(store: Store, wire: Wire) -> None:
-    """Let SIGTERM and SIGINT end the loop, also while it waits in poll."""
-    reader, writer = socket.socketpair()
-    reader.setblocking(False)  # noqa: FBT003 - the socket's own interface
-    writer.setblocking(False)  # noqa: FBT003 - the socket's own interface
-    signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: store.loop.stop())
-    wire.watch(reader.fileno())
-    _KEPT.extend((reader, writer))
-
-
-_KEPT: list[socket.socket] = []  # open until the process ends: signals write there
 
 
 if __name__ == "__main__":

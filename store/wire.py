@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 
 import zmq
 
+from ..config.handshakes import Gate, Verdict
 from ..config.keys import KeyPair
 from ..protocol.codec import FRAME_BYTES_MAX, VERSION, encode
 from ..protocol.errors import Conflict
 from ..protocol.message import Message
 from .keys import LiveKeys
-from .zap import DOMAIN, ENDPOINT, judge
 
+DOMAIN = "store"
 IO_THREADS = 1
 SOCKETS_MAX = 64
 QUEUED_IN_MAX = 16
@@ -27,7 +28,6 @@ ZMTP_HEARTBEAT_MS = 5_000
 ZMTP_SILENCE_MS = 20_000
 OVERSIZE_MARGIN_BYTES = 64 * 1024
 MESSAGES_PER_TURN = 256
-ZAP_PER_TURN = 256
 
 Socket = zmq.Socket[bytes]
 
@@ -62,11 +62,8 @@ class Wire:
         self.counts: Counter[str] = Counter()
         self.context: zmq.Context[Socket] = zmq.Context(IO_THREADS)
         self._poller = zmq.Poller()
-        # The one who judges handshakes must stand before the port opens.
-        self._zap: Socket = self.context.socket(zmq.ROUTER)
-        self._zap.setsockopt(zmq.LINGER, 0)
-        self._zap.bind(ENDPOINT)
-        self._poller.register(self._zap, zmq.POLLIN)
+        self._gate = Gate(self.context, self._may_connect, self._tell_refused, self.counts)
+        self._poller.register(self._gate.socket, zmq.POLLIN)
         self._host = host
         self.router = self._open(pair)
         self.is_read = False
@@ -124,26 +121,20 @@ class Wire:
     def poll(self, timeout_ms: int) -> dict[Any, int]:
         """Wait for something to do; answer handshakes; return what is ready."""
         ready = dict(self._poller.poll(timeout_ms))
-        if self._zap in ready:
+        if self._gate.socket in ready:
             self.answer_handshakes()
         return ready
 
     def answer_handshakes(self, expected: str = "") -> None:
         """Judge the connections that wait to be let in; the refusal of `expected` is no news."""
         self._keys.refresh()
-        for _ in range(ZAP_PER_TURN):
-            try:
-                frames = self._zap.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return
-            verdict = judge(frames[2:], self._keys)
-            if verdict is None:
-                self.counts["zap_malformed"] += 1
-                continue
-            self._zap.send_multipart([*frames[:2], *verdict.frames])
-            if not verdict.accepted and verdict.public_key != (expected or None):
-                self.counts["refused_keys"] += 1
-                self._on_trouble("key refused", f"{verdict.public_key} {verdict.address}")
+        self._gate.answer(expected)
+
+    def _may_connect(self, public_key: str, domain: str) -> bool:
+        return domain == DOMAIN and self._keys.holder(public_key) is not None
+
+    def _tell_refused(self, verdict: Verdict) -> None:
+        self._on_trouble("key refused", f"{verdict.public_key} {verdict.address}")
 
     def take(self) -> list[Said]:
         """Return messages that came, a bounded number; what is not shaped like one is dropped."""
@@ -176,5 +167,5 @@ class Wire:
 
     def close(self) -> None:
         self.router.close(linger=0)
-        self._zap.close(linger=0)
+        self._gate.socket.close(linger=0)
         self.context.destroy(linger=0)

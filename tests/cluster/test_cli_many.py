@@ -41,6 +41,13 @@ def test_each_line_of_a_file_is_a_task(remuda) -> None:
     assert "$HOME 'q'" == remuda.json("task", "show", f"{batch}.1")["entry"]
 
 
+def test_the_last_batch_stays_the_last_one_when_a_single_task_comes_after_it(remuda) -> None:
+    batch = remuda("submit", "--array", "0-1", "--", "true").stdout.strip()
+    task = remuda("submit", "--", "true").stdout.strip()
+    assert f"{batch}\n" == remuda("batch", "show", "last", "-q").stdout
+    assert task == remuda.json("task", "show", "last")["id"]
+
+
 def test_lines_of_a_pipe_are_taken_back_where_one_is_none(remuda) -> None:
     text = "x\n" * 2_500 + "\0\n"
     done = remuda(

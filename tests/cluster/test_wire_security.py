@@ -16,9 +16,9 @@ from remuda.config.first_keys import Trusted, ensure_admin
 from remuda.config.home import Home
 from remuda.config.keys import generate, load_identity, save_authorized
 from remuda.config.settings_scheduler import PortPlan
+from remuda.config.strangers import SelfTestFailed, check_strangers_are_refused
 from remuda.protocol import codec
 from remuda.protocol import messages as m
-from remuda.scheduler.self_test import SelfTestFailed, check_strangers_are_refused
 from remuda.scheduler.sockets import Door
 from remuda.scheduler.wire import Wire
 from remuda.scheduler.zap import Keys
@@ -317,9 +317,9 @@ def test_the_self_test_passes_only_where_strangers_are_refused(keys: Keys) -> No
     try:
         if isinstance(keys, AllAreAdmitted):
             with pytest.raises(SelfTestFailed, match="admitted"):
-                check_strangers_are_refused(context, wire, "127.0.0.1", server.public)
+                check_strangers_are_refused(context, wire.doors(), server.public, wire.gate.answer)
         else:
-            check_strangers_are_refused(context, wire, "127.0.0.1", server.public)
+            check_strangers_are_refused(context, wire.doors(), server.public, wire.gate.answer)
     finally:
         wire.close()
         context.destroy(linger=0)

@@ -107,6 +107,21 @@ def test_what_keeps_the_scheduler_from_its_work_is_a_problem(body, text) -> None
     assert (status.WARNING, [text]) == status.problems(body, rows)
 
 
+def test_nodes_in_the_same_trouble_share_a_line() -> None:
+    rows = [{"name": name, "state": "unheard"} for name in "abcdef"]
+    rows += [{"name": "g", "state": "ready"}, {"name": "h", "state": "lost"}]
+    assert [
+        "each of 6 nodes (a, b, c, d, e, ...) was not heard since the scheduler started",
+        "node h is lost: its tasks run elsewhere",
+    ] == status.problems({}, rows)[1]
+
+
+def test_a_handler_that_fails_on_many_nodes_is_one_problem() -> None:
+    failed = [{"name": "inpaint", "state": "failed", "error": "no model"}]
+    rows = [{"name": name, "state": "ready", "handlers": failed} for name in "ab"]
+    assert ["handler inpaint failed (no model) on a, b"] == status.problems({}, rows)[1]
+
+
 def test_wide_columns_give_up_what_a_terminal_has_not_the_longest_first(monkeypatch) -> None:
     monkeypatch.setattr(screen, "columns_shown", lambda: 60)
     columns = (screen.Column("A"), screen.Column("B", wide=True), screen.Column("C", wide=True))

@@ -39,7 +39,7 @@ def test_each_layer_is_laid_over_the_one_before(tmp_path):
         home="[client]\nmap_frame_tasks = 6\nmap_window_tasks = 60",
         REMUDA_CLIENT__MAP_WINDOW_TASKS="70",
     )
-    assert ClientTable(1.0, 6, 70) == found
+    assert ClientTable(poll_s=1.0, map_frame_tasks=6, map_window_tasks=70) == found
 
 
 def test_what_is_wrong_elsewhere_is_no_matter_of_a_client(tmp_path):

@@ -116,7 +116,8 @@ def test_a_late_answer_makes_the_same_bytes_go_out_again(
 def test_a_scheduler_that_never_was_is_unreachable_soon_and_says_what_to_do(
     toy: ToyScheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("remuda.client.exchange.CONNECT_S", 0.3)
+    monkeypatch.setenv("REMUDA_CLIENT__CONNECT_TIMEOUT", "300ms")
+    monkeypatch.setenv("REMUDA_CLIENT__REQUEST_TIMEOUT", "1h")
     ref = ref_of(toy)
     toy.stop()
     with Connection(ref) as link, pytest.raises(Unreachable, match="remuda up"):
@@ -130,6 +131,14 @@ def test_a_scheduler_that_falls_silent_is_unreachable_in_the_end(toy: ToySchedul
         control.status(link)
         with pytest.raises(Unreachable, match="may or may not have happened"):
             control.list_nodes(link)
+
+
+def test_how_long_an_answer_may_take_stands_in_the_configuration_unless_it_is_given(
+    toy: ToyScheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REMUDA_CLIENT__REQUEST_TIMEOUT", "7s")
+    with Connection(ref_of(toy)) as link, Connection(ref_of(toy), request_timeout_s=1) as other:
+        assert (7, 1) == (link.request_timeout_s, other.request_timeout_s)
 
 
 def test_a_key_that_is_not_admitted_is_said_at_once(tmp_path: Path) -> None:
@@ -149,7 +158,7 @@ def test_a_key_that_is_not_admitted_is_said_at_once(tmp_path: Path) -> None:
 def test_a_scheduler_with_another_key_is_not_taken_for_ours(
     toy: ToyScheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("remuda.client.exchange.CONNECT_S", 1.0)
+    monkeypatch.setenv("REMUDA_CLIENT__CONNECT_TIMEOUT", "1.0s")
     with (
         Connection(ref_of(toy, server=generate().public)) as link,
         pytest.raises(Unreachable),

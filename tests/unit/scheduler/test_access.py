@@ -13,6 +13,7 @@ from remuda.scheduler.access import (
     check_control,
     is_allowed,
 )
+from remuda.scheduler.rights import WORDS
 
 # Every message with the roles that may send it: n(ode), v(iewer), s(ubmit), o(perator), a(dmin),
 # i(nvited), t: the store.
@@ -81,8 +82,27 @@ def test_the_channels_share_no_message() -> None:
 
 def test_the_key_of_an_invitation_may_enrol_and_nothing_else() -> None:
     assert [m.Enrol] == [kind for kind in KINDS if is_allowed(kind, Role.INVITED)]
-    with pytest.raises(NotAllowed, match="may enrol and nothing else, so no Submit"):
+    with pytest.raises(NotAllowed, match="may enrol and nothing else, so not submit tasks"):
         check_control(m.Submit, Principal("x", Role.INVITED))
+
+
+def test_a_refusal_says_in_words_what_takes_which_role_and_how_to_get_it() -> None:
+    with pytest.raises(NotAllowed) as caught:
+        check_control(m.ListKeys, Principal("ann", Role.VIEWER))
+    assert (
+        "the key 'ann' has the role viewer, which may not list keys: that takes the role operator "
+        "or admin; an admin gives it with `remuda key invite --role operator`, and `remuda login` "
+        "takes the line that it prints"
+    ) == str(caught.value)
+
+
+def test_what_nobody_is_given_promises_no_role() -> None:
+    with pytest.raises(NotAllowed, match=r"which may not ask which objects .* nobody is given"):
+        check_control(m.References, Principal("ann", Role.ADMIN))
+
+
+def test_every_request_has_words_for_what_it_does() -> None:
+    assert set(CONTROL) == set(WORDS)
 
 
 @pytest.mark.parametrize(

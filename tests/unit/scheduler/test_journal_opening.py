@@ -8,15 +8,14 @@ from pathlib import Path
 import apsw
 import pytest
 
-from remuda.config.filesystems import file_system_of
+from remuda.config.filesystems import NETWORK_FILE_SYSTEMS, file_system_of
+from remuda.config.state_dir import StateDirError, claim
 from remuda.protocol import capabilities
 from remuda.protocol.codec import pack_document
 from remuda.protocol.ids import to_bytes
 from remuda.protocol.spec import TaskSpec, to_document
-from remuda.scheduler import statedir
 from remuda.scheduler.journal import SCHEMA_VERSION, Journal, JournalError, connect, migrate
 from remuda.scheduler.records import NodeRow
-from remuda.scheduler.statedir import StateDirError, claim
 from remuda.scheduler.task import State, StopReason
 
 MOUNTS = """\
@@ -57,17 +56,17 @@ def test_a_later_mount_on_the_same_point_is_what_counts() -> None:
     assert "nfs" == file_system_of(Path("/srv"), MOUNTS + "server:/srv /srv nfs rw 0 0\n")
 
 
-@pytest.mark.parametrize("kind", sorted(statedir.NETWORK_FILE_SYSTEMS))
+@pytest.mark.parametrize("kind", sorted(NETWORK_FILE_SYSTEMS))
 def test_a_network_file_system_is_refused_with_the_remedy(tmp_path: Path, kind: str) -> None:
     mounts = f"{MOUNTS}server:/x {tmp_path} {kind} rw 0 0\n"
     with pytest.raises(StateDirError, match=rf"network file system \({kind}\).*local disk"):
-        claim(tmp_path / "state", mounts)
+        claim(tmp_path / "state", "scheduler", mounts)
 
 
 def test_a_directory_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StateDirError, match="cannot make"):
-        claim(tmp_path / "file" / "state")
+        claim(tmp_path / "file" / "state", "store")
 
 
 def test_a_journal_of_a_newer_remuda_is_refused(tmp_path: Path) -> None:

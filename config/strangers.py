@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
-from ..config.endpoints import tcp_url
-from ..config.keys import KeyPair, generate
 from ..protocol.errors import RemudaError
-from .sockets import Socket
-from .wire import Wire
+from .keys import KeyPair, generate
 
 SELF_TEST_S = 20.0
 _POLL_MS = 50
 _REFUSED = zmq.EVENT_HANDSHAKE_FAILED_AUTH
 _ADMITTED = zmq.EVENT_HANDSHAKE_SUCCEEDED
+Socket = zmq.Socket[bytes]
 
 
 class SelfTestFailed(RemudaError):  # noqa: N818 - the public names read as outcomes
@@ -26,26 +25,26 @@ class SelfTestFailed(RemudaError):  # noqa: N818 - the public names read as outc
 
 
 def check_strangers_are_refused(
-    context: zmq.Context[Socket], wire: Wire, host: str, server_public: str
+    context: zmq.Context[Socket],
+    doors: Mapping[str, tuple[int, str]],
+    server_public: str,
+    answer: Callable[[str], None],
 ) -> None:
-    """Knock on every fixed socket with a random key; raise SelfTestFailed unless all refuse."""
-    ports = wire.ports()
-    knocks = {
-        "control": (zmq.DEALER, ports.control),
-        "uplink": (zmq.PUSH, ports.uplink),
-        "heartbeat": (zmq.PUB, ports.heartbeat),
-        "beacon": (zmq.SUB, ports.beacon),
-    }
+    """Knock on every door with a random key; raise SelfTestFailed unless all refuse.
+
+    `doors` are kinds of sockets and URLs by name. `answer` judges the handshakes that wait, and
+    hears the key whose refusal is no news.
+    """
     sockets: list[Socket] = []
     open_doors: dict[Socket, str] = {}
     stranger = generate()
     try:
-        for channel, (kind, port) in knocks.items():
+        for name, (kind, url) in doors.items():
             socket, monitor = _knock(context, kind, stranger, server_public)
             sockets += [socket, monitor]
-            open_doors[monitor] = channel
-            socket.connect(tcp_url(host, port))
-        _await_refusals(wire, open_doors, stranger.public)
+            open_doors[monitor] = name
+            socket.connect(url)
+        _await_refusals(open_doors, lambda: answer(stranger.public))
     finally:
         for socket in sockets:
             socket.close(linger=0)
@@ -63,7 +62,7 @@ def _knock(
     return socket, monitor
 
 
-def _await_refusals(wire: Wire, open_doors: dict[Socket, str], stranger: str) -> None:
+def _await_refusals(open_doors: dict[Socket, str], answer: Callable[[], None]) -> None:
     """Answer handshakes ourselves until each knock was refused."""
     ends = time.monotonic() + SELF_TEST_S
     while open_doors:
@@ -72,7 +71,7 @@ def _await_refusals(wire: Wire, open_doors: dict[Socket, str], stranger: str) ->
                 f"a random key was neither refused nor admitted on {', '.join(open_doors.values())}"
                 f" within {SELF_TEST_S:g} s: the host may be overloaded; start again"
             )
-        wire.answer_handshakes(expected=stranger)
+        answer()
         for monitor in list(open_doors):
             if not monitor.poll(_POLL_MS // len(open_doors)):
                 continue

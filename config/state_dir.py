@@ -1,4 +1,4 @@
-"""Which directory may hold the journal: ours alone, and on a local disk."""
+"""Which directory may hold the state of a daemon: ours alone, and on a local disk."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import fcntl
 import os
 from pathlib import Path
 
-from ..config.filesystems import NETWORK_FILE_SYSTEMS, file_system_of
 from ..protocol.errors import RemudaError
+from .filesystems import NETWORK_FILE_SYSTEMS, file_system_of
 
 
 class StateDirError(RemudaError):
@@ -16,7 +16,7 @@ class StateDirError(RemudaError):
     code = "state_dir"
 
 
-def claim(folder: Path, mounts: str | None = None) -> int:
+def claim(folder: Path, daemon: str, mounts: str | None = None) -> int:
     """Make the folder (0700), refuse a network file system, lock it; return the lock's descriptor.
 
     The lock is held for as long as the descriptor is open. Raises StateDirError.
@@ -29,7 +29,7 @@ def claim(folder: Path, mounts: str | None = None) -> int:
     if kind in NETWORK_FILE_SYSTEMS:
         raise StateDirError(
             f"{folder} is on a network file system ({kind}), where SQLite loses data: "
-            "set [scheduler] state_dir to a local disk"
+            f"set [{daemon}] state_dir to a local disk"
         )
     lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -37,6 +37,6 @@ def claim(folder: Path, mounts: str | None = None) -> int:
     except BlockingIOError as error:
         os.close(lock)
         raise StateDirError(
-            f"another scheduler runs on {folder}: stop it first (`remuda down`, or systemctl)"
+            f"another {daemon} runs on {folder}: stop it first (`remuda down`, or systemctl)"
         ) from error
     return lock

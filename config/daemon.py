@@ -1,0 +1,91 @@
+"""What do daemons do alike: find their home, read the configuration, log, serve, end in order?"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from structlog.stdlib import BoundLogger
+
+from ..protocol.errors import RemudaError
+from .home import HOME_VARIABLE, Home, default_home
+from .load import Loaded, load
+from .logs import configure_logs, get_logger
+
+IO_FAILURE_EXIT = 70
+Serve = Callable[[Home, Loaded, BoundLogger], None]
+
+
+def parser_of(daemon: str, *, example: str) -> argparse.ArgumentParser:
+    """Make the command line that the daemons beside each other share."""
+    parser = argparse.ArgumentParser(
+        prog=f"remuda-{daemon}",
+        description=f"The {daemon} of a remuda cluster, in the foreground.",
+        epilog=f"Example: {example}",
+    )
+    parser.add_argument("--home", type=Path, help=f"directory of the cluster ({HOME_VARIABLE})")
+    parser.add_argument(
+        "--config", type=Path, action="append", default=[], help="a configuration file more"
+    )
+    parser.add_argument("--log-level", help="debug, info, warning or error")
+    return parser
+
+
+def home_of(given: Path | None) -> Home:
+    """Return the home that is named, by an option before the environment, else the usual one."""
+    return Home(given or Path(os.environ.get(HOME_VARIABLE) or default_home()))
+
+
+def run(
+    daemon: str,
+    options: argparse.Namespace,
+    serve: Serve,
+    *,
+    settings: Mapping[str, object],
+    disk_errors: tuple[type[Exception], ...],
+) -> int:
+    """Serve until told to stop; return the exit code.
+
+    `settings` are keys of the configuration that options stand for; `disk_errors` mean that the
+    disk failed.
+    """
+    home = home_of(options.home)
+    try:
+        given = {**settings, "logging.level": options.log_level}
+        loaded = load(home.root, options=given, files=options.config)
+    except RemudaError as error:
+        sys.stderr.write(f"remuda-{daemon}: {error}\n")
+        return error.exit_code
+    configure_logs(loaded.settings.logging, daemon=daemon)
+    log = get_logger()
+    try:
+        home.create()
+        serve(home, loaded, log)
+    except RemudaError as error:
+        log.critical("cannot serve", error=str(error), code=error.code)
+        return error.exit_code
+    except disk_errors as error:
+        log.critical("the disk failed", error=f"{type(error).__name__}: {error}")
+        return IO_FAILURE_EXIT
+    log.info("stopped")
+    return 0
+
+
+def stop_on_signals(stop: Callable[[], None], watch: Callable[[int], None]) -> None:
+    """Let SIGTERM and SIGINT stop a loop; `watch` has it look at a descriptor that they wake."""
+    reader, writer = socket.socketpair()
+    reader.setblocking(False)  # noqa: FBT003 - the socket's own interface
+    writer.setblocking(False)  # noqa: FBT003 - the socket's own interface
+    signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop())
+    watch(reader.fileno())
+    _KEPT.extend((reader, writer))
+
+
+_KEPT: list[socket.socket] = []  # open until the process ends: signals write there
