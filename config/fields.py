@@ -14,6 +14,8 @@ KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 MINUTE_S, HOUR_S, DAY_S = 60.0, 3600.0, 86400.0
 TEXT_CHARS_MAX = 4096
 LIST_ITEMS_MAX = 1024
+COUNT_MAX = 1_000_000
+COUNT_ITEMS_MAX = 64
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _UNIT = re.compile(r"_(?:s|bytes)(?=$|_max$|_min$)")
@@ -89,4 +91,7 @@ Texts = Annotated[tuple[Text, ...], BeforeValidator(_items), Field(max_length=LI
 Paths = Annotated[tuple[FilePath, ...], BeforeValidator(_items), Field(max_length=LIST_ITEMS_MAX)]
 TextTable = Annotated[
     dict[Text, Annotated[str, Field(max_length=TEXT_CHARS_MAX)]], Field(max_length=LIST_ITEMS_MAX)
+]
+CountTable = Annotated[
+    dict[Text, Annotated[int, Field(ge=1, le=COUNT_MAX)]], Field(max_length=COUNT_ITEMS_MAX)
 ]

@@ -15,6 +15,7 @@ from .fields import (
     MIB,
     MINUTE_S,
     Bytes,
+    CountTable,
     FilePath,
     Name,
     Paths,
@@ -37,6 +38,9 @@ class NodeSettings(Section):
         None, "UUIDs of the GPUs to offer; unset: all; an empty list: none"
     )
     labels: TextTable = setting({}, "labels that tasks can ask for with --node-label")
+    resources: CountTable = setting(
+        {}, "countable things by name, like licences, for which tasks can ask with --resource"
+    )
     python_path: Paths = setting((), "directories put on sys.path of functions and handlers")
     gpu_ids: Literal["uuid", "index"] = setting("uuid", "how CUDA_VISIBLE_DEVICES names GPUs")
     nvml: FilePath | None = setting(None, "a scripted NVML to use instead of the driver's (tests)")

@@ -158,7 +158,7 @@ def build(
     """Put the parts of an agent together."""
     node = settings.node
     cards = {gpu.uuid: Card(gpu.memory_bytes) for gpu in facts.gpus}
-    slots = Slots(facts.cpus_milli, facts.memory_bytes, cards)
+    slots = Slots(facts.cpus_milli, facts.memory_bytes, cards, resources=dict(node.resources))
     core = Core(secrets.token_bytes(INCARNATION_BYTES), slots, max(1, facts.cpus_milli // MILLI))
     core.state.foreign = ForeignPolicy(node.foreign_processes)
     for handler, wanted in settings.handlers.items():

@@ -248,6 +248,7 @@ def _wire_gpu(gpu: Gpu) -> wire.Gpu:
         index=gpu.index,
         mig=gpu.mig,
         driver=gpu.driver,
+        parent=gpu.parent_uuid,
     )
 
 

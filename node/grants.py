@@ -117,13 +117,18 @@ def _attempt_row(attempt: Attempt) -> tuple[Any, ...]:
         spec.kind,
         spec.grace_ms,
         attempt.batch,
-        attempt.charge,
+        _charge_row(attempt.charge),
         attempt.gpus,
     )
     # An agent of the version before, which knows no fences, reads rows of exactly this length.
     if spec.outputs or spec.keep_log:
         return (*row, is_fenced(spec), spec.outputs, spec.keep_log)
     return (*row, True) if is_fenced(spec) else row
+
+
+def _charge_row(charge: Charge) -> tuple[Any, ...]:
+    # As above: before there were resources a charge had exactly three parts.
+    return charge if charge.resources or charge.exclusive else charge[:3]
 
 
 def read(directory: Path) -> Granted:
@@ -146,7 +151,8 @@ def _take(granted: Granted, row: Any) -> None:
         _, worker, pool, resident, gpus, *more = row
         granted.workers[worker] = WorkerGrant(worker, pool, resident, gpus, *more[:1])
         return
-    _, task, number, token, kind, grace_ms, batch, (cpus, memory, cards), gpus, *more = row
-    charge = Charge(cpus, memory, tuple(CardCharge(*card) for card in cards))
+    _, task, number, token, kind, grace_ms, batch, charged, gpus, *more = row
+    cpus, memory, cards, *rest = charged
+    charge = Charge(cpus, memory, tuple(CardCharge(*card) for card in cards), *rest[:2])
     key = (task, number)
     granted.attempts[key] = Grant(key, token, kind, grace_ms, batch, charge, gpus, *more[:3])

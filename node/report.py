@@ -76,6 +76,7 @@ class Report:
                 alarms=raised[:NOTES_MAX],
                 pythons={name: each.text for name, each in interpreters.working.items()},
                 secrets=list(self.premises.secrets.offered),
+                resources=dict(core.state.slots.resources),
             )
         )
 

@@ -96,10 +96,10 @@ def _place(state: State, resident: Resident) -> Charge | None:
         key=lambda entry: (entry[1].vram_bytes - entry[1].memory_bytes, entry[0]),
     )
     for uuid, _ in cards:
-        charge = Charge(cards=(CardCharge(uuid, 0, resident.vram_bytes),))
-        if not state.slots.refusal(charge):
+        part = CardCharge(uuid, 0, resident.vram_bytes)
+        if not state.slots.card_refusal(part):
             resident.gpu_uuid = uuid
-            return charge
+            return Charge(cards=(part,))
     return None
 
 

@@ -115,6 +115,11 @@ class Request:
         """Count the cards that the task touches."""
         return self.gpus or (1 if self.gpu_milli or self.vram_bytes else 0)
 
+    @property
+    def may_go_ahead(self) -> bool:
+        """Tell whether it may wait in a node's own queue: it asks for CPUs and memory alone."""
+        return not (self.cards or self.exclusive or self.resources or self.others)
+
 
 def learning_key(kind: str, size_class: int) -> str:
     """Name what tasks have in common that need about as much VRAM: their kind and size class.

@@ -308,7 +308,7 @@ def _recover_attempt(core: Core, row: RecoveredAttempt, now: Now) -> None:
         token=make_token(core.secret, row.task, row.number, row.epoch),
         request=request,
         gpus=row.gpus,
-        prefetched=not row.gpus and not node.fits(request),
+        prefetched=request.may_go_ahead and not node.fits(request),
         rev=0,
         offered_ns=now.mono_ns,
         accepted=True,

@@ -84,7 +84,7 @@ class _Places:
         """Return a place and whether it is only in the node's own queue."""
         choice = next(filter(None, (each.pick() for each in self._options)), None)
         place = (choice, False) if choice else None
-        if place is None and not self._request.cards:
+        if place is None and self._request.may_go_ahead:
             place = self._pick_ahead(task)
         if place is None or place[0].node.name not in self._failed_it:
             return place
@@ -120,7 +120,9 @@ class _Places:
 
     def _takes_ahead(self, node: Node) -> bool:
         request = self._request
-        if may_ever(node, request) or request in node.shunned or not self._slots(node):
+        if may_ever(node, request) or request in node.shunned or node.exclusives:
+            return False
+        if not self._slots(node):
             return False
         return not request.handler or node.handlers[request.handler].state == "ready"
 
@@ -181,6 +183,7 @@ def _asked(task: Task, attempt: Attempt) -> bytes:
     """Write what was granted, where the spec as it was submitted does not say it."""
     spec = task.spec
     is_as_submitted = spec.raised == NOT_RAISED and not spec.sized_bytes
+    is_as_submitted &= not spec.request.learned
     if is_as_submitted and (attempt.request is spec.request or attempt.request == spec.request):
         return asks.AS_ASKED
     return asks.to_blob(attempt.request)

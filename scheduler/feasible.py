@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-import re
 from collections.abc import Callable, Iterable
 
 from ..protocol.resources import MILLI, Request, format_bytes
+from .countables import lacks
 from .fleet import Card, Node, card_charge
+from .suiting import cards_to_lend, goes_together, is_able, is_type
 
 Refusal = str
 Filter = Callable[[Node, Request], Refusal]
@@ -34,6 +34,8 @@ def first_refusal(filters: tuple[Filter, ...], node: Node, request: Request) -> 
 def _named(node: Node, request: Request) -> Refusal:
     if request.nodes and node.name not in request.nodes:
         return f"is not among the nodes asked for ({', '.join(request.nodes)})"
+    if node.name in request.not_nodes:
+        return "is a node that was ruled out"
     return ""
 
 
@@ -67,15 +69,31 @@ def _large_enough(node: Node, request: Request) -> Refusal:
 def _has_cards(node: Node, request: Request) -> Refusal:
     if not request.cards:
         return ""
-    cards = [card for card in node.cards.values() if card.gpu.memory_bytes]
+    cards = cards_to_lend(node)
     if not cards:
         return "has no GPU"
     typed = [card for card in cards if is_type(card, request)]
     if not typed:
-        names = ", ".join(sorted({card.gpu.name for card in cards}))
-        return f"has {names}, wanted a GPU like {request.gpu_type!r}"
-    able = sum(_could_fit(card, request) for card in typed)
-    return "" if able >= request.cards else _too_few(typed, able, request)
+        return f"has {_names(cards)}, wanted a GPU like {request.gpu_type!r}"
+    able = [card for card in typed if is_able(card, request)]
+    if not able:
+        best = max(card.gpu.cc for card in typed) / 10
+        wanted = request.gpu_cc / 10
+        return f"has {_names(typed)} of compute capability {best:g}, wanted {wanted:g} or more"
+    fitting = [card for card in able if _could_fit(card, request)]
+    together = [card for card in fitting if goes_together(card, request)]
+    if len(together) >= request.cards:
+        return ""
+    if len(fitting) >= request.cards:
+        return (
+            f"has {gpus_text(len(together))} besides MIG devices, of which a task gets one alone, "
+            f"wanted {request.gpus}"
+        )
+    return _too_few(able, len(fitting), request)
+
+
+def _names(cards: list[Card]) -> str:
+    return ", ".join(sorted({card.gpu.name for card in cards}))
 
 
 def _could_fit(card: Card, request: Request) -> bool:
@@ -109,6 +127,7 @@ def _speaks(node: Node, request: Request) -> Refusal:
 _BROUGHT = {
     2: "holds neither fences nor limits of silence",
     3: "knows no files, code, environments or secrets of tasks",
+    4: "neither counts resources nor can be had alone",
 }
 
 
@@ -131,20 +150,12 @@ MAY_EVER: tuple[Filter, ...] = (
     _labelled,
     _declares_handler,
     _large_enough,
+    lacks,
     _has_cards,
     _speaks,
     _offers_python,
     _has_secrets,
 )
-
-
-@functools.lru_cache(maxsize=256)
-def _pattern(gpu_type: str) -> re.Pattern[str]:
-    return re.compile(gpu_type, re.IGNORECASE)
-
-
-def is_type(card: Card, request: Request) -> bool:
-    return not request.gpu_type or bool(_pattern(request.gpu_type).search(card.gpu.name))
 
 
 def cpus_text(milli: int) -> str:

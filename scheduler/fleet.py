@@ -78,7 +78,8 @@ class Node:
     `rev` numbers what is sent on its dispatch pipe. `held` are the tasks whose attempt lives
     there, `backlog` those of them that wait in its own queue, uncharged. A `suspect` node was
     silent for a while and gets no new work; a `lost` one was given up. `shunned` keeps requests
-    that it refused away from it until a monotonic time. `former` are earlier starts of its agent,
+    that it refused away from it until a monotonic time. `exclusives` counts
+    tasks that have it alone: one at most. `former` are earlier starts of its agent,
     whose words come too late. `seen_ms` is when it was last heard in the scheduler's earlier
     lives, or when it was lost. `measures` are of its cards by UUID, `residents` models in memory.
     """
@@ -101,6 +102,8 @@ class Node:
     loop_lag_ms: int = 0
     cpus_used_milli: int = 0
     memory_used_bytes: int = 0
+    resources_used: Counter[str] = field(default_factory=Counter)
+    exclusives: int = 0
     cards: dict[str, Card] = field(default_factory=dict)
     handlers: dict[str, Handler] = field(default_factory=dict)
     handler_calls: Counter[str] = field(default_factory=Counter)
@@ -152,7 +155,7 @@ class Node:
         self._promote()
 
     def fits(self, request: Request) -> bool:
-        """Tell whether CPUs, memory and a worker of the handler are free; cards apart."""
+        """Tell whether what may be sent ahead can begin: its CPUs, memory and worker are free."""
         return (
             self.cpus_used_milli + request.cpus_milli <= self.capabilities.cpus_milli
             and self.memory_used_bytes + request.memory_bytes <= self.capabilities.memory_bytes
@@ -174,6 +177,9 @@ class Node:
             )
         self.cpus_used_milli += sign * request.cpus_milli
         self.memory_used_bytes += sign * request.memory_bytes
+        self.exclusives += sign * request.exclusive
+        for name, count in request.resources:
+            self.resources_used[name] += sign * count
         if request.handler:
             self.handler_calls[request.handler] += sign
         for uuid, share_milli, vram_bytes in attempt.charges:

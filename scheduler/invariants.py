@@ -77,7 +77,8 @@ def _of_node(core: Core, node: Node) -> list[str]:
     found = []
     share: Counter[str] = Counter()
     vram: Counter[str] = Counter()
-    cpus = memory = 0
+    named: Counter[str] = Counter()
+    cpus = memory = exclusives = 0
     for task in node.held.values():
         attempt = task.live
         stays = task.state is State.STOPPING or task.spec.policy.if_node_lost == "fence"
@@ -89,16 +90,22 @@ def _of_node(core: Core, node: Node) -> list[str]:
         if attempt.prefetched != (task.id in node.backlog):
             found.append(f"{node.name}: backlog and task {task.number} disagree")
         if attempt.prefetched:
-            if attempt.request.cards:
-                found.append(f"{node.name}: a GPU task was sent ahead")
+            if not attempt.request.may_go_ahead:
+                found.append(f"{node.name}: what is no plain task was sent ahead")
             continue
         cpus += attempt.request.cpus_milli
         memory += attempt.request.memory_bytes
+        exclusives += attempt.request.exclusive
+        named.update(dict(attempt.request.resources))
         for uuid, share_milli, vram_bytes in attempt.charges:
             share[uuid] += share_milli
             vram[uuid] += vram_bytes
     if (cpus, memory) != (node.cpus_used_milli, node.memory_used_bytes):
         found.append(f"{node.name}: CPUs or memory drifted")
+    if (exclusives, named) != (node.exclusives, +node.resources_used):
+        found.append(f"{node.name}: named resources or who has it alone drifted")
+    if exclusives and len(node.held) > 1:
+        found.append(f"{node.name} is lent to one task alone and has {len(node.held)}")
     for uuid, card in node.cards.items():
         if (share[uuid], vram[uuid]) != (card.share_milli, card.vram_bytes):
             found.append(f"{node.name}: the ledger of {uuid} drifted")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..protocol.resources import MILLI, Request, format_bytes
+from .countables import lacks_now
 from .feasible import (
     MAY_EVER,
     Filter,
@@ -10,9 +11,9 @@ from .feasible import (
     cpus_text,
     first_refusal,
     gpus_text,
-    is_type,
 )
 from .fleet import Card, Node, card_charge
+from .suiting import cards_to_lend, suits
 
 
 def refusal_now(node: Node, request: Request) -> Refusal:
@@ -32,6 +33,15 @@ def _alive(node: Node, _request: Request) -> Refusal:
 
 def _willing(node: Node, request: Request) -> Refusal:
     return "refused such a task a moment ago" if request in node.shunned else ""
+
+
+def _alone(node: Node, request: Request) -> Refusal:
+    if node.exclusives:
+        return "is lent to one task alone"
+    if request.exclusive and node.held:
+        held = "1 task" if len(node.held) == 1 else f"{len(node.held)} tasks"
+        return f"has {held}, wanted a node without any"
+    return ""
 
 
 def _handler_ready(node: Node, request: Request) -> Refusal:
@@ -81,17 +91,19 @@ def _not_lent(cards: list[Card]) -> str:
     return f" ({which} is {how}: {card.closed})"
 
 
-IS_ROOM: tuple[Filter, ...] = (_alive, _willing, _handler_ready, _has_room, _has_free_cards)
+IS_ROOM: tuple[Filter, ...] = (
+    _alive,
+    _willing,
+    _alone,
+    _handler_ready,
+    _has_room,
+    lacks_now,
+    _has_free_cards,
+)
 
 
 def _matching(node: Node, request: Request) -> list[Card]:
-    return [
-        card
-        for card in node.cards.values()
-        if card.gpu.memory_bytes
-        and card.gpu.memory_bytes >= request.vram_bytes
-        and is_type(card, request)
-    ]
+    return [card for card in cards_to_lend(node) if suits(card, request)]
 
 
 def free_cards(node: Node, request: Request) -> list[Card]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
+from pathlib import Path
 
+from remuda.node import grants
+from remuda.node.slots import Card, CardCharge, Charge, Slots
+from remuda.node.task import Attempt, plan_of
 from remuda.protocol import capabilities as wire
 from remuda.protocol import ids
 from remuda.protocol import messages as m
-from remuda.protocol.codec import pack_document
-from remuda.protocol.resources import MILLI, Request
-from remuda.scheduler.fleet import card_charge
+from remuda.protocol.codec import pack_document, unpack_document
+from remuda.protocol.spec import TaskSpec, from_document
 
 from .world import SimNode, World
 
@@ -17,45 +21,46 @@ Key = tuple[int, int]
 
 
 class GuardedNode(SimNode):
-    """A node with the second guard: it refuses a card that it has not got back yet."""
+    """A node with the second guard: it refuses a card that it has not got back yet.
+
+    What may wait in its own queue does so without a charge until there is room.
+    """
 
     def __init__(self, name: str, capabilities: wire.Capabilities, world: World) -> None:
         super().__init__(name, capabilities)
         self.world = world
-        self.requests: dict[int, Request] = {}
+        self.offered: dict[Key, TaskSpec] = {}
         self.life = 0
         self.refused: list[tuple[Key, bytes]] = []
         self.said: list[m.Results] = []
         self.unacked: dict[Key, m.Results] = {}
+        self.slots = self._empty()
+        self._holder: dict[Key, int] = {}
+        self._holders = 0
 
     def take(self, message: m.Message) -> None:
         before = set(self.held)
         super().take(message)
-        if isinstance(message, m.Offer):
-            for task, _ in self.held.keys() - before:
-                self.requests[task] = self.world.core.tasks[task].spec.request
-            for key in [key for key in self.held if key not in before and not self.fits(key)]:
+        self._take_back()
+        for key in [key for key in self.held if key not in before]:
+            self.offered[key] = from_document(unpack_document(self.specs[key[0]]))
+            if not self._lend(key) and not self.offered[key].request.may_go_ahead:
+                assert self._is_behind(), f"{self.name} was lent twice: {self._why_not(key)}"
                 self.refused.append((key, self.held.pop(key)[0]))
+        self.settle()
         for key in self.acked:
             self.unacked.pop(key, None)
 
-    def fits(self, newest: Key) -> bool:
-        """Tell whether the cards of the newest attempt carry it next to all that lives here."""
-        share: Counter[str] = Counter()
-        vram: Counter[str] = Counter()
-        cards = {card.uuid: card for card in self.capabilities.gpus}
-        for (task, _), (_, phase) in self.held.items():
-            if phase is m.Phase.ENDED:
-                continue
-            for uuid in self.gpus[task]:
-                used = card_charge(self.requests[task], cards[uuid])
-                share[uuid] += used[0]
-                vram[uuid] += used[1]
-        granted = self.gpus[newest[0]]
-        assert len(set(granted)) == len(granted) == self.requests[newest[0]].cards
-        return all(
-            share[uuid] <= MILLI and vram[uuid] <= cards[uuid].memory_bytes for uuid in granted
-        )
+    def settle(self) -> None:
+        """Take back what ended, start what waited for that, and look whether it adds up."""
+        self._take_back()
+        for key in [key for key in self.held if self._lives(key) and key not in self._holder]:
+            self._lend(key)
+        self.slots.check()
+
+    def lent(self) -> list[tuple[TaskSpec, tuple[str, ...]]]:
+        """List what runs here, as it was offered, with its cards."""
+        return [(self.offered[key], self.gpus[key[0]]) for key in self._holder if self._lives(key)]
 
     def end(self, key: Key, outcome: m.Outcome, code: str) -> m.Results:
         """End a held attempt; what is said stays due until it is acknowledged."""
@@ -79,6 +84,109 @@ class GuardedNode(SimNode):
         self.begin_life()
 
     def begin_life(self) -> None:
+        """Start as the next agent, which finds what runs in the file of grants."""
         self.life += 1
         self.incarnation = f"{self.name}-{self.life}".encode().ljust(16, b"-")
         self.rev = self.seq = 0
+        self.settle()
+        before, self.slots = self.slots, self._empty()
+        for key, charge in _written_down(self._holder, before).items():
+            self.slots.take(self._holder[key], charge, adopt=True)
+        self.settle()
+
+    def _is_behind(self) -> bool:
+        """Tell whether it holds something that the scheduler took away from it."""
+        tasks = self.world.core.tasks
+        return any(
+            task not in tasks or (live := tasks[task].live) is None
+            or (live.node, live.number) != (self.name, number)
+            for task, number in self.held
+        )  # fmt: skip
+
+    def _why_not(self, key: Key) -> str:
+        return self.slots.refusal(self._charge(key))
+
+    def _charge(self, key: Key) -> Charge:
+        return self.slots.charge(self.offered[key].request, self.gpus[key[0]])
+
+    def _take_back(self) -> None:
+        for key in [key for key in self._holder if not self._lives(key)]:
+            self.slots.release(self._holder.pop(key))
+
+    def _lives(self, key: Key) -> bool:
+        return key in self.held and self.held[key][1] is not m.Phase.ENDED
+
+    def _lend(self, key: Key) -> bool:
+        charge = self._charge(key)
+        if self.slots.refusal(charge):
+            return False
+        self._holders += 1
+        self._holder[key] = self._holders
+        self.slots.take(self._holders, charge)
+        return True
+
+    def _empty(self) -> Slots:
+        has = self.capabilities
+        cards = {gpu.uuid: Card(gpu.memory_bytes) for gpu in has.gpus}
+        slots = Slots(has.cpus_milli, has.memory_bytes, cards, resources=dict(has.resources))
+        for handler in has.handlers:
+            for number, uuid in enumerate(handler.gpu_uuids):
+                part = Charge(cards=(CardCharge(uuid, 0, handler.vram_bytes),))
+                slots.take(f"{handler.name}:{number}", part)
+        return slots
+
+
+def _written_down(holders: dict[Key, int], slots: Slots) -> dict[Key, Charge]:
+    """Return the charges of attempts as the next agent reads them from the disk."""
+    spec = TaskSpec("command", argv=["true"])
+    with tempfile.TemporaryDirectory() as folder:
+        file = grants.GrantsFile(Path(folder))
+        file.add_attempts(
+            Attempt(ids.to_bytes(task), number, b"", plan_of(spec, "ana"), slots.holders[holder])
+            for (task, number), holder in holders.items()
+        )
+        file.close()
+        found = grants.read(Path(folder)).attempts
+    return {(ids.from_bytes(task), number): each.charge for (task, number), each in found.items()}
+
+
+def over_lent(node: GuardedNode) -> list[str]:
+    """Judge by hand, from what was offered alone, what a node has lent too much of."""
+    has, found = node.capabilities, []
+    cpus = memory = 0
+    named: Counter[str] = Counter()
+    users: dict[str, list[TaskSpec]] = {}
+    lent = node.lent()
+    for spec, gpus in lent:
+        cpus += spec.cpus_milli
+        memory += spec.memory_bytes
+        named.update(spec.resources)
+        if spec.kind != "handler":
+            for uuid in gpus:
+                users.setdefault(uuid, []).append(spec)
+        if sum(uuid.startswith("MIG-") for uuid in gpus) and len(gpus) > 1:
+            found.append("a task has several MIG devices")
+    if cpus > has.cpus_milli or memory > has.memory_bytes:
+        found.append("CPUs or memory")
+    found += [name for name, count in named.items() if count > has.resources.get(name, 0)]
+    if any(spec.exclusive for spec, _ in lent) and len(lent) > 1:
+        found.append("a task is not alone")
+    for gpu in has.gpus:
+        found += _over_lent_card(gpu, users.get(gpu.uuid, []), has.handlers)
+    return found
+
+
+def _over_lent_card(
+    gpu: wire.Gpu, users: list[TaskSpec], handlers: list[wire.Handler]
+) -> list[str]:
+    resident = sum(each.vram_bytes * each.gpu_uuids.count(gpu.uuid) for each in handlers)
+    shares = sum(1_000 if spec.gpus else spec.gpu_milli for spec in users)
+    used = resident + sum(
+        gpu.memory_bytes * spec.gpu_milli // 1_000 if spec.gpu_milli else spec.vram_bytes
+        for spec in users
+        if not spec.gpus
+    )
+    whole = any(spec.gpus for spec in users)
+    if whole and (len(users) > 1 or resident):
+        return [f"{gpu.uuid} is lent whole and to another"]
+    return [gpu.uuid] if shares > 1_000 or used > gpu.memory_bytes else []

@@ -243,11 +243,12 @@ class World(Operated):
         handlers: list[wire.Handler] | None = None,
         pythons: dict[str, str] | None = None,
         secrets: list[str] | None = None,
+        resources: dict[str, int] | None = None,
     ) -> SimNode:
         """Register a new node."""
         known = wire.Capabilities(
             round(cpus * 1000), memory_gib * GIB, gpus or [], handlers or [], labels or {},
-            pythons=pythons or {}, secrets=secrets or [],
+            pythons=pythons or {}, secrets=secrets or [], resources=resources or {},
         )  # fmt: skip
         node = self.nodes[name] = SimNode(name, known)
         self.join(node)
@@ -371,6 +372,14 @@ class World(Operated):
 def gpu(number: int, gib: int = 24, name: str = "NVIDIA L4") -> wire.Gpu:
     """Describe a card `GPU-<number>`."""
     return wire.Gpu(f"GPU-{number}", name, gib * GIB, gib * GIB, 89, number)
+
+
+def mig(number: int, gib: int, parent: str = "GPU-9") -> wire.Gpu:
+    """Describe a MIG device `MIG-<number>` of a card."""
+    name = f"NVIDIA A100 MIG {gib}gb"
+    return wire.Gpu(
+        f"MIG-{number}", name, gib * GIB, gib * GIB, 80, number, mig=True, parent=parent
+    )
 
 
 def worlds(folder: Path, settings: CoreSettings | None = None) -> Iterator[World]:

@@ -42,8 +42,14 @@ def card(uuid: str, *pids: int, used: int = 0, pids_visible: bool = True) -> Gpu
 class CoreDriver:
     """Feeds a core through the codec, as the wire would, and keeps what it asked for."""
 
-    def __init__(self, cpus: int = 2, cards: tuple[str, ...] = CARDS) -> None:
-        slots = Slots(cpus * 1000, 8 * GIB, {uuid: Card(24 * GIB) for uuid in cards})
+    def __init__(
+        self,
+        cpus: int = 2,
+        cards: tuple[str, ...] = CARDS,
+        resources: dict[str, int] | None = None,
+    ) -> None:
+        lent = {uuid: Card(24 * GIB) for uuid in cards}
+        slots = Slots(cpus * 1000, 8 * GIB, lent, resources=resources or {})
         self.core = Core(INCARNATION, slots, cpus)
         self.now = 0
         self.rev = 0

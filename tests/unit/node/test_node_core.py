@@ -1,7 +1,7 @@
 """Does the node's core take, refuse, order and end attempts as promised?"""
 
 from remuda.node import stops
-from remuda.node.effects import Forget, Launch, Stop
+from remuda.node.effects import Forget, Launch, OpenLane, Stop
 from remuda.protocol import messages as m
 from remuda.protocol.messages import Outcome
 
@@ -258,3 +258,54 @@ def test_an_agent_that_ends_gives_back_what_no_runner_has():
     driver.turn()
     stops.hand_over(driver.state)
     assert {task(2): Outcome.RETURNED} == driver.results()
+
+
+def launched_of(driver, *names):
+    """Offer these commands, each with what it asks for; return which of them began."""
+    for number, fields in enumerate(names, 1):
+        driver.offer(spec(argv=["true"], cpus_milli=0, **fields), task(number))
+    driver.turn()
+    return driver.launched()
+
+
+def test_named_things_are_lent_no_more_often_than_there_are():
+    driver = CoreDriver(resources={"licence": 2})
+    wanted = {"resources": {"licence": 1}}
+    assert [task(1), task(2)] == launched_of(driver, wanted, wanted, wanted)
+    assert ["1 licence asked, 0 free"] == reasons(driver)
+    driver.end(task(1))
+    driver.offer(spec(argv=["true"], cpus_milli=0, **wanted), task(4))
+    driver.turn()
+    assert [task(4)] == driver.launched()[-1:]
+
+
+def test_a_task_that_is_to_be_alone_gets_no_company():
+    driver = CoreDriver()
+    alone = {"exclusive": True}
+    assert [task(1)] == launched_of(driver, alone, {}, alone)
+    assert ["one task has this node alone"] * 2 == reasons(driver)
+
+
+def test_a_task_that_is_to_be_alone_is_refused_beside_others():
+    driver = CoreDriver()
+    assert [task(1)] == launched_of(driver, {}, {"exclusive": True})
+    assert ["it is to be alone, and other tasks run"] == reasons(driver)
+
+
+def test_several_mig_devices_are_never_taken_for_one_task():
+    driver = CoreDriver(cards=("MIG-a", "MIG-b"))
+    driver.offer(spec(argv=["true"], gpus=2), task(1), gpus=["MIG-a", "MIG-b"])
+    driver.turn()
+    assert ["CUDA shows one MIG device to a process: several were granted"] == reasons(driver)
+
+
+def test_calls_with_named_things_wait_for_them():
+    driver = CoreDriver(resources={"licence": 1})
+    call = spec(kind="function", target="a:b", cpus_milli=0, resources={"licence": 1})
+    driver.offer(call, task(1), task(2))
+    driver.turn()
+    for effect in driver.of(OpenLane):
+        driver.load(effect)
+    driver.turn()
+    assert [[task(1)]] == driver.fed()
+    assert 1 == driver.state.slots.resources_taken["licence"]

@@ -1,5 +1,8 @@
 """Does the next agent find what this one wrote down, and does old output go?"""
 
+from dataclasses import replace
+
+import msgpack
 import pytest
 
 from remuda.node import grants
@@ -37,6 +40,23 @@ def test_what_was_handed_over_can_be_read_back(tmp_path):
         one.gpus,
     )
     assert "resident:x:0" == found.workers["w"].resident
+
+
+def test_named_things_and_being_alone_outlive_an_agent(tmp_path):
+    charge = Charge(500, 0, (), (("licence", 2),), True)
+    written = grants.GrantsFile(tmp_path)
+    written.add_attempts([replace(attempt(1), charge=charge), attempt(2)])
+    written.close()
+    found = grants.read(tmp_path).attempts
+    assert [charge, CHARGE] == [each.charge for each in found.values()]
+
+
+def test_a_charge_without_them_is_written_as_the_version_before_reads_it(tmp_path):
+    written = grants.GrantsFile(tmp_path)
+    written.add_attempts([attempt(1)])
+    written.close()
+    row = msgpack.unpackb((tmp_path / grants.FILE).read_bytes(), use_list=False)
+    assert (CHARGE.cpus_milli, CHARGE.memory_bytes, CHARGE.cards) == row[7]
 
 
 @pytest.mark.parametrize("fate", ["rerun", "fence"])

@@ -31,6 +31,9 @@ REQUESTS = (
     {"gpus": 2},
     {"gpu_milli": 400, "cpus_milli": 100},
     {"vram_bytes": 10 * GIB, "cpus_milli": 0},
+    {"resources": {"licence": 1}, "cpus_milli": 500},
+    {"exclusive": True, "cpus_milli": 0},
+    {"exclusive": True, "gpus": 1},
 )
 TASKS = st.integers(1, 12).map(task)
 
@@ -52,7 +55,7 @@ class MovesFiles(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.driver = CoreDriver()
+        self.driver = CoreDriver(resources={"licence": 2})
         self.staging = set()
         self.storing = set()
 
@@ -219,7 +222,11 @@ class NodeMachine(MovesFiles):
     @invariant()
     def tables_agree_no_card_is_lent_beyond_itself_and_who_runs_is_held(self):
         self.driver.state.check()
-        for card in self.driver.state.slots.cards.values():
+        slots = self.driver.state.slots
+        assert slots.resources_taken["licence"] <= 2
+        alone = [charge for charge in slots.holders.values() if charge.exclusive]
+        assert not alone or 1 == sum(isinstance(holder, int) for holder in slots.holders)
+        for card in slots.cards.values():
             assert card.share_milli <= MILLI
             assert card.vram_bytes <= card.memory_bytes
         for key, attempt in self.running.items():

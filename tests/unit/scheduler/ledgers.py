@@ -20,9 +20,15 @@ def make_node(
     memory_gib: int = 32,
     labels: dict[str, str] | None = None,
     handlers: list[Handler] | None = None,
+    resources: dict[str, int] | None = None,
 ) -> Node:
     known = Capabilities(
-        round(cpus * 1000), memory_gib * GIB, list(gpus), handlers or [], labels or {}
+        round(cpus * 1000),
+        memory_gib * GIB,
+        list(gpus),
+        handlers or [],
+        labels or {},
+        resources=resources or {},
     )
     node = Node(name, known, connected=True)
     node.take_capabilities(known)

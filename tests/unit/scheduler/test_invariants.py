@@ -100,7 +100,7 @@ BROKEN: dict[str, Callable[[Core], None]] = {
     "n1 is lost and still holds task 2": lose_a_node_that_holds_tasks,
     "is charged for task 4, which is not there": charge_a_stranger,
     "backlog and task 3 disagree": lambda core: core.fleet.nodes["n1"].backlog.clear(),
-    "a GPU task was sent ahead": send_gpu_ahead,
+    "what is no plain task was sent ahead": send_gpu_ahead,
     "n1: CPUs or memory drifted": lambda core: setattr(
         core.fleet.nodes["n1"], "cpus_used_milli", 7
     ),

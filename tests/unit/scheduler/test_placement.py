@@ -13,9 +13,10 @@ from remuda.protocol.spec import TaskSpec
 from remuda.scheduler.feasible import may_ever
 from remuda.scheduler.fleet import Node
 from remuda.scheduler.placement import explain_refusals
-from remuda.scheduler.vacancy import refusal_now
+from remuda.scheduler.scores import pick_cards
+from remuda.scheduler.vacancy import free_cards, refusal_now
 
-from ...fakes.world import GIB, World, gpu
+from ...fakes.world import GIB, World, gpu, mig
 from .ledgers import H100, lend, make_node
 
 
@@ -33,6 +34,7 @@ NODE = {
     "gpus": (gpu(1, 24), gpu(2, 80, H100)),
     "labels": {"zone": "a"},
     "handlers": [REPAIR, LOADING, BROKEN],
+    "resources": {"licence": 2},
 }
 NEVER = [
     (Request(nodes=("n2", "n3")), "is not among the nodes asked for (n2, n3)"),
@@ -52,11 +54,18 @@ NEVER = [
     ),
     (Request(gpus=3), "has 2 GPUs like that, wanted 3"),
     (Request(gpus=2, vram_bytes=40 * GIB), "has 1 GPU like that, wanted 2"),
+    (Request(not_nodes=("n1",)), "is a node that was ruled out"),
+    (
+        Request(gpus=1, gpu_cc=90, gpu_type="L4"),
+        "has NVIDIA L4 of compute capability 8.9, wanted 9 or more",
+    ),
+    (Request(resources=(("licence", 3),)), "has 2 licence, wanted 3"),
+    (Request(resources=(("seat", 1),)), "has no seat (countable there: licence), wanted 1"),
 ]
 
 
 def full_node() -> Node:
-    return make_node("n1", *NODE["gpus"], labels=NODE["labels"], handlers=NODE["handlers"])  # type: ignore[arg-type]  # a dict of parts
+    return make_node("n1", *NODE["gpus"], **{k: v for k, v in NODE.items() if k != "gpus"})  # type: ignore[arg-type]  # a dict of parts
 
 
 @pytest.mark.parametrize(("request_", "words"), NEVER, ids=[words for _, words in NEVER])
@@ -105,6 +114,52 @@ def test_a_retry_goes_back_rather_than_wait_for_a_card_that_a_resident_keeps(wor
     assert [(task, 2)] == list(two.held)
 
 
+SLICES = make_node("n1", mig(1, 10), mig(2, 20), gpu(9, 40), gpu(3, 40), cpus=8)
+
+
+def test_a_card_that_is_cut_into_mig_devices_is_those_alone() -> None:
+    words = "has 1 GPU besides MIG devices, of which a task gets one alone, wanted 2"
+    assert words == may_ever(SLICES, Request(gpus=2))
+    assert "" == may_ever(SLICES, Request(gpus=1, gpu_type="MIG"))
+    assert ["MIG-1"] == [card.gpu.uuid for card in pick_cards(SLICES, Request(gpus=1))]
+    assert ["GPU-3"] == [
+        card.gpu.uuid for card in free_cards(SLICES, Request(gpus=1, vram_bytes=30 * GIB))
+    ]
+
+
+def test_alternatives_are_tried_in_their_order(world: World) -> None:
+    world.node("n1", cpus=8, gpus=[gpu(1, 80, H100), gpu(2), gpu(3)])
+    either = [{"gpus": 2, "gpu_type": "L4"}, {"cpus_milli": 4_000}]
+    tasks = world.submit(4, gpus=1, gpu_type="H100", alternatives=either)
+    assert [("GPU-1",), ("GPU-2", "GPU-3"), (), ()] == [cards_of(world, task) for task in tasks]
+    assert ["assigned", "assigned", "assigned", "queued"] == world.states(tasks)
+
+
+def test_what_was_granted_of_alternatives_is_given_back_after_a_restart(world: World) -> None:
+    node = world.node("n1", cpus=4, gpus=[gpu(1, 80, H100)], resources={"licence": 2})
+    fields = {"gpus": 1, "gpu_type": "H100", "alternatives": [{"resources": {"licence": 2}}]}
+    tasks = world.submit(2, **fields)
+    (alone,) = world.submit(exclusive=True)
+    world.restart()
+    world.join(node)
+    ledger = world.core.fleet.nodes["n1"]
+    assert [("GPU-1",), ()] == [cards_of(world, task) for task in tasks]
+    assert 2 == ledger.resources_used["licence"]
+    world.end(node, tasks[1])
+    assert (0, "queued") == (ledger.resources_used["licence"], world.state(alone))
+    world.end(node, tasks[0])
+    assert (1, "assigned") == (ledger.exclusives, world.state(alone))
+
+
+def test_nothing_is_sent_ahead_to_a_node_that_one_task_has_alone(world: World) -> None:
+    node = world.node("n1", cpus=1)
+    (tiny,) = world.submit()
+    world.end(node, tiny, run_us=1_000)
+    (alone,) = world.submit(exclusive=True, cpus_milli=0)
+    later = world.submit(2)
+    assert ["assigned", "queued", "queued"] == world.states([alone, *later])
+
+
 def test_a_node_without_a_gpu_says_so() -> None:
     assert "has no GPU" == may_ever(make_node(), Request(gpus=1))
     assert "has no GPU" == may_ever(make_node("n1", Gpu("GPU-1", "gone", 0)), Request(gpus=1))
@@ -132,6 +187,13 @@ NOW = [
         Request(handler="repair"),
         "all 1 workers of handler repair are busy",
     ),
+    (
+        Request(resources=(("licence", 1),)),
+        Request(resources=(("licence", 2),)),
+        "1 licence free, wanted 2",
+    ),
+    (Request(), Request(exclusive=True), "has 1 task, wanted a node without any"),
+    (Request(exclusive=True), Request(cpus_milli=0), "is lent to one task alone"),
 ]
 
 
