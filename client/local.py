@@ -40,12 +40,8 @@ class LocalCluster:
         self._clients: list[Client] = []
         self._said: deque[str] = deque(maxlen=LINES_KEPT)
         self._lines: queue.Queue[str] = queue.Queue()
-        # -P: what lies in the working directory must not be taken for a library.
         self.process = subprocess.Popen(
-            [
-                *(sys.executable, "-P", "-m", "remuda.cli.main", "up"),
-                *("--home", str(self.home), "--nodes", str(nodes)),
-            ],
+            [*self._up(), "--home", str(self.home), "--nodes", str(nodes)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -97,6 +93,11 @@ class LocalCluster:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _up(self) -> list[str]:
+        """Return the command that brings a cluster up, without its options."""
+        # -P: what lies in the working directory must not be taken for a library.
+        return [sys.executable, "-P", "-m", "remuda.cli.main", "up"]
 
     def _read(self, lines: IO[str]) -> None:
         for line in lines:

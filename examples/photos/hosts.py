@@ -7,6 +7,7 @@ It needs root, and a kernel that lets it make namespaces.
 
 import contextlib
 import ipaddress
+import itertools
 import os
 import shutil
 import subprocess
@@ -25,16 +26,24 @@ TOOLS = ("ip", "unshare", "sh", "mount")
 STEP_S = 20.0
 KILL_S = 10.0
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# Runs inside the namespaces: what is hidden goes, the libraries stay, the rest is the command's.
+# Runs inside the namespaces: what is lent is held aside, what is hidden goes, what was lent comes
+# to where the host has it, and the rest is the command. Lists end with `--`.
 _ENTER = """
 set -e
-mkdir -p "$1" && mount --bind "$2" "$1"
-shift 2
+aside=$1; shift
+n=0
+while [ "$1" != -- ]; do mkdir -p "$aside/$n"; mount --bind "$1" "$aside/$n"; n=$((n+1)); shift; done
+shift
 while [ "$1" != -- ]; do mount -t tmpfs -o size=1m none "$1"; shift; done
+shift
+n=0
+while [ "$1" != -- ]; do mkdir -p "$1"; mount --bind "$aside/$n" "$1"; n=$((n+1)); shift; done
 shift
 cd /
 exec "$@"
 """
+
+_sites = itertools.count()
 
 
 class HostsError(Exception):
@@ -60,20 +69,30 @@ class Host:
         """Return a program of the host's own environment, as `remuda-node`."""
         return self.folder / "venv" / "bin" / name
 
+    def inside(
+        self, command: Sequence[str | Path], lent: Sequence[tuple[Path, Path]] = ()
+    ) -> list[str]:
+        """Wrap a command so that it runs there, in the root directory; no process stays around it.
+
+        `lent` are folders of this machine, and where the host has them.
+        """
+        libraries = (Path(sysconfig.get_path("purelib")), self.folder / "site")
+        sources, targets = zip(libraries, *lent, strict=True)
+        return [
+            *("ip", "netns", "exec", self.namespace),
+            *("unshare", "--mount", "--propagation", "private", "sh", "-c", _ENTER, "sh"),
+            *(str(self.folder / "lent"), *map(str, sources), "--"),
+            *(*map(str, self.hidden), "--", *map(str, targets), "--"),
+            *map(str, command),
+        ]
+
     def start(
         self, command: Sequence[str | Path], env: Mapping[str, str] | None = None, **popen: object
     ) -> "subprocess.Popen[str]":
-        """Start a command there, in the root directory and in a clean environment."""
-        libraries = sysconfig.get_path("purelib")
-        wrapped = [
-            *("ip", "netns", "exec", self.namespace),
-            *("unshare", "--mount", "--propagation", "private", "sh", "-c", _ENTER, "sh"),
-            *(str(self.folder / "site"), libraries, *map(str, self.hidden), "--"),
-            *map(str, command),
-        ]
+        """Start a command there, in a clean environment."""
         clean = {"PATH": PATH, "HOME": str(self.home), "LANG": "C.UTF-8", **(env or {})}
         streams: dict[str, object] = {"stdin": subprocess.DEVNULL, "text": True}
-        return subprocess.Popen(wrapped, env=clean, **{**streams, **popen})  # type: ignore[call-overload,no-any-return]  # as the caller says
+        return subprocess.Popen(self.inside(command), env=clean, **{**streams, **popen})  # type: ignore[call-overload,no-any-return]  # as the caller says
 
 
 @dataclass(frozen=True)
@@ -92,7 +111,7 @@ def site(folder: Path, names: Sequence[str], hidden: Sequence[Path]) -> Iterator
     """
     _check_allowed()
     network = _free_network()
-    bridge = f"rm{os.getpid()}"
+    bridge = f"rm{os.getpid()}x{next(_sites)}"  # an interface has 15 characters
     addresses = network.hosts()
     front = str(next(addresses))
     hosts = tuple(
@@ -105,7 +124,7 @@ def site(folder: Path, names: Sequence[str], hidden: Sequence[Path]) -> Iterator
         _ip("link", "set", bridge, "up")
         for number, host in enumerate(hosts):
             _join_network(host, bridge, f"{bridge}v{number}")
-            _furnish(host)
+            furnish(host.folder)
         yield Site(front, hosts)
     finally:
         for host in hosts:
@@ -143,20 +162,22 @@ def _join_network(host: Host, bridge: str, cable: str) -> None:
         _ip("-n", host.namespace, "link", "set", link, "up")
 
 
-def _furnish(host: Host) -> None:
-    """Install remuda there: a copy of the package, an environment, and its programs."""
-    host.home.mkdir(parents=True)
+def furnish(folder: Path, libraries: Path | None = None) -> None:
+    """Install remuda in a host's folder: a copy of the package, an environment, its programs.
+
+    What remuda needs lies in `libraries`, else where the host's namespace has it.
+    """
+    (folder / "home").mkdir(parents=True)
     package = Path(remuda.__file__).parent
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(package, host.folder / "lib" / "remuda", ignore=ignored)
-    venv.create(host.folder / "venv", with_pip=False, symlinks=True)
-    (purelib,) = (host.folder / "venv" / "lib").glob("python*/site-packages")
-    (purelib / "remuda.pth").write_text(f"{host.folder / 'lib'}\n{host.folder / 'site'}\n")
+    shutil.copytree(package, folder / "lib" / "remuda")  # compiled: times stay as they are
+    venv.create(folder / "venv", with_pip=False, symlinks=True)
+    programs = folder / "venv" / "bin"
+    (purelib,) = (folder / "venv" / "lib").glob("python*/site-packages")
+    (purelib / "remuda.pth").write_text(f"{folder / 'lib'}\n{libraries or folder / 'site'}\n")
     for name, module in (("remuda-node", "remuda.node.__main__"), ("remuda", "remuda.cli.main")):
-        script = host.program(name)
+        script = programs / name
         script.write_text(
-            f"#!{host.program('python')} -P\nimport sys\nfrom {module} import main\n"
-            "sys.exit(main())\n"
+            f"#!{programs / 'python'} -P\nimport sys\nfrom {module} import main\nsys.exit(main())\n"
         )
         script.chmod(0o755)
 

@@ -1,5 +1,6 @@
 """How do tests type `remuda`: a home of their own, the command as a real process."""
 
+import functools
 import json
 import os
 import signal
@@ -14,6 +15,8 @@ from remuda.cli.daemons import running
 from remuda.cli.setup_home import orphans
 from remuda.config.home import Home
 
+from .far import far, plain_environment
+
 DEADLINE_S = 60.0
 COMMAND = (sys.executable, "-P", "-m", "remuda.cli.main")
 
@@ -25,23 +28,33 @@ class CommandLine:
         self.folder = folder
         self.home = Home(folder / "home")
         self.env = {
-            **{key: value for key, value in os.environ.items() if not key.startswith("REMUDA_")},
+            **plain_environment(),
             "REMUDA_HOME": str(self.home.root),
             "REMUDA_NODE__LOCK_DIR": str(folder / "locks"),
             "COLUMNS": "160",
         }
 
+    @functools.cached_property
+    def common(self) -> Path:
+        """Return a folder that the nodes see as well."""
+        return far().common_folder(self.folder.name)
+
     def start(self, *words: str, **popen: Any) -> subprocess.Popen[str]:
         """Start a command with pipes; it is in a process group of its own."""
+        return self._start([*COMMAND, *words], self.env, **popen)
+
+    def _start(
+        self, command: list[str], env: dict[str, str], **popen: Any
+    ) -> subprocess.Popen[str]:
         pipes: dict[str, Any] = {
             "stdin": subprocess.DEVNULL,
             "stdout": subprocess.PIPE,
             "stderr": subprocess.PIPE,
         }
         return subprocess.Popen(
-            [*COMMAND, *words],
+            command,
             cwd=self.folder,
-            env=self.env,
+            env=env,
             text=True,
             process_group=0,
             **pipes | popen,
@@ -69,12 +82,22 @@ class CommandLine:
 
     def up(self, *words: str) -> tuple[subprocess.Popen[str], str]:
         """Start `up` and wait for its ready line."""
-        process = self.start("up", *words)
+        return self._ready(self.start("up", *words))
+
+    def _ready(self, process: subprocess.Popen[str]) -> tuple[subprocess.Popen[str], str]:
         assert process.stdout is not None
         assert process.stderr is not None
         line = process.stdout.readline()
         assert line.startswith("ready "), process.stderr.read()
         return process, line
+
+    def cluster(self, nodes: int) -> subprocess.Popen[str]:
+        """Bring up a cluster whose nodes share nothing with us; their code lies in `common`."""
+        locks = Path(self.env["REMUDA_NODE__LOCK_DIR"])
+        locks.mkdir(exist_ok=True)
+        command, env = far().up(self.home, (locks,))
+        env["REMUDA_NODE__PYTHON_PATH"] = json.dumps([str(self.common)])
+        return self._ready(self._start([*command, "--nodes", str(nodes)], {**self.env, **env}))[0]
 
     def submit(self, *words: str) -> str:
         """Submit a command and return the id that was printed last."""

@@ -5,7 +5,22 @@ from pathlib import Path
 
 import pytest
 
+from . import far
 from .harness import Cluster, real_cluster
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Have hosts for the nodes of all clusters, which do not see the folders of tests."""
+    far.begin(tmp_path_factory.getbasetemp())
+    yield
+    far.end()
+
+
+@pytest.fixture
+def common(request: pytest.FixtureRequest) -> Path:
+    """Make a folder that test and nodes both see, for what tells the test that work was done."""
+    return far.far().common_folder(request.node.name[:40])
 
 
 @pytest.fixture

@@ -22,8 +22,22 @@ from remuda.config.home import Home
 from ..fakes.raw import SMALL
 from ..invariants import History, read_journal, violations
 from .command_line import wait_until
+from .far import far
 
 LOG_TAIL_CHARS = 4_000
+
+
+class FarCluster(LocalCluster):
+    """A cluster whose nodes share nothing with us."""
+
+    def __init__(
+        self, nodes: int, home: Home, environment: dict[str, str], seen: tuple[Path, ...]
+    ) -> None:
+        self._command, more = far().up(home, seen)
+        super().__init__(nodes, home=home.root, environment={**more, **environment})
+
+    def _up(self) -> list[str]:
+        return self._command
 
 
 class Cluster:
@@ -42,15 +56,10 @@ class Cluster:
         if settings:
             self.home.create()
             self.home.config_file.write_text(settings)
-        self.local = LocalCluster(
-            nodes,
-            home=self.home.root,
-            environment={
-                "REMUDA_NODE__LOCK_DIR": str(folder / "locks"),
-                **SMALL,
-                **(environment or {}),
-            },
-        )
+        locks = folder / "locks"  # of the cards, which are those of this machine
+        locks.mkdir(exist_ok=True)
+        ours = {"REMUDA_NODE__LOCK_DIR": str(locks), **SMALL, **(environment or {})}
+        self.local = FarCluster(nodes, self.home, ours, (locks,))
         self.client: Client = self.local.client()
 
     def note(self, tasks: Iterable[Task]) -> None:

@@ -7,8 +7,6 @@ remuda of its own, and without the client's folder and ours. It joins by the lin
 
 from __future__ import annotations
 
-import importlib.util
-import os
 import random
 import signal
 import subprocess
@@ -16,7 +14,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -27,24 +24,11 @@ from remuda.config.home import Home
 
 from ..fakes.raw import SMALL
 from .command_line import COMMAND, wait_until
+from .far import ROOT, hosts, plain_environment
 
-ROOT = Path(__file__).resolve().parents[2]
 LOG_TAIL_CHARS = 4_000
 STOP_S = 30.0
 DAEMONS = {"scheduler": "remuda.scheduler.__main__", "store": "remuda.store.__main__"}
-
-
-def _load_hosts() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("hosts", ROOT / "examples/photos/hosts.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["hosts"] = module  # its dataclasses look themselves up
-    spec.loader.exec_module(module)
-    return module
-
-
-hosts = _load_hosts()
 
 
 class Site:
@@ -75,7 +59,7 @@ class Site:
         with self._log(daemon) as log:
             self._running[daemon] = subprocess.Popen(
                 [sys.executable, "-P", "-m", DAEMONS[daemon], "--home", str(self.home.root)],
-                env={**_plain_environment(), **SMALL},
+                env={**plain_environment(), **SMALL},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -114,7 +98,7 @@ class Site:
         """Run `remuda` as the user of this machine, in the client's folder."""
         return subprocess.run(
             [*COMMAND, *words],
-            env={**_plain_environment(), "REMUDA_HOME": str(self.home.root), "COLUMNS": "160"},
+            env={**plain_environment(), "REMUDA_HOME": str(self.home.root), "COLUMNS": "160"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -156,10 +140,6 @@ class Site:
 
     def _log(self, name: str):  # type: ignore[no-untyped-def]  # a file
         return (self.folder / f"{name}.log").open("a")
-
-
-def _plain_environment() -> dict[str, str]:
-    return {key: text for key, text in os.environ.items() if not key.startswith("REMUDA_")}
 
 
 @contextmanager

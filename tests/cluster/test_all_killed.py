@@ -26,9 +26,9 @@ def done(folder: Path) -> dict[str, int]:
 
 
 def test_commands_and_calls_outlive_the_death_of_all_daemons_and_none_is_done_twice(
-    tmp_path: Path,
+    tmp_path: Path, common: Path
 ) -> None:
-    commands_dir, calls_dir = tmp_path / "commands", tmp_path / "calls"
+    commands_dir, calls_dir = common / "commands", common / "calls"
     commands_dir.mkdir()
     calls_dir.mkdir()
     settings = f'[node]\npython_path = ["{Path(counted.__file__).parent}"]\n'

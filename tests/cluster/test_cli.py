@@ -17,12 +17,12 @@ pytestmark = pytest.mark.cluster
 @pytest.fixture(scope="module")
 def remuda(tmp_path_factory):
     made = CommandLine(tmp_path_factory.mktemp("cli"))
-    (made.folder / "jobs.py").write_text(
+    (made.common / "jobs.py").write_text(
         "def add(a, b=0):\n    print('adding')\n    return {'sum': a + b, 'both': (a, b)}\n"
         "def fail():\n    raise ValueError('no such picture')\n"
         "def nap():\n    import time\n    time.sleep(300)\n"
     )
-    process, _ = made.up("--nodes", "2")
+    process = made.cluster(2)
     yield made
     assert 0 == stop(process)
     assert [] == made.leftovers()
@@ -70,9 +70,9 @@ def test_run_feeds_its_own_standard_input_to_the_task(remuda) -> None:
 
 def test_run_passes_environment_directory_and_words_as_they_are(remuda) -> None:
     words, script = ["a b", "", "$HOME", "--json", "*"], 'printf "%s|" "$V" "$PWD" "$@"'
-    for cwd in ("/", "."):
+    for cwd in ("/", str(remuda.common)):
         done = remuda("run", "--env", "V=1", "--cwd", cwd, "sh", "-c", script, "sh", *words)
-        assert "|".join(["1", str((remuda.folder / cwd).resolve()), *words]) + "|" == done.stdout
+        assert "|".join(["1", cwd, *words]) + "|" == done.stdout
 
 
 def test_run_ends_with_the_reader_of_its_output(remuda) -> None:
@@ -291,11 +291,11 @@ def test_why_names_what_a_task_waits_for_and_who_refused_it(remuda) -> None:
 
 def test_logs_of_a_running_task_follow_it_to_its_end(remuda) -> None:
     script = "echo one; while ! test -e go; do sleep 0.05; done; echo two; echo bad >&2"
-    task = remuda.submit("--cwd", str(remuda.folder), "--", "sh", "-c", script)
+    task = remuda.submit("--cwd", str(remuda.common), "--", "sh", "-c", script)
     process = remuda.start("logs", "--follow", task)
     assert process.stdout is not None
     assert "one\n" == process.stdout.readline()
-    (remuda.folder / "go").touch()
+    (remuda.common / "go").touch()
     rest, errors = process.communicate(timeout=DEADLINE_S)
     assert (0, "two\n", "bad\n") == (process.returncode, rest, errors)
     assert "two\n" == remuda("task", "logs", task, "-n", "1").stdout
@@ -369,13 +369,13 @@ def test_on_a_terminal_states_have_colours_and_waits_a_bar(remuda) -> None:
 
 def test_a_killed_scheduler_does_not_disturb_a_run(remuda) -> None:
     script = "echo one; while ! test -e on; do sleep 0.05; done; echo two; exit 5"
-    process = remuda.start("run", "--cwd", str(remuda.folder), "--", "sh", "-c", script)
+    process = remuda.start("run", "--cwd", str(remuda.common), "--", "sh", "-c", script)
     assert process.stdout is not None
     assert "one\n" == process.stdout.readline()
     first = remuda.pid("scheduler")
     remuda.kill("scheduler")
     wait_until(lambda: remuda.pid("scheduler") not in (0, first), "it did not start again")
-    (remuda.folder / "on").touch()
+    (remuda.common / "on").touch()
     rest, _ = process.communicate(timeout=DEADLINE_S)
     assert (5, "two\n") == (process.returncode, rest)
 

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.cluster
 @pytest.fixture(scope="module")
 def remuda(tmp_path_factory):
     made = CommandLine(tmp_path_factory.mktemp("many"))
-    process, _ = made.up("--nodes", "2")
+    process = made.cluster(2)
     yield made
     assert 0 == stop(process)
     assert [] == made.leftovers()

@@ -48,7 +48,7 @@ def remuda(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     """Run two nodes that are soon suspect, but not lost before a minute has passed."""
     made = Desk(tmp_path_factory.mktemp("nodes"))
     made.env |= SMALL | {f"REMUDA_SCHEDULER__{key}": text for key, text in QUICK.items()}
-    process, _ = made.up("--nodes", "2")
+    process = made.cluster(2)
     with Client(made.home.root) as made.client:
         yield made
     assert 0 == stop(process)

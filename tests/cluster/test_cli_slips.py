@@ -15,8 +15,8 @@ pytestmark = pytest.mark.cluster
 @pytest.fixture(scope="module")
 def remuda(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
     made = CommandLine(tmp_path_factory.mktemp("slips"))
-    (made.folder / "jobs.py").write_text("def fail():\n    raise ValueError('no such picture')\n")
-    process, _ = made.up("--nodes", "1")
+    (made.common / "jobs.py").write_text("def fail():\n    raise ValueError('no such picture')\n")
+    process = made.cluster(1)
     yield made
     assert 0 == stop(process)
     assert [] == made.leftovers()
@@ -152,7 +152,7 @@ def budgets(remuda: CommandLine, task: str) -> list[tuple[str, int, int]]:
 
 def test_a_task_that_ran_out_of_memory_shows_what_it_asks_for_since(remuda: CommandLine) -> None:
     script = "test -e tried || { touch tried; echo Cannot allocate memory >&2; exit 1; }; sleep 300"
-    options = ("--memory", "100MiB", "--cwd", str(remuda.folder))
+    options = ("--memory", "100MiB", "--cwd", str(remuda.common))
     task = remuda.submit(*options, "--", "sh", "-c", script)
     wait_until(lambda: remuda.json("task", "show", task)["attempt"] == 2, "it was not tried again")
     told = remuda.json("why", task)

@@ -95,8 +95,8 @@ def test_an_array_tells_each_member_its_index(client: Client) -> None:
     assert ["3\n", "5\n", "8\n"] == [done.stdout for done in batch.results(END_S)]
 
 
-def test_logs_can_be_followed_while_a_command_runs(client: Client, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
+def test_logs_can_be_followed_while_a_command_runs(client: Client, common: Path) -> None:
+    gate = common / "gate"
     script = f"echo one; while [ ! -e {gate} ]; do sleep 0.02; done; echo two"
     lines = client.submit_command(["sh", "-c", script]).logs(follow=True)
     assert "one\n" == next(lines)
@@ -127,8 +127,8 @@ def test_a_whole_batch_can_be_cancelled(client: Client) -> None:
     assert {"cancelled": 50} == batch.counts
 
 
-def test_a_task_is_tried_again_after_its_own_errors(client: Client, tmp_path: Path) -> None:
-    script = f"echo try >> {tmp_path}/tries; test $(wc -l < {tmp_path}/tries) -ge 3"
+def test_a_task_is_tried_again_after_its_own_errors(client: Client, common: Path) -> None:
+    script = f"echo try >> {common}/tries; test $(wc -l < {common}/tries) -ge 3"
     retry = Retry(retries=5, backoff="10ms..20ms")
     task = client.submit_command(["sh", "-c", script], retry=retry)
     assert 0 == task.result(END_S).returncode
@@ -142,9 +142,9 @@ def test_a_task_that_takes_too_long_fails_with_timeout(client: Client) -> None:
     assert "timeout" == error.task_code
 
 
-def test_higher_priorities_go_first(client: Client, tmp_path: Path) -> None:
-    order = tmp_path / "order"
-    gate = tmp_path / "gate"
+def test_higher_priorities_go_first(client: Client, common: Path) -> None:
+    order = common / "order"
+    gate = common / "gate"
     hold = f"while [ ! -e {gate} ]; do sleep 0.02; done"
     blocker = client.submit_command(["sh", "-c", hold], node="node-1")
     wait_until(lambda: blocker.state == "running", "the blocker did not start")
@@ -216,8 +216,8 @@ def test_a_task_of_another_client_is_found_by_id_and_by_number(client: Client) -
             other.task("01ARZ3NDEKTSV4RRFFQ69G5FAV")
 
 
-def test_progress_of_a_command_can_be_seen(client: Client, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
+def test_progress_of_a_command_can_be_seen(client: Client, common: Path) -> None:
+    gate = common / "gate"
     script = f'echo "0.4 step 8/20" > $REMUDA_PROGRESS; while [ ! -e {gate} ]; do sleep 0.02; done'
     task = client.submit_command(["sh", "-c", script])
     wait_until(lambda: task.refresh().progress == (0.4, "step 8/20"), "no progress was seen")

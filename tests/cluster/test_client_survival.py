@@ -29,6 +29,7 @@ from remuda.config.home import Home
 from ..fakes import counted, patient_client
 from ..fakes.raw import SMALL
 from .command_line import wait_until
+from .far import far
 from .harness import Cluster, real_cluster
 
 pytestmark = pytest.mark.cluster
@@ -148,11 +149,11 @@ def hardy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
-def story(hardy: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+def story(hardy: Cluster) -> Iterator[Story]:
     """Play the story once; what each caller got is read by a test of its own."""
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(8))
-        made = Story(hardy, tmp_path_factory.mktemp("story"), pool)
+        made = Story(hardy, far().common_folder("story"), pool)
         stack.enter_context(made.away)
         stack.callback(made.away.kill)
         stack.callback(made.killed_twice.set)
@@ -209,7 +210,7 @@ def test_a_client_that_was_away_when_its_task_was_pruned_is_told_so(story: Story
 
 
 def test_a_frozen_scheduler_is_asked_again_and_stores_nothing_twice(
-    hardy: Cluster, tmp_path: Path
+    hardy: Cluster, common: Path
 ) -> None:
     light = hardy.client.options(cpus=0.1, name="frozen")
     pid = hardy.pid("scheduler")
@@ -219,16 +220,16 @@ def test_a_frozen_scheduler_is_asked_again_and_stores_nothing_twice(
     try:
         with ThreadPoolExecutor(20) as pool:
             submitted = [
-                pool.submit(light.submit, "counted:work", str(tmp_path), each) for each in range(20)
+                pool.submit(light.submit, "counted:work", str(common), each) for each in range(20)
             ]
-            batch = light.map("counted:work", [str(tmp_path)] * 500, range(20, 520))
+            batch = light.map("counted:work", [str(common)] * 500, range(20, 520))
             tasks = [*(each.result(FINISH_S) for each in submitted), *batch]
     finally:
         thaw.join()
     hardy.note(tasks)
     assert list(range(520)) == [task.result(FINISH_S) for task in tasks]
     assert 520 == len(hardy.client.tasks(name="frozen", limit=600))
-    assert ["done\n"] * 520 == [path.read_text() for path in tmp_path.iterdir()]
+    assert ["done\n"] * 520 == [path.read_text() for path in common.iterdir()]
 
 
 def test_a_scheduler_that_comes_back_on_other_ports_is_found(tmp_path: Path) -> None:

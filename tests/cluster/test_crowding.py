@@ -104,9 +104,9 @@ def one_node(tmp_path: Path) -> Iterator[Cluster]:
 
 
 def test_results_arrive_and_memory_stays_while_a_client_follows_a_flood_of_output(
-    one_node: Cluster, tmp_path: Path
+    one_node: Cluster, common: Path
 ) -> None:
-    flag, client = tmp_path / "stop", one_node.client
+    flag, client = common / "stop", one_node.client
     flood = client.submit_command(
         ["sh", "-c", f'while [ ! -e "{flag}" ]; do head -c 100000000 /dev/zero | tr "\\0" x; done']
     )

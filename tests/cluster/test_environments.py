@@ -18,6 +18,7 @@ from remuda.protocol.errors import Infeasible, TaskFailed
 from ..fakes import pythons
 from ..fakes.wheels import wheel
 from .command_line import CommandLine, wait_until
+from .far import far
 from .harness import Cluster, real_cluster
 
 pytestmark = pytest.mark.cluster
@@ -79,7 +80,7 @@ class Scene:
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    folder = tmp_path_factory.mktemp("environments")
+    folder = far().common_folder("environments")
     (folder / "lib").mkdir()
     (folder / "lib" / "project.py").write_text(CODE)
     bare = pythons.with_msgpack_alone(folder / "bare")
@@ -107,7 +108,7 @@ secrets = ["hf=LOADED_WITH"]
 target = "project:Handler"
 python = "nope"
 """
-    with real_cluster(folder, 1, settings=settings) as cluster:
+    with real_cluster(tmp_path_factory.mktemp("environments"), 1, settings=settings) as cluster:
         yield Scene(cluster, bare, oldest, secret, f"--no-index\ngreeting @ file://{greeting}\n")
 
 

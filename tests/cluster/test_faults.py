@@ -94,9 +94,9 @@ def is_gone(pid: int) -> bool:
 
 
 def test_a_task_of_a_silent_node_runs_elsewhere_and_succeeds_once(
-    quick: Cluster, tmp_path: Path
+    quick: Cluster, common: Path
 ) -> None:
-    flag = tmp_path / "may-end"
+    flag = common / "may-end"
     script = f'while [ ! -e "{flag}" ]; do sleep 0.05; done; echo "$REMUDA_NODE"'
     task, node = running(quick, ["sh", "-c", script])
     agent = quick.pid(node)
@@ -117,8 +117,8 @@ def test_a_task_of_a_silent_node_runs_elsewhere_and_succeeds_once(
     assert [("lost", "node_lost"), ("succeeded", "")] == outcomes(quick, task)
 
 
-def test_a_silence_shorter_than_lost_after_restarts_nothing(quick: Cluster, tmp_path: Path) -> None:
-    flag = tmp_path / "may-end"
+def test_a_silence_shorter_than_lost_after_restarts_nothing(quick: Cluster, common: Path) -> None:
+    flag = common / "may-end"
     script = f'while [ ! -e "{flag}" ]; do sleep 0.05; done'
     task, node = running(quick, ["sh", "-c", script])
     agent = quick.pid(node)
@@ -148,9 +148,9 @@ def test_a_node_that_was_forgotten_while_it_was_silent_comes_back_by_itself(quic
 
 
 def test_a_fenced_task_is_stopped_by_its_own_node_while_the_scheduler_is_silent(
-    quick: Cluster, tmp_path: Path
+    quick: Cluster, common: Path
 ) -> None:
-    truth = tmp_path / "truth"
+    truth = common / "truth"
     script = f'echo $$; echo begun >> "{truth}"; [ $(wc -l < "{truth}") -gt 1 ] || exec sleep 300'
     task, _ = running(quick, ["sh", "-c", script], if_node_lost="fence")
     pid = pid_of(task)
@@ -166,8 +166,8 @@ def test_a_fenced_task_is_stopped_by_its_own_node_while_the_scheduler_is_silent(
     assert 2 == len(truth.read_text().splitlines())
 
 
-def test_a_scheduler_that_was_stopped_gives_no_node_up(quick: Cluster, tmp_path: Path) -> None:
-    flag = tmp_path / "may-end"
+def test_a_scheduler_that_was_stopped_gives_no_node_up(quick: Cluster, common: Path) -> None:
+    flag = common / "may-end"
     tasks = [
         running(quick, ["sh", "-c", f'while [ ! -e "{flag}" ]; do sleep 0.05; done'], cpus=0.1)[0]
         for _ in range(4)
@@ -208,18 +208,18 @@ def test_a_task_that_kills_its_node_again_and_again_is_quarantined(quick: Cluste
     ],
 )
 def test_each_class_is_tried_again_from_its_own_budget(
-    quick: Cluster, tmp_path: Path, name: str, times: int, retries: int, code: str
+    quick: Cluster, common: Path, name: str, times: int, retries: int, code: str
 ) -> None:
     options = quick.client.options(retries=retries, backoff="10ms")
-    task = options.submit(f"faulty:{name}", str(tmp_path / "tries"), times)
+    task = options.submit(f"faulty:{name}", str(common / "tries"), times)
     quick.note([task])
     assert times + 1 == task.result(FINISH_S)
     assert [("failed", code)] * times + [("succeeded", "")] == outcomes(quick, task)
 
 
-def test_what_never_on_names_is_not_tried_again(quick: Cluster, tmp_path: Path) -> None:
+def test_what_never_on_names_is_not_tried_again(quick: Cluster, common: Path) -> None:
     options = quick.client.options(retry=Retry(retries=5, never_on=["network"]))
-    task = options.submit("faulty:refused_at_first", str(tmp_path / "tries"), 1)
+    task = options.submit("faulty:refused_at_first", str(common / "tries"), 1)
     quick.note([task])
     with pytest.raises(TaskFailed) as caught:
         task.result(FINISH_S)
@@ -247,9 +247,9 @@ def test_a_task_that_was_stopped_by_somebody_is_cancelled_all_the_same(quick: Cl
 
 @pytest.mark.parametrize("ends", ["timeout", "cancel"])
 def test_a_worker_that_was_stopped_by_somebody_is_ended_all_the_same(
-    quick: Cluster, tmp_path: Path, ends: str
+    quick: Cluster, common: Path, ends: str
 ) -> None:
-    said = tmp_path / "pid"
+    said = common / "pid"
     options = quick.client.options(timeout="3s" if ends == "timeout" else "5m", grace="1s")
     task = options.submit("faulty:says_its_pid_and_hangs", str(said))
     quick.note([task])

@@ -11,6 +11,7 @@ import pytest
 
 from ..fakes import gpu_task, scenario
 from .command_line import CommandLine, wait_until
+from .far import far
 from .harness import Cluster, kill_all, real_cluster
 
 pytestmark = pytest.mark.cluster
@@ -39,15 +40,15 @@ def settings(more: str = "") -> str:
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Run one node with two cards of 24 GiB and one of 80, for all tests of this file."""
     folder = tmp_path_factory.mktemp("gpus")
-    scene = scenario.write(folder / "scene.json", [SMALL, SMALL_TOO, LARGE])
+    scene = scenario.write(far().common_folder("gpus") / "scene.json", [SMALL, SMALL_TOO, LARGE])
     with real_cluster(folder, 1, scenario.environment(scene), settings()) as made:
         yield made
 
 
 @pytest.fixture
-def truth(tmp_path: Path) -> Iterator[Path]:
+def truth(common: Path) -> Iterator[Path]:
     """Return a folder in which tasks keep book; no card may have been lent twice in it."""
-    folder = tmp_path / "truth"
+    folder = common / "truth"
     folder.mkdir()
     yield folder
     assert not (folder / "overlaps").exists(), (folder / "overlaps").read_text()
@@ -181,8 +182,8 @@ def test_a_function_with_vram_has_a_worker_of_its_own_that_ends_with_it(
         assert not Path(f"/proc/{each['pid']}").exists(), "its worker outlives its task"
 
 
-def test_cards_can_be_shown_by_index(tmp_path: Path, truth: Path) -> None:
-    scene = scenario.write(tmp_path / "scene.json", [SMALL, SMALL_TOO])
+def test_cards_can_be_shown_by_index(tmp_path: Path, common: Path, truth: Path) -> None:
+    scene = scenario.write(common / "scene.json", [SMALL, SMALL_TOO])
     indexed = settings('gpu_ids = "index"\n')
     with real_cluster(tmp_path, 1, scenario.environment(scene), indexed) as cluster:
         both = [submit(cluster, command(truth, 0.3, 0, 1000), gpus=1) for _ in range(8)]
@@ -193,9 +194,9 @@ def test_cards_can_be_shown_by_index(tmp_path: Path, truth: Path) -> None:
 
 
 def test_a_card_that_two_agents_claim_is_lent_by_one_and_the_conflict_is_said(
-    tmp_path: Path, truth: Path
+    tmp_path: Path, common: Path, truth: Path
 ) -> None:
-    scene = scenario.write(tmp_path / "scene.json", [SMALL])
+    scene = scenario.write(common / "scene.json", [SMALL])
     both = {**scenario.environment(scene), "REMUDA_NODE__GPUS": json.dumps([SMALL["uuid"]])}
     with real_cluster(tmp_path, 2, both, settings()) as cluster:
         remuda = CommandLine(tmp_path)
@@ -224,8 +225,10 @@ def test_a_card_that_two_agents_claim_is_lent_by_one_and_the_conflict_is_said(
     assert len(before) <= 3, "once the conflict is known, the card is not tried again"
 
 
-def test_a_card_stays_with_its_task_when_its_agent_is_killed(tmp_path: Path, truth: Path) -> None:
-    scene = scenario.write(tmp_path / "scene.json", [SMALL])
+def test_a_card_stays_with_its_task_when_its_agent_is_killed(
+    tmp_path: Path, common: Path, truth: Path
+) -> None:
+    scene = scenario.write(common / "scene.json", [SMALL])
     with real_cluster(tmp_path, 1, scenario.environment(scene), settings()) as cluster:
         first = submit(cluster, command(truth, LONG_S, 0, 1000), gpus=1)
         CommandLine(tmp_path).wait_state(first.id, "running")
@@ -250,8 +253,10 @@ vram = "10GiB"
 """
 
 
-def test_a_task_waits_that_does_not_fit_beside_a_resident(tmp_path: Path, truth: Path) -> None:
-    scene = scenario.write(tmp_path / "scene.json", [SMALL])
+def test_a_task_waits_that_does_not_fit_beside_a_resident(
+    tmp_path: Path, common: Path, truth: Path
+) -> None:
+    scene = scenario.write(common / "scene.json", [SMALL])
     with real_cluster(tmp_path, 1, scenario.environment(scene), settings(RESIDENT)) as cluster:
         remuda = CommandLine(tmp_path)
         resident = cluster.client.submit("model").result(FINISH_S)
@@ -272,11 +277,13 @@ def test_a_task_waits_that_does_not_fit_beside_a_resident(tmp_path: Path, truth:
     assert "without a loaded handler" in whole.stderr
 
 
-def test_a_card_on_which_its_task_is_still_shown_is_not_lent(tmp_path: Path, truth: Path) -> None:
-    scene = scenario.write(tmp_path / "scene.json", [SMALL])
+def test_a_card_on_which_its_task_is_still_shown_is_not_lent(
+    tmp_path: Path, common: Path, truth: Path
+) -> None:
+    scene = scenario.write(common / "scene.json", [SMALL])
     with real_cluster(tmp_path, 1, scenario.environment(scene), settings()) as cluster:
         remuda = CommandLine(tmp_path)
-        go = tmp_path / "go"
+        go = common / "go"
         script = f"echo $$ > {go}.pid; while ! test -e {go}; do sleep 0.05; done"
         first = submit(cluster, ["sh", "-c", script], gpus=1)
         remuda.wait_state(first.id, "running")
@@ -304,8 +311,10 @@ def test_a_card_on_which_its_task_is_still_shown_is_not_lent(tmp_path: Path, tru
         assert (1, 1) == (first.standing.attempt, second.standing.attempt)
 
 
-def test_no_card_is_lent_twice_while_all_daemons_are_killed(tmp_path: Path, truth: Path) -> None:
-    scene = scenario.write(tmp_path / "scene.json", [SMALL, SMALL_TOO, LARGE])
+def test_no_card_is_lent_twice_while_all_daemons_are_killed(
+    tmp_path: Path, common: Path, truth: Path
+) -> None:
+    scene = scenario.write(common / "scene.json", [SMALL, SMALL_TOO, LARGE])
     with real_cluster(tmp_path, 2, scenario.environment(scene), settings()) as cluster:
         tasks = [submit(cluster, command(truth, 0.5, 0, 1000), gpus=1) for _ in range(8)]
         tasks += [submit(cluster, command(truth, 0.5, 10 * GIB), vram="10GiB") for _ in range(12)]

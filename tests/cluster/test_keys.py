@@ -22,7 +22,7 @@ SECRET = "canary-7d1f"
 def owner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
     """Run a cluster; the one who started it is its admin."""
     made = CommandLine(tmp_path_factory.mktemp("keys"))
-    process, _ = made.up("--nodes", "1")
+    process = made.cluster(1)
     yield made
     stop(process)
     made("down")
@@ -123,17 +123,19 @@ def test_only_an_admin_changes_keys(owner: CommandLine) -> None:
     assert 4 == olga("key", "allow", "mallory", "x" * 40, "--role", "admin").returncode
 
 
-def test_the_work_of_a_node_whose_key_is_revoked_moves(cluster: Cluster, tmp_path: Path) -> None:
+def test_the_work_of_a_node_whose_key_is_revoked_moves(
+    cluster: Cluster, tmp_path: Path, common: Path
+) -> None:
     remuda = CommandLine(tmp_path)
-    truth = tmp_path / "runs"
-    script = f'echo "$REMUDA_NODE" >> {truth}; while ! test -e {tmp_path}/go; do sleep 0.05; done'
+    truth = common / "runs"
+    script = f'echo "$REMUDA_NODE" >> {truth}; while ! test -e {common}/go; do sleep 0.05; done'
     task = cluster.client.submit_command(["sh", "-c", script])
     cluster.note([task])
     first = str(remuda.wait_state(task.id, "running")["node"])
     other = ({"node-1", "node-2"} - {first}).pop()
     assert 0 == remuda("key", "revoke", first).returncode
     wait_until(lambda: other in truth.read_text(), "its work did not move")
-    (tmp_path / "go").touch()
+    (common / "go").touch()
     task.result(FINISH_S)
     shown = remuda.json("task", "show", task.id)
     assert {first, other} == set(truth.read_text().split())

@@ -20,6 +20,7 @@ from remuda.protocol.errors import Conflict, NotAllowed, RemudaError
 from ..fakes import scenario
 from ..fakes.runner_driver import living_with
 from .command_line import CommandLine, admit, wait_until
+from .far import far
 from .harness import Cluster, real_cluster
 
 pytestmark = pytest.mark.cluster
@@ -41,10 +42,10 @@ LOOP = "echo ready; while :; do sleep 0.05; done"
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Run one node with a card for all tests of this file."""
     folder = tmp_path_factory.mktemp("reach")
-    (folder / "lib").mkdir()
-    (folder / "lib" / "project.py").write_text(CODE)
-    scene = scenario.write(folder / "scene.json", [CARD])
-    settings = f'[node]\npython_path = ["{folder / "lib"}"]\n'
+    nodes = far().common_folder("reach")
+    (nodes / "project.py").write_text(CODE)
+    scene = scenario.write(nodes / "scene.json", [CARD])
+    settings = f'[node]\npython_path = ["{nodes}"]\n'
     with real_cluster(folder, 1, scenario.environment(scene), settings) as made:
         yield made
 
@@ -241,10 +242,10 @@ def test_nobody_reaches_into_the_task_of_somebody_else(
 
 
 def test_a_command_beside_a_task_runs_once_although_the_scheduler_dies_meanwhile(
-    host: Cluster, begin: Callable[..., Task], tmp_path: Path
+    host: Cluster, begin: Callable[..., Task], common: Path
 ) -> None:
     task = begin()
-    truth, go = tmp_path / "truth", tmp_path / "go"
+    truth, go = common / "truth", common / "go"
     line = f"echo ran >> {truth}; while [ ! -e {go} ]; do sleep 0.05; done; echo done"
     heard: list[reach.ExecResult] = []
     asking = threading.Thread(
@@ -264,14 +265,14 @@ def test_a_command_beside_a_task_runs_once_although_the_scheduler_dies_meanwhile
 
 
 def test_what_is_asked_twice_with_one_key_is_done_once(
-    host: Cluster, begin: Callable[..., Task], tmp_path: Path
+    host: Cluster, begin: Callable[..., Task], common: Path
 ) -> None:
     task = begin()
-    argv = ["sh", "-c", f"echo ran >> {tmp_path / 'truth'}"]
+    argv = ["sh", "-c", f"echo ran >> {common / 'truth'}"]
     asked = m.AskTask(b"k" * 16, task.key, "exec", {"argv": argv, "timeout_ms": 10_000})
     answers = [host.client.link.request(asked, m.TaskAnswer) for _ in range(2)]
     assert answers[0] == answers[1]
-    assert "ran\n" == (tmp_path / "truth").read_text()
+    assert "ran\n" == (common / "truth").read_text()
 
 
 def test_a_task_on_a_node_that_is_silent_is_said_to_be_out_of_reach(

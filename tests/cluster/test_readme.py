@@ -49,10 +49,10 @@ def test_the_example_of_the_page_on_files_runs_as_printed(shared: Cluster, tmp_p
 
 
 def test_a_script_without_a_guard_is_told_so_and_submits_nothing_twice(
-    shared: Cluster, tmp_path: Path
+    shared: Cluster, tmp_path: Path, common: Path
 ) -> None:
     script = tmp_path / "unguarded.py"
-    marks = tmp_path / "marks"
+    marks = common / "marks"
     script.write_text(
         "from remuda import Client\n\n"
         "def times(number):\n    return number * 6\n\n"

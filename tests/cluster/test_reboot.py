@@ -82,10 +82,10 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 
 def test_what_ran_on_a_host_that_was_restarted_runs_elsewhere_at_once(
-    cluster: Cluster, tmp_path: Path
+    cluster: Cluster, tmp_path: Path, common: Path
 ) -> None:
     host = Host(tmp_path, cluster)
-    flag = tmp_path / "may-end"
+    flag = common / "may-end"
     script = f'while [ ! -e "{flag}" ]; do sleep 0.05; done; echo "$REMUDA_NODE"'
     link = cluster.client.link
     try:

@@ -75,16 +75,16 @@ def redis(tmp_path: Path) -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def cluster(tmp_path: Path, canary: Canary, redis: RedisServer) -> Iterator[Cluster]:
-    (tmp_path / "lib").mkdir()
-    (tmp_path / "lib" / "project.py").write_text(CODE)
-    vault = tmp_path / "vault"
+def cluster(tmp_path: Path, common: Path, canary: Canary, redis: RedisServer) -> Iterator[Cluster]:
+    (common / "lib").mkdir()
+    (common / "lib" / "project.py").write_text(CODE)
+    vault = common / "vault"
     vault.mkdir()
     (vault / "hf").write_text(canary.value)
     (vault / "hf").chmod(0o600)
     settings = f"""
 [node]
-python_path = ["{tmp_path / "lib"}"]
+python_path = ["{common / "lib"}"]
 [secrets]
 hf.file = "{vault / "hf"}"
 [redis]

@@ -34,9 +34,9 @@ def ended(cluster: Cluster) -> int:
 
 
 def test_a_thousand_tasks_outlive_a_killed_scheduler_and_none_runs_twice(
-    cluster: Cluster, tmp_path: Path
+    cluster: Cluster, common: Path
 ) -> None:
-    truth = tmp_path / "truth"
+    truth = common / "truth"
     truth.mkdir()
     script = 'echo "$REMUDA_TASK_ID" >> "$0/$REMUDA_TASK_ID"'
     batch = cluster.client.submit_array(["sh", "-c", script, str(truth)], range(TASKS), cpus=0.1)

@@ -1,0 +1,143 @@
+"""How are the nodes of a test's cluster hosts that share nothing with their client?
+
+A node's agent starts in `/`, with another HOME, in another virtual environment with a copy of
+remuda, and in an environment of its own. Where the kernel allows it, also with an address of its
+own and in a mount namespace in which our tree and the test's folders are not: of the cluster's home
+it has its own state and copies of its key and configuration. What test and nodes both look at lies
+in `common`. One pair of hosts serves all clusters of a test session.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import sys
+import sysconfig
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from remuda.config.home import Home
+
+ROOT = Path(__file__).resolve().parents[2]
+FAKES = ROOT / "tests" / "fakes"  # what tasks and agents of a test load: every host has it
+UP = Path(__file__).with_name("far_up.py")
+NODES = ("node-1", "node-2")
+
+
+def load_hosts() -> ModuleType:
+    """Load the example that makes hosts out of namespaces."""
+    name = "hosts"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, ROOT / "examples/photos/hosts.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # its dataclasses look themselves up
+    spec.loader.exec_module(module)
+    return module
+
+
+hosts = load_hosts()
+
+
+class FarHosts:
+    """The hosts of a test session, made when the first cluster needs them."""
+
+    def __init__(self, hidden: Path) -> None:
+        self._hidden = hidden
+        self._stack = ExitStack()
+        place = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="remuda-far-"))
+        self._folder = Path(place)
+        self._site: Any = None
+        self._clusters = 0
+        self.why_near = ""
+        self.common = self._folder / "common"
+        self.common.mkdir()
+
+    def common_folder(self, name: str) -> Path:
+        """Make a folder that the nodes see where the test sees it."""
+        return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.common))
+
+    def up(self, home: Home, seen: tuple[Path, ...] = ()) -> tuple[list[str], dict[str, str]]:
+        """Return the command of an `up` with nodes far away, and the environment that it needs.
+
+        `seen` are more folders that the nodes see.
+        """
+        self._make()
+        self._clusters += 1
+        description = {
+            name: self._node(home, name, self._folder / name / str(self._clusters), seen)
+            for name in NODES
+        }
+        path = self._folder / f"cluster-{self._clusters}.json"
+        path.write_text(json.dumps(description))
+        env = {"PATH": hosts.PATH}
+        if self._site is not None:
+            env["REMUDA_SCHEDULER__LISTEN"] = self._site.address
+        return [sys.executable, "-P", str(UP), str(path), "up"], env
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def _make(self) -> None:
+        if self._clusters:
+            return
+        try:
+            made = hosts.site(self._folder / "hosts", NODES, [ROOT, self._hidden])
+            self._site = self._stack.enter_context(made)
+        except hosts.HostsError as error:
+            self.why_near = str(error)
+            shutil.rmtree(self._folder / "hosts", ignore_errors=True)
+            for name in NODES:
+                libraries = Path(sysconfig.get_path("purelib"))
+                hosts.furnish(self._folder / "hosts" / name, libraries)
+
+    def _node(
+        self, home: Home, name: str, place: Path, seen: tuple[Path, ...]
+    ) -> dict[str, object]:
+        """Describe how the agent of one node starts; `place` is what its host keeps of the home."""
+        folder = self._folder / "hosts" / name
+        words: list[str] = ["env", "-i", f"PATH={hosts.PATH}", f"HOME={folder / 'home'}"]
+        words.append("LANG=C.UTF-8")
+        python = str(folder / "venv" / "bin" / "python")
+        if self._site is None:
+            return {"before": words, "python": python, "home": str(home.root)}
+        state = home.node_dir(name)
+        lent = [
+            (FAKES, FAKES),
+            *((each, each) for each in seen),
+            (place, home.root),
+            (state, state),
+        ]
+        host = next(each for each in self._site.hosts if each.name == name)
+        before = host.inside(words, lent)
+        return {"before": before, "python": python, "home": str(place), "makes": str(state)}
+
+
+_current: list[FarHosts] = []
+
+
+def begin(hidden: Path) -> None:
+    """Prepare the hosts of a test session, which do not see this folder."""
+    _current.append(FarHosts(hidden))
+
+
+def end() -> None:
+    """Remove the hosts, and kill what runs there."""
+    _current.pop().close()
+
+
+def far() -> FarHosts:
+    """Return the hosts of this test session."""
+    return _current[-1]
+
+
+def plain_environment() -> dict[str, str]:
+    """Return our environment without settings of remuda."""
+    return {key: text for key, text in os.environ.items() if not key.startswith("REMUDA_")}
