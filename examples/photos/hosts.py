@@ -32,12 +32,16 @@ _ENTER = """
 set -e
 aside=$1; shift
 n=0
-while [ "$1" != -- ]; do mkdir -p "$aside/$n"; mount --bind "$1" "$aside/$n"; n=$((n+1)); shift; done
+while [ "$1" != -- ]; do
+    mkdir -p "$aside/$n"; mount --bind "$1" "$aside/$n"; n=$((n+1)); shift
+done
 shift
 while [ "$1" != -- ]; do mount -t tmpfs -o size=1m none "$1"; shift; done
 shift
 n=0
-while [ "$1" != -- ]; do mkdir -p "$1"; mount --bind "$aside/$n" "$1"; n=$((n+1)); shift; done
+while [ "$1" != -- ]; do
+    mkdir -p "$1"; mount --bind "$aside/$n" "$1"; n=$((n+1)); shift
+done
 shift
 cd /
 exec "$@"
@@ -139,6 +143,7 @@ def _check_allowed() -> None:
     for tool in TOOLS:
         if shutil.which(tool) is None:
             raise HostsError(f"{tool} is missing (packages iproute2 and util-linux)")
+    _run("unshare", "--mount", "--propagation", "private", "true")
 
 
 def _free_network() -> ipaddress.IPv4Network:
@@ -192,15 +197,17 @@ def _clear(host: Host) -> None:
 
 
 def _ip(*words: str) -> str:
-    """Run `ip`; raises HostsError with what it said."""
+    return _run("ip", *words)
+
+
+def _run(*words: str) -> str:
+    """Run a tool; raises HostsError with what it said."""
     try:
-        done = subprocess.run(
-            ["ip", *words], capture_output=True, text=True, timeout=STEP_S, check=False
-        )
+        done = subprocess.run(words, capture_output=True, text=True, timeout=STEP_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise HostsError(f"ip {' '.join(words)}: {error}") from error
+        raise HostsError(f"{' '.join(words)}: {error}") from error
     if done.returncode != 0:
-        raise HostsError(f"ip {' '.join(words)}: {done.stderr.strip()}")
+        raise HostsError(f"{' '.join(words)}: {done.stderr.strip()}")
     return done.stdout
 
 

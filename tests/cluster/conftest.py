@@ -9,6 +9,12 @@ from . import far
 from .harness import Cluster, real_cluster
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reason = far.why_near()
+    if reason:
+        terminalreporter.line(f"nodes were on this host, in no namespaces of their own: {reason}")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Have hosts for the nodes of all clusters, which do not see the folders of tests."""

@@ -53,16 +53,22 @@ class FarHosts:
         self._hidden = hidden
         self._stack = ExitStack()
         place = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="remuda-far-"))
-        self._folder = Path(place)
+        self.folder = Path(place)
         self._site: Any = None
         self._clusters = 0
-        self.why_near = ""
-        self.common = self._folder / "common"
-        self.common.mkdir()
+        self.common = self.folder / "common"
+        programs = self.common / "bin"  # first on the PATH of tasks, for hosts without a Python
+        programs.mkdir(parents=True)
+        (programs / "python3").symlink_to(Path(sys.executable).resolve())
+        self._path = f"{programs}:{hosts.PATH}"
 
     def common_folder(self, name: str) -> Path:
         """Make a folder that the nodes see where the test sees it."""
         return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.common))
+
+    def environment(self, node: str) -> Path:
+        """Return the virtual environment that a node has of its own."""
+        return self.folder / "hosts" / node / "venv"
 
     def up(self, home: Home, seen: tuple[Path, ...] = ()) -> tuple[list[str], dict[str, str]]:
         """Return the command of an `up` with nodes far away, and the environment that it needs.
@@ -72,12 +78,12 @@ class FarHosts:
         self._make()
         self._clusters += 1
         description = {
-            name: self._node(home, name, self._folder / name / str(self._clusters), seen)
+            name: self._node(home, name, self.folder / name / str(self._clusters), seen)
             for name in NODES
         }
-        path = self._folder / f"cluster-{self._clusters}.json"
+        path = self.folder / f"cluster-{self._clusters}.json"
         path.write_text(json.dumps(description))
-        env = {"PATH": hosts.PATH}
+        env = {"PATH": self._path}
         if self._site is not None:
             env["REMUDA_SCHEDULER__LISTEN"] = self._site.address
         return [sys.executable, "-P", str(UP), str(path), "up"], env
@@ -89,23 +95,22 @@ class FarHosts:
         if self._clusters:
             return
         try:
-            made = hosts.site(self._folder / "hosts", NODES, [ROOT, self._hidden])
+            made = hosts.site(self.folder / "hosts", NODES, [ROOT, self._hidden])
             self._site = self._stack.enter_context(made)
-        except hosts.HostsError as error:
-            self.why_near = str(error)
-            shutil.rmtree(self._folder / "hosts", ignore_errors=True)
+        except hosts.HostsError:  # see why_near
+            shutil.rmtree(self.folder / "hosts", ignore_errors=True)
             for name in NODES:
                 libraries = Path(sysconfig.get_path("purelib"))
-                hosts.furnish(self._folder / "hosts" / name, libraries)
+                hosts.furnish(self.folder / "hosts" / name, libraries)
 
     def _node(
         self, home: Home, name: str, place: Path, seen: tuple[Path, ...]
     ) -> dict[str, object]:
         """Describe how the agent of one node starts; `place` is what its host keeps of the home."""
-        folder = self._folder / "hosts" / name
-        words: list[str] = ["env", "-i", f"PATH={hosts.PATH}", f"HOME={folder / 'home'}"]
+        folder = self.folder / "hosts" / name
+        words: list[str] = ["env", "-i", f"PATH={self._path}", f"HOME={folder / 'home'}"]
         words.append("LANG=C.UTF-8")
-        python = str(folder / "venv" / "bin" / "python")
+        python = str(self.environment(name) / "bin" / "python")
         if self._site is None:
             return {"before": words, "python": python, "home": str(home.root)}
         state = home.node_dir(name)
@@ -118,6 +123,16 @@ class FarHosts:
         host = next(each for each in self._site.hosts if each.name == name)
         before = host.inside(words, lent)
         return {"before": before, "python": python, "home": str(place), "makes": str(state)}
+
+
+def why_near() -> str:
+    """Say why nodes cannot be on hosts of their own here; nothing where they can."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with hosts.site(Path(folder), ["trial"], []):
+                return ""
+        except hosts.HostsError as error:
+            return str(error)
 
 
 _current: list[FarHosts] = []

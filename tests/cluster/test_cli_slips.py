@@ -59,7 +59,7 @@ def test_submit_that_waits_tells_programs_the_outcome_in_one_document(remuda: Co
 
 
 def test_a_file_that_is_there_but_not_executable_ends_as_in_a_shell(remuda: CommandLine) -> None:
-    script = remuda.folder / "script"
+    script = remuda.common / "script"
     script.write_text("#!/bin/sh\n")
     done = remuda("run", str(script))
     assert (126, True) == (done.returncode, "chmod +x" in done.stderr)

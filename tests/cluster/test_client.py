@@ -86,7 +86,7 @@ def test_a_command_is_run_like_a_subprocess(client: Client) -> None:
 
 
 def test_output_larger_than_what_travels_with_the_result_is_whole(client: Client) -> None:
-    done = client.run([sys.executable, "-c", "for i in range(60000): print('line', i)"])
+    done = client.run(["python3", "-c", "for i in range(60000): print('line', i)"])
     assert [f"line {number}" for number in range(60_000)] == done.stdout.splitlines()
 
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -78,7 +77,7 @@ def let_end(folder: Path) -> None:
 
 
 def command(truth: Path, seconds: float = 0.0, vram: int = 0, share: int = 0) -> list[str]:
-    return [sys.executable, gpu_task.__file__, *map(str, (truth, seconds, vram, share))]
+    return ["python3", gpu_task.__file__, *map(str, (truth, seconds, vram, share))]
 
 
 def told(task: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import pytest
 
 from ..fakes.redis_server import RedisServer, redis_server
 from .command_line import CommandLine, wait_until
+from .far import far
 from .harness import Cluster, real_cluster
 
 pytestmark = pytest.mark.cluster
@@ -75,13 +76,19 @@ def redis(tmp_path: Path) -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def cluster(tmp_path: Path, common: Path, canary: Canary, redis: RedisServer) -> Iterator[Cluster]:
+def vault(common: Path, canary: Canary) -> Path:
+    """Return the folder in which the node keeps the secret."""
+    folder = common / "vault"
+    folder.mkdir()
+    (folder / "hf").write_text(canary.value)
+    (folder / "hf").chmod(0o600)
+    return folder
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, common: Path, vault: Path, redis: RedisServer) -> Iterator[Cluster]:
     (common / "lib").mkdir()
     (common / "lib" / "project.py").write_text(CODE)
-    vault = common / "vault"
-    vault.mkdir()
-    (vault / "hf").write_text(canary.value)
-    (vault / "hf").chmod(0o600)
     settings = f"""
 [node]
 python_path = ["{common / "lib"}"]
@@ -105,7 +112,7 @@ def dump(server: RedisServer) -> bytes:
 
 
 def test_a_secret_is_seen_by_the_processes_of_its_tasks_and_by_nothing_else(
-    cluster: Cluster, canary: Canary, redis: RedisServer
+    cluster: Cluster, vault: Path, canary: Canary, redis: RedisServer
 ) -> None:
     """Look at logs, databases, Redis, the node's files, command lines and environments."""
     client = cluster.client
@@ -145,5 +152,6 @@ def test_a_secret_is_seen_by_the_processes_of_its_tasks_and_by_nothing_else(
     bystander.cancel(0.1)
     client.wait([command, bystander], WAIT_S)
     assert [] == canary.files(cluster.home.root)
-    assert [str(cluster.folder / "vault" / "hf")] == canary.files(cluster.folder)
+    assert [] == canary.files(cluster.folder)
+    assert [str(vault / "hf")] == canary.files(far().folder)
     assert 64 == len(digest)

@@ -284,7 +284,8 @@ class NodeUnderTest:
                 [sys.executable, "-P", "-m", "remuda.node", "--home", str(self.home.root),
                  "--name", "n1"],
                 stderr=log,
-                env={**os.environ, **self.env},
+                env={**os.environ, "HOME": str(self.home.root.parent), **self.env},
+                cwd="/",
                 start_new_session=True,
             )  # fmt: skip
         if wait:
