@@ -11,6 +11,7 @@ from typing import BinaryIO
 from ..protocol.errors import Invalid, NotFound
 from ..protocol.messages import VALUE_BYTES_MAX
 from ..protocol.spec import check_entry
+from .arriving import lines_as_they_come
 
 ENTRIES_MAX = 10_000_000
 OURS = "-"
@@ -21,7 +22,8 @@ _BOM = b"\xef\xbb\xbf"
 class Entries:
     """The lines of a file, or of our standard input (`-`), read one by one.
 
-    Blank lines are none; `skipped` counts them. Raises Invalid, which names file and line.
+    None comes where a pipe pauses: what it brought so far can go on its way. Blank lines are none;
+    `skipped` counts them. Raises Invalid, which names file and line.
     """
 
     def __init__(self, path: str) -> None:
@@ -33,13 +35,15 @@ class Entries:
         """Check every line and return how many entries there are; None where that reads them up."""
         if not is_file(self._path, OPTION):
             return None
-        return sum(1 for _ in self)
+        return sum(entry is not None for entry in self)
 
-    def __iter__(self) -> Iterator[str]:
-        self.skipped = found = 0
+    def __iter__(self) -> Iterator[str | None]:
+        self.skipped = found = number = 0
         with open_lines(self._path, OPTION) as file:
-            number = 0
-            while line := file.readline(VALUE_BYTES_MAX + 3):
+            for line in self._lines(file):
+                if line is None:
+                    yield None
+                    continue
                 number += 1
                 entry = self._entry(number, line)
                 if not entry.strip():
@@ -49,6 +53,12 @@ class Entries:
                 if found > ENTRIES_MAX:
                     raise self._wrong(number, f"a batch has at most {ENTRIES_MAX:,} entries")
                 yield entry
+
+    def _lines(self, file: BinaryIO) -> Iterator[bytes | None]:
+        most = VALUE_BYTES_MAX + 3
+        if not is_file(self._path, OPTION):
+            return lines_as_they_come(file, most)
+        return iter(lambda: file.readline(most), b"")
 
     def _entry(self, number: int, line: bytes) -> str:
         if number == 1:

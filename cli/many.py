@@ -47,7 +47,7 @@ def submit_each_line(
     """Submit a command for each line of a file; return the batch.
 
     Every line of a file is checked before the first is sent; what a pipe brings is sent
-    frame by frame, and called off if a line is none.
+    as it comes, and called off if a line is none.
     """
     from ..client.batch_verbs import entry_rows
 
@@ -91,7 +91,7 @@ def _name_line(lines: TaskLines, before: int, error: RemudaError) -> None:
 def _store(
     session: Session,
     client: Client,
-    rows: Iterable[Row],
+    rows: Iterable[Row | None],
     total: int | None,
     given: dict[str, Any],
     lines: TaskLines | None = None,

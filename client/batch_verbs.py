@@ -6,6 +6,7 @@ import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from ..protocol.errors import Invalid, ValueTooLarge
@@ -150,7 +151,7 @@ class BatchVerbs(ABC):
 
     def _watched(
         self,
-        rows: Iterable[Row],
+        rows: Iterable[Row | None],
         options: Mapping[str, object],
         shipment: Shipment | None = None,
     ) -> Batch:
@@ -161,7 +162,7 @@ class BatchVerbs(ABC):
     def _submit(
         self,
         carrier: Watched,
-        rows: Iterable[Row],
+        rows: Iterable[Row | None],
         options: Mapping[str, object],
         shipment: Shipment | None = None,
     ) -> None:
@@ -171,7 +172,7 @@ class BatchVerbs(ABC):
 
 def store_counted(
     link: Connection,
-    rows: Iterable[Row],
+    rows: Iterable[Row | None],
     options: Mapping[str, object],
     on_count: Callable[[int], None] | None = None,
     frame_tasks: int = 0,
@@ -218,11 +219,17 @@ def array_rows(
 
 
 def entry_rows(
-    argv: Argv, entries: Iterable[str], options: Mapping[str, object], depot: Depot
-) -> Iterator[Row]:
-    """Make a task of a command for each entry; raises Invalid, which names the entry."""
+    argv: Argv, entries: Iterable[str | None], options: Mapping[str, object], depot: Depot
+) -> Iterator[Row | None]:
+    """Make a task of a command for each entry; raises Invalid, which names the entry.
+
+    None stays None: what came before it need not wait for more.
+    """
     spec = _command(argv, options, depot, each=True)
-    return (Row(spec, encode_entry(number, entry)) for number, entry in enumerate(entries))
+    number = count()
+    return (
+        None if entry is None else Row(spec, encode_entry(next(number), entry)) for entry in entries
+    )
 
 
 def _command(argv: Argv, options: Mapping[str, object], depot: Depot, **fields: bool) -> Spec:

@@ -135,8 +135,8 @@ class Stream(Generic[Stored]):
         self._open: deque[tuple[Submit, Future[Stored]]] = deque()
         self._sent = 0
 
-    def submit(self, rows: Iterable[Row]) -> None:
-        """Send all, in order. What fails half-way is cancelled as a whole."""
+    def submit(self, rows: Iterable[Row | None]) -> None:
+        """Send all, in order; None: without waiting for more. What fails half-way is cancelled."""
         try:
             for chunk in chunks(rows, self._frame_tasks, lambda: self._shipment.is_full):
                 self._shipment.send()
@@ -183,14 +183,20 @@ class Stream(Generic[Stored]):
 
 
 def chunks(
-    rows: Iterable[Row],
+    rows: Iterable[Row | None],
     tasks_max: int = BATCH_MAX,
     is_full: Callable[[], bool] = lambda: False,
 ) -> Iterator[Chunk]:
-    """Cut tasks into frames, by count and by size, and where enough waits for the store."""
+    """Cut tasks into frames: by count and size, at None, and where enough waits for the store."""
     chunk, size = Chunk(), 0
     known: dict[int, int] = {}
-    for spec, args, digests in rows:
+    for row in rows:
+        if row is None:
+            if chunk.args:
+                yield chunk
+                chunk, size, known = Chunk(), 0, {}
+            continue
+        spec, args, digests = row
         added = len(args) + ROW_BYTES
         if id(spec) not in known:
             added += len(pack_document(spec))

@@ -54,6 +54,11 @@ def test_nothing_makes_no_frame():
     assert [] == list(chunks([]))
 
 
+def test_a_pause_of_the_rows_ends_a_frame() -> None:
+    rows = [None, Row(ONE, b"a"), Row(ONE, b"b"), None, None, Row(ONE, b"c")]
+    assert [[b"a", b"b"], [b"c"]] == [each.args for each in chunks(rows)]
+
+
 def test_frames_and_window_of_map_are_as_the_configuration_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
