@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from ..protocol.failures import BUDGET_WORDS, CLASSES
 from ..protocol.spec import TaskSpec
 from .writing import ahead, counted, rfc3339, span
 
@@ -46,6 +47,6 @@ def _deadline(spec: TaskSpec, body: Document) -> str:
 def _budget(row: Document) -> str:
     """Write `3 after its own errors (1 failure so far)`."""
     name, failures = str(row["budget"]), int(row["failures"])
-    what = "its own errors" if name == "own" else name
+    what = "its own errors" if name == "own" else BUDGET_WORDS[CLASSES[name]]
     so_far = f" ({counted(failures, 'failure')} so far)" if failures else ""
     return f"{row['retries']} after {what}{so_far}"

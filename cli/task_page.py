@@ -9,7 +9,7 @@ from typing import Any
 
 from ..protocol import spec as specs
 from ..protocol.resources import describe_request, format_bytes
-from . import screen, views
+from . import screen, task_end, views
 from .task_life import life_facts
 from .writing import age, ahead, counted, one_line, rfc3339, row_id, span
 
@@ -65,6 +65,23 @@ def show_explanation(body: Document) -> None:
         screen.table((screen.Column("NODE"), screen.Column("SAYS", wide=True)), rows)
     if len(nodes) > NODES_SHOWN_MAX:
         screen.line(f"and {counted(len(nodes) - NODES_SHOWN_MAX, 'node')} more (--json: all)")
+
+
+def show_failure(body: Document) -> None:
+    """Print why a task failed, and what to do about it."""
+    screen.trimmed(_headline(body))
+    screen.line(task_end.failure_reason(body))
+    screen.facts([("retries", task_end.why_no_more(body))])
+    if len(body.get("attempts") or []) > 1:
+        screen.line()
+        screen.table(ATTEMPT_COLUMNS, [_attempt(each) for each in body["attempts"]])
+    details = body.get("detail") or {}
+    _tail("stderr", details, "err")
+    _tail("stdout", details, "out")
+    if details.get("traceback"):
+        _block("traceback", str(details["traceback"]))
+    screen.line()
+    screen.line(task_end.next_steps(body))
 
 
 def _explain_facts(body: Document) -> None:

@@ -13,7 +13,7 @@ from . import screen, task_changes, task_get, task_output, task_prune, task_reac
 from .commands import Session, command
 from .refs import TERMINAL, Filters, listing, select_one
 from .screen import Column
-from .task_page import show_explanation, show_task
+from .task_page import show_explanation, show_failure, show_task
 from .writing import age, one_line, row_id, span
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ __all__ = ["task_changes", "task_get", "task_output", "task_prune", "task_reach"
 
 LIMIT_DEFAULT = 100
 LIMIT_MAX = 1_000
+FAILURE_KEYS = ("code", "attempts", "budgets")
 ID_SHOWN_FROM = 120  # columns; numbers do where a terminal has fewer
 COLUMNS = (
     Column("NUMBER", right=True),
@@ -102,21 +103,27 @@ def task_show(
 def task_explain(session: Session, task: Ref) -> None:
     """Say why a task is where it is.
 
-    What it waits for, and which nodes refused it and why.
+    What it waits for, and which nodes refused it and why; of one that failed its tries, the
+    retries that were used up, and the last that it wrote.
     """
     from ..client import control
 
     with session.connect() as link:
-        body = control.explain(link, select_one(link, task))
+        key = select_one(link, task)
+        body = control.explain(link, key)
+        ended = control.show_task(link, key) if body["state"] == "failed" else None
     if session.json:
-        screen.document(views.plain(body) | {"id": row_id(body)})
+        shown = {} if ended is None else {key: ended[key] for key in FAILURE_KEYS if key in ended}
+        screen.document(views.plain(body | shown) | {"id": row_id(body)})
+    elif ended is not None:
+        show_failure(ended)
     else:
         show_explanation(body)
 
 
 @command("why", example="remuda why last")
 def why(session: Session, task: NewestRef = "last") -> None:
-    """Say why a task waits (short for `task explain`)."""
+    """Say why a task waits or failed (short for `task explain`)."""
     task_explain(session, task)
 
 

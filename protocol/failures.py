@@ -32,6 +32,18 @@ _CODES: dict[FailureClass, tuple[str, ...]] = {
     FailureClass.CODE_MISSING: ("code_missing", "environment_failed"),
 }
 CLASS_OF = {code: kind for kind, codes in _CODES.items() for code in codes}
+BUDGET_WORDS = {
+    FailureClass.TASK: "its own errors",
+    FailureClass.TIMEOUT: "timeouts",
+    FailureClass.MEMORY: "running out of memory",
+    FailureClass.GPU_MEMORY: "running out of GPU memory",
+    FailureClass.DISK: "full disks",
+    FailureClass.NETWORK: "network errors",
+    FailureClass.MODEL: "models that do not load",
+    FailureClass.NODE_LOST: "lost nodes",
+    FailureClass.CODE_MISSING: "missing code",
+}
+"""What the retries of a class are for."""
 CLASSES = {kind.value: kind for kind in FailureClass}
 
 FINAL = frozenset(

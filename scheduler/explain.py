@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..protocol.failures import FailureClass, class_of
+from ..protocol.failures import BUDGET_WORDS, FailureClass, class_of
 from ..protocol.resources import describe_request
 from .events import Now
 from .explain_held import WORDS_FOR_HELD
@@ -21,17 +21,6 @@ if TYPE_CHECKING:
 NODES_MAX = 200
 QUEUE_SCAN_MAX = 50_000
 NODES_IN_REASON = 2
-BUDGET_WORDS = {
-    FailureClass.TASK: "its own errors",
-    FailureClass.TIMEOUT: "timeouts",
-    FailureClass.MEMORY: "running out of memory",
-    FailureClass.GPU_MEMORY: "running out of GPU memory",
-    FailureClass.DISK: "full disks",
-    FailureClass.NETWORK: "network errors",
-    FailureClass.MODEL: "models that do not load",
-    FailureClass.NODE_LOST: "lost nodes",
-    FailureClass.CODE_MISSING: "missing code",
-}
 
 
 def explain(core: Core, task_id: int, now: Now, failed_of: str = "") -> dict[str, Any]:

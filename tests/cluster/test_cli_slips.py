@@ -160,7 +160,7 @@ def test_a_task_that_ran_out_of_memory_shows_what_it_asks_for_since(remuda: Comm
     assert [("memory", 1, 2)] == budgets(remuda, task)
     page = remuda("task", "show", task).stdout
     assert "memory=1GiB" in page
-    assert "2 after memory (1 failure so far)" in page
+    assert "2 after running out of memory (1 failure so far)" in page
     remuda("cancel", task)
 
 

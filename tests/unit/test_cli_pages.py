@@ -61,7 +61,7 @@ def test_budgets_say_what_they_are_for_and_what_was_used() -> None:
         {"budget": "memory", "failures": 1, "retries": 2},
     ]
     said = facts(TaskSpec("command"), budgets=rows)["retries"]
-    assert "3 after its own errors; 2 after memory (1 failure so far)" == said
+    assert "3 after its own errors; 2 after running out of memory (1 failure so far)" == said
 
 
 def test_a_stack_is_told_from_a_traceback(capsys) -> None:
