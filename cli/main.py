@@ -47,6 +47,7 @@ GROUPS = {
 }
 SUMMARY = "Schedule work onto a fleet of GPU hosts."
 CODE_IS_THE_COMMANDS = (["run"], ["call"], ["task", "exec"])  # there every failure of ours is 125
+TAKE_TASK_OPTIONS = frozenset({"run", "submit", "call"})
 TRACEBACK_VARIABLE = "REMUDA_TRACEBACK"
 FAILED, USAGE, OURS, BROKEN_PIPE = 1, 2, 125, 141
 
@@ -69,7 +70,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         return _dispatch(list(arguments))
     except RemudaError as error:
-        _complain(str(error))
+        _complain(_text_of(error, arguments))
         return OURS if _owns_no_code(arguments) else error.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -168,6 +169,14 @@ def _meant(said: str) -> str:
         if len(each.words) > 1 and each.words[-1] == unknown[1] and not each.hidden
     ]
     return f": did you mean {' or '.join(found)}?" if found else ""
+
+
+def _text_of(error: Any, arguments: Sequence[str]) -> str:
+    """Write an error, with the names of options where a task was described by them."""
+    from .spelling import as_typed
+
+    words = [word for word in arguments if not word.startswith("-")]
+    return as_typed(error) if words and words[0] in TAKE_TASK_OPTIONS else str(error)
 
 
 def _owns_no_code(arguments: Sequence[str]) -> bool:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, get_args, get_origi
 
 from ..protocol.errors import Invalid, RemudaError
 from .entries import OURS, is_file, open_lines
+from .spelling import as_typed
 from .task_options import TaskOptions
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class TaskLines:
             except (RemudaError, TypeError) as error:
                 wrong_count += 1
                 if len(wrong) < WRONG_SHOWN_MAX:
-                    wrong.append(f"{self.name}, line {number}: {error}")
+                    wrong.append(f"{self.name}, line {number}: {_told(error)}")
             if number % TOLD_EVERY == 0:
                 on_lines(number)
         return Checked(count, wrong, wrong_count)
@@ -80,7 +81,9 @@ class TaskLines:
             try:
                 row = self._row(line, depot)
             except (RemudaError, TypeError) as error:
-                raise Invalid(f"{self.name}, line {number}: {error}", field=OPTION) from error
+                raise Invalid(
+                    f"{self.name}, line {number}: {_told(error)}", field=OPTION
+                ) from error
             yield row
 
     def line_of(self, index: int) -> int:
@@ -131,6 +134,10 @@ class TaskLines:
             kept.flush()
             self._kept = kept
         return Path(self._kept.name).open("rb")
+
+
+def _told(error: Exception) -> str:
+    return as_typed(error, "") if isinstance(error, RemudaError) else str(error)
 
 
 def read_task(line: bytes) -> tuple[Sequence[str], dict[str, Any]]:
