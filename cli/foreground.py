@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -12,13 +10,12 @@ from typing import TYPE_CHECKING
 from . import screen
 from .interrupts import INTERRUPTED
 from .streams import Printer
+from .waiting import Waiting
 
 if TYPE_CHECKING:
     from ..client.connection import Connection
     from ..client.outcome import Standing
     from .commands import Session
-
-HINT_AFTER_S = 2.0
 
 
 class LeftRunning(Exception):  # noqa: N818 - not an error
@@ -70,8 +67,9 @@ def attend(session: Session, link: Connection, task: bytes, shown_id: str) -> in
 
     printer = Printer()
     try:
-        with interruptible(session, [task]) as interrupts, hint_of_waiting(session, task):
+        with interruptible(session, [task]) as interrupts, Waiting(session, task) as waiting:
             for piece in output.follow(link, task):
+                waiting.hide()
                 printer.write(piece)
             (standing,) = control.wait_ended(link, [task])
     except LeftRunning:
@@ -84,32 +82,6 @@ def attend(session: Session, link: Connection, task: bytes, shown_id: str) -> in
     if standing.state != "succeeded":
         explain_end(standing, shown_id)
     return exit_code(standing)
-
-
-@contextmanager
-def hint_of_waiting(session: Session, task: bytes) -> Iterator[None]:
-    """Tell people at a terminal why nothing happens, once, after a while."""
-    timer = threading.Timer(HINT_AFTER_S, _tell_reason, (session, task))
-    timer.daemon = True
-    if sys.stderr.isatty() and not session.quiet:
-        timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-def _tell_reason(session: Session, task: bytes) -> None:
-    from ..client import control
-    from ..protocol.errors import RemudaError
-
-    try:
-        with session.connect() as link:
-            found = control.explain(link, task)
-    except RemudaError:
-        return  # whoever waits for the task hears of it too
-    if found["state"] in ("waiting", "queued"):
-        screen.remark(f"{found['state']}: {found['reason']}")
 
 
 def leave(shown_id: str) -> int:

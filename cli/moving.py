@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,9 @@ SHOWN_AFTER_S = 0.3
 """What is over sooner needs no bar."""
 RESUMED = "interrupted: the same command goes on where it was"
 UNSUBMITTED = "nothing was submitted: the same command goes on where it was"
-WORDS = {"up": "sent", "down": "fetched"}
+WORDS = {"read": "hashed", "up": "sent", "down": "fetched"}
+LINE_AFTER_S = 3.0
+"""Where no bar is drawn, what takes longer than that is told in a line."""
 
 
 @contextmanager
@@ -60,10 +63,21 @@ class _Bar:
         self._gauge: Gauge | None = None
         self._pace = Pace()
         self._begun_s = time.monotonic()
+        self._is_terminal = sys.stderr.isatty()
+        self._is_told = session.quiet
+
+    def _tell_once(self, done: int, total: int) -> None:
+        is_long = time.monotonic() - self._begun_s >= LINE_AFTER_S
+        if is_long and done < total and not self._is_told:
+            self._is_told = True
+            screen.remark(f"{format_bytes(done)} of {format_bytes(total)} {self._word} so far")
 
     def show(self, done: int, total: int) -> None:
         """Say how far it is."""
         rate = self._pace.rate(done)
+        if not self._is_terminal:
+            self._tell_once(done, total)
+            return
         if self._gauge is None:
             if time.monotonic() - self._begun_s < SHOWN_AFTER_S:
                 return

@@ -184,7 +184,8 @@ def call(
     from ..client import control
     from ..client.outcome import exit_code, value_of
     from ..client.received import Far
-    from .foreground import LeftRunning, explain_end, hint_of_waiting, interruptible, leave
+    from .foreground import LeftRunning, explain_end, interruptible, leave
+    from .waiting import Waiting
 
     positional, keywords = arguments(arg or [])
     given = _given(session, options)
@@ -194,7 +195,7 @@ def call(
         try:
             with (
                 interruptible(session, [task.key]) as interrupts,
-                hint_of_waiting(session, task.key),
+                Waiting(session, task.key),
             ):
                 (standing,) = control.wait_ended(client.link, [task.key])
         except LeftRunning:

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 CLAIMS_KEPT_MAX = 100_000
 CLAIM_LEFT_MS_MIN = 30 * 60_000
 """A claim that ends sooner is renewed: a submission may have to wait for room in the queue."""
-UP, DOWN = "up", "down"
+READ, UP, DOWN = "read", "up", "down"
 OnMoved = Callable[[str, int, int], None]
-"""Hears of the direction (`up` or `down`), the bytes that are moved, and the bytes in all."""
+"""Hears of the direction (`up` or `down`; `read`: to find out what is to be moved), the bytes that
+are moved, and the bytes in all."""
 
 
 class Depot:
@@ -88,6 +89,10 @@ class Depot:
         """Say something about what goes along, if anybody listens."""
         if self.on_said is not None:
             self.on_said(text)
+
+    def telling_read(self) -> Callable[[int, int], None] | None:
+        """Return what hears how far files are read whose digests are not known yet."""
+        return self._telling(READ)
 
     def close(self) -> None:
         """Hang up."""

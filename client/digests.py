@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgpack
@@ -36,14 +37,22 @@ class Digests:
         self._is_changed = False
         self.read = 0
 
-    def of(self, path: Path, status: os.stat_result) -> tuple[bytes, int]:
-        """Return digest and size of a file; raises Conflict or OSError."""
+    def of(
+        self,
+        path: Path,
+        status: os.stat_result,
+        on_read: Callable[[int], None] | None = None,
+    ) -> tuple[bytes, int]:
+        """Return digest and size of a file; raises Conflict or OSError.
+
+        `on_read` hears how many bytes were read so far.
+        """
         state, name = _state(status), os.fspath(path)
         known = self._known.get(name)
         if known is not None and known[0] == state:
             self._seen[name] = known
             return known[1], status.st_size
-        found = digest_file(path)
+        found = digest_file(path, on_read)
         self.read += 1
         self._is_changed = True
         if status.st_mtime_ns < time.time_ns() - SETTLED_NS:

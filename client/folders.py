@@ -6,7 +6,7 @@ import os
 import shutil
 import stat
 import subprocess
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from ..transfer.wants import Source
 from ..worker.files import kind_of
 from .digests import Digests
 
+OnRead = Callable[[int, int], None]
+"""Hears how many bytes were read so far, of how many."""
 PROJECT_BYTES_MAX = 512 << 20
 LARGEST_NAMED = 5
 GIT_TIMEOUT_S = 60.0
@@ -54,14 +56,22 @@ class _Found:
     status: os.stat_result
 
 
-def folder(path: Path, field: str = "files", digests: Digests | None = None) -> Folder:
+def folder(
+    path: Path,
+    field: str = "files",
+    digests: Digests | None = None,
+    *,
+    on_read: OnRead | None = None,
+) -> Folder:
     """Prepare a folder with all that is in it; raises Invalid or NotFound."""
     _check_folder(path, field)
     found = [_look(path, name, field) for name in _walk(path, frozenset(), field)]
-    return _prepared([each for each in found if each], digests or Digests(path.absolute()))
+    return _prepared(
+        [each for each in found if each], digests or Digests(path.absolute()), on_read=on_read
+    )
 
 
-def project(path: Path, digests: Digests | None = None) -> Folder:
+def project(path: Path, digests: Digests | None = None, *, on_read: OnRead | None = None) -> Folder:
     """Prepare code: what git tracks, as it is on disk, or what is there but for `EXCLUDED`.
 
     Raises Invalid, which names the largest files where it is too large.
@@ -76,13 +86,22 @@ def project(path: Path, digests: Digests | None = None) -> Folder:
     looked = (_look(path, name, "project", is_strict=False) for name in names)
     found = [each for each in looked if each is not None]
     _check_size(path, found)
-    return _prepared(found, digests or Digests(path.absolute()), untracked)
+    return _prepared(found, digests or Digests(path.absolute()), untracked, on_read=on_read)
 
 
-def _prepared(found: list[_Found], digests: Digests, untracked: int = 0) -> Folder:
+def _prepared(
+    found: list[_Found], digests: Digests, untracked: int = 0, *, on_read: OnRead | None
+) -> Folder:
     entries, sources = [], []
+    before, total = 0, sum(each.status.st_size for each in found)
+
+    def tell(count: int) -> None:
+        if on_read is not None:
+            on_read(before + count, total)
+
     for each in found:
-        digest, size = digests.of(each.path, each.status)
+        digest, size = digests.of(each.path, each.status, tell)
+        before += size
         entries.append(Entry(each.name, digest, size, kind_of(each.status.st_mode)))
         sources.append(Source(each.path, digest, size))
     digests.save()

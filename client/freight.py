@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..protocol import spec
 from ..protocol.resources import format_bytes
 from ..protocol.spec import FileRow
-from ..transfer.hashing import digest_bytes, digest_file
+from ..transfer.hashing import Digest, digest_bytes, digest_file
 from ..transfer.wants import Source
 from ..worker.files import File, checked_name, kind_of
 from . import folders
@@ -56,23 +56,23 @@ def ready(options: Mapping[str, object], depot: Depot) -> Mapping[str, object]:
     return made
 
 
-def _load_files(given: object, sources: list[Source], _depot: Depot) -> Fields:
+def _load_files(given: object, sources: list[Source], depot: Depot) -> Fields:
     rows = {}
     for name, path in named(given).items():
         if path.is_dir():
-            found = folders.folder(path)
+            found = folders.folder(path, on_read=depot.telling_read())
             sources += found.sources
             rows[name] = FileRow(found.digest, found.size, TREE)
         else:
             status = regular(path, "files")
-            digest, size = digest_file(path)
+            digest, size = _digest(path, status.st_size, depot)
             sources.append(Source(path.absolute(), digest, size))
             rows[name] = FileRow(digest, size, kind_of(status.st_mode))
     return {"files": rows}
 
 
 def _load_project(given: object, sources: list[Source], depot: Depot) -> Fields:
-    found = folders.project(Path(str(given)).expanduser())
+    found = folders.project(Path(str(given)).expanduser(), on_read=depot.telling_read())
     sources += found.sources
     left = f"; {found.untracked:,} that git does not track stay here" if found.untracked else ""
     noun = "file" if found.files == 1 else "files"
@@ -80,12 +80,13 @@ def _load_project(given: object, sources: list[Source], depot: Depot) -> Fields:
     return {"project": found.digest}
 
 
-def _load_stdin(given: object, sources: list[Source], _depot: Depot) -> Fields | None:
+def _load_stdin(given: object, sources: list[Source], depot: Depot) -> Fields | None:
     """Make an object of what is too large to travel with the task; None for what is not."""
     if isinstance(given, Path):
-        if regular(given, "stdin").st_size <= spec.STDIN_BYTES_MAX:
+        known = regular(given, "stdin").st_size
+        if known <= spec.STDIN_BYTES_MAX:
             return None
-        digest, size = digest_file(given)
+        digest, size = _digest(given, known, depot)
         sources.append(Source(given.absolute(), digest, size))
         return {"stdin_object": digest}
     blob = given.encode() if isinstance(given, str) else given
@@ -94,6 +95,12 @@ def _load_stdin(given: object, sources: list[Source], _depot: Depot) -> Fields |
     digest, size = digest_bytes(blob)
     sources.append(Source(blob, digest, size))
     return {"stdin_object": digest}
+
+
+def _digest(path: Path, size: int, depot: Depot) -> Digest:
+    """Read a file, and tell how far that is."""
+    tell = depot.telling_read()
+    return digest_file(path, None if tell is None else lambda count: tell(count, size))
 
 
 def named(given: object) -> dict[str, Path]:

@@ -42,7 +42,8 @@ def _assigned(core: Core, task: Task, now: Now) -> dict[str, Any]:
     if task.live.accepted:
         preparing = task.live.progress_text
         doing = f"prepares it: {preparing}" if preparing else "is starting it"
-        return {"reason": f"{where} has taken it and {doing}", "waits_for": "its start"}
+        reason = f"{where} has taken it and {doing}"
+        return {"reason": reason, "waits_for": "its start", "doing": preparing}
     return {"reason": f"it was offered to {where}", "waits_for": "the node's answer"}
 
 
@@ -55,7 +56,8 @@ def _running(core: Core, task: Task, now: Now) -> dict[str, Any]:
     if task.live.progress_text.startswith(STORING):
         how_far = task.live.progress_text.removeprefix(STORING)
         reason = f"it ended on {node.name}, and its outputs are being stored: {how_far}"
-    elif task.live.progress_milli >= 0:
+        return {"reason": reason, "waits_for": "the store", "doing": how_far}
+    if task.live.progress_milli >= 0:
         reason += f", {task.live.progress_milli / 10:g}% {task.live.progress_text}".rstrip()
     if node.drain and node.drain.due_ms:
         left_s = max(node.drain.due_ms - now.wall_ms, 0) / 1000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,8 +26,11 @@ def digest_bytes(blob: bytes | bytearray | memoryview) -> Digest:
     return Digest(hashlib.sha256(view).digest(), view.nbytes)
 
 
-def digest_file(path: Path) -> Digest:
-    """Read a file once; raises Conflict where it changed meanwhile, and OSError."""
+def digest_file(path: Path, on_read: Callable[[int], None] | None = None) -> Digest:
+    """Read a file once; raises Conflict where it changed meanwhile, and OSError.
+
+    `on_read` hears how many bytes were read so far.
+    """
     hashed = hashlib.sha256()
     size = 0
     buffer = bytearray(READ_BYTES)
@@ -36,6 +40,8 @@ def digest_file(path: Path) -> Digest:
         while count := file.readinto(buffer):
             hashed.update(view[:count])
             size += count
+            if on_read is not None:
+                on_read(size)
         after = os.fstat(file.fileno())
     if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
         raise Conflict(f"{path} changed while it was read: wait until it is written")
