@@ -7,16 +7,16 @@ import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ..protocol.errors import Invalid, RemudaError, from_wire
 from ..protocol.messages import AskTask, TaskAnswer
-from .received import Files
+from .received import Far, Files
 
 if TYPE_CHECKING:
     from .bridge import Threads
     from .connection import Connection
-    from .received import Far
     from .task import Task
 
 EXEC_TIMEOUT_S = 10.0
@@ -98,10 +98,13 @@ class Reachable:
 
     if TYPE_CHECKING:
         key: bytes
-        _far: Far
 
         @property
         def connection(self) -> Connection: ...
+
+    @cached_property
+    def _far(self) -> Far:
+        return Far(self.connection, self.key)
 
     @property
     def files(self) -> Files:

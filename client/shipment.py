@@ -74,13 +74,15 @@ class Shipment:
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         """Encode the arguments of a call; raises Invalid, NotFound or ValueTooLarge."""
-        self._named = []
+        self._named.clear()
         try:
             parcel = values.pack_call(args, kwargs, self.take)
         except values.NotEncodable as error:
             raise Invalid(f"arguments: {error}", field="args") from error
         for stored in parcel.stored:
             self._put(stored)
+        if not self._named:
+            return Call(parcel.body)
         digests = list(dict.fromkeys(self._named))
         if len(digests) > OBJECTS_PER_TASK_MAX:
             raise ValueTooLarge(

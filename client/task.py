@@ -8,11 +8,11 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from ..protocol import ids
+from ..protocol.claims import OBJECT_BYTES
 from ..protocol.errors import NotAllowed, NotFound, RemudaError
 from . import control, output
 from .outcome import Standing, TaskCancelled, error_of, value_of
 from .reach import Reachable
-from .received import Far
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -43,7 +43,6 @@ class Task(Reachable, Future[Any]):
         self._progress = (0.0, "")
         self._done_callbacks: list[Any]  # of Future, absent from its stub
         self._broken: RemudaError | None = None
-        self._far = Far(session.connection, key)
         self._has_value = False
 
     @property
@@ -71,7 +70,8 @@ class Task(Reachable, Future[Any]):
         if self._broken is not None:
             raise self._broken
         if not self._has_value:
-            self._result = value_of(self.standing, self.id, self._far)
+            names_some = len(self.standing.value) >= OBJECT_BYTES  # else it is too short to
+            self._result = value_of(self.standing, self.id, self._far if names_some else None)
             self._has_value = True
         return self._result
 

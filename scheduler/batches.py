@@ -25,7 +25,8 @@ class EndedMembers(NamedTuple):
     failures: list[int]
 
 
-class Ends(NamedTuple):
+@dataclass(slots=True)
+class Ends:
     """How many members ended in a second of the wall clock."""
 
     second: int
@@ -108,7 +109,7 @@ class Batches:
         tally.open -= 1
         second, ends = wall_ms // 1000, tally.ends
         if ends and ends[-1].second == second:
-            ends[-1] = Ends(second, ends[-1].tasks + 1)
+            ends[-1].tasks += 1
         else:
             ends.append(Ends(second, 1))
         if task.state is State.FAILED and len(tally.failures) < FAILURES_KEPT:

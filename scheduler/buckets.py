@@ -56,7 +56,9 @@ class Bucket:
     def _has(self, task: Task) -> bool:
         """Tell whether a task still belongs here: a failed try may have changed what it asks."""
         key = self.key
-        if task.avoid != key.avoid or task.spec.request != key.request:
+        request = task.spec.request
+        # Equal requests are mostly one object, and to compare all fields is dear.
+        if task.avoid != key.avoid or (request is not key.request and request != key.request):
             return False
         return not task.avoid or self.waits_for_another(task) == key.strict
 

@@ -82,8 +82,11 @@ class _Places:
 
     def pick(self, task: Task) -> tuple[Choice, bool] | None:
         """Return a place and whether it is only in the node's own queue."""
-        choice = next(filter(None, (each.pick() for each in self._options)), None)
-        place = (choice, False) if choice else None
+        place = None
+        for each in self._options:
+            if choice := each.pick():
+                place = choice, False
+                break
         if place is None and self._request.may_go_ahead:
             place = self._pick_ahead(task)
         if place is None or place[0].node.name not in self._failed_it:
@@ -157,15 +160,16 @@ def _grant(
     )  # fmt: skip
     node.add(task, attempt)
     limits.watch_start(core, task, now)
-    row = AttemptGranted(
-        task.id, attempt.number, node.name, core.epoch, choice.gpus, now.wall_ms,
-        _asked(task, attempt),
-    )  # fmt: skip
-    effects.commit.granted.append(row)
-    offering.grants.append(_granted(task, attempt))
+    asked = _asked(task, attempt)
+    effects.commit.granted.append(
+        AttemptGranted(
+            task.id, attempt.number, node.name, core.epoch, choice.gpus, now.wall_ms, asked
+        )
+    )
+    offering.grants.append(_granted(task, attempt, asked))
 
 
-def _granted(task: Task, attempt: Attempt) -> Granted:
+def _granted(task: Task, attempt: Attempt, asked: bytes) -> Granted:
     return Granted(
         task.id,
         task.batch,
@@ -175,7 +179,7 @@ def _granted(task: Task, attempt: Attempt) -> Granted:
         attempt.token,
         attempt.gpus,
         attempt.prefetched,
-        _asked(task, attempt),
+        asked,
     )
 
 
@@ -205,6 +209,5 @@ def resend(core: Core, node: Node, tasks: list[Task], now: Now, effects: Effects
     for _, attempt in again:
         attempt.rev, attempt.offered_ns = node.rev, now.mono_ns
         attempt.offers += 1
-    effects.to_nodes.append(
-        Offering(node.name, node.incarnation, node.rev, [_granted(*pair) for pair in again])
-    )
+    grants = [_granted(*pair, _asked(*pair)) for pair in again]
+    effects.to_nodes.append(Offering(node.name, node.incarnation, node.rev, grants))

@@ -31,10 +31,7 @@ def on_results(core: Core, node: Node, message: Results, now: Now, effects: Effe
     count = len(message.tasks)
     objects = message.objects if len(message.objects) == count else [b""] * count
     peaks = message.vram_peaks if len(message.vram_peaks) == count else [-1] * count
-    rows = zip(
-        message.tasks,
-        message.attempts,
-        message.tokens,
+    columns = zip(
         message.outcomes,
         message.values,
         message.details,
@@ -43,7 +40,9 @@ def on_results(core: Core, node: Node, message: Results, now: Now, effects: Effe
         peaks,
         strict=True,
     )
-    for blob, number, token, *said in rows:
+    saids = map(_Said._make, columns)
+    rows = zip(message.tasks, message.attempts, message.tokens, saids, strict=True)
+    for blob, number, token, said in rows:
         task = core.tasks.get(int.from_bytes(blob, "big"))
         live = task.live if task else None
         if task and live and live.number == number and live.node == node.name:
@@ -52,8 +51,8 @@ def on_results(core: Core, node: Node, message: Results, now: Now, effects: Effe
                     Note("error", "result with a wrong token", {"node": node.name})
                 )
                 continue
-            live.see_vram(said[-1])
-            _settle(core, task, _Said(*said), now, effects)
+            live.see_vram(said.vram_peak_bytes)
+            _settle(core, task, said, now, effects)
         elif len(blob) != ids.ID_BYTES:
             effects.notes.append(Note("error", "result without a task", {"node": node.name}))
             continue
@@ -67,8 +66,8 @@ def on_results(core: Core, node: Node, message: Results, now: Now, effects: Effe
                     "",
                     "",
                     now.wall_ms,
-                    _Said(*said).run_us,
-                    _Said(*said).vram_peak_bytes,
+                    said.run_us,
+                    said.vram_peak_bytes,
                 )
             )
         acked_tasks.append(blob)

@@ -32,7 +32,9 @@ def _alive(node: Node, _request: Request) -> Refusal:
 
 
 def _willing(node: Node, request: Request) -> Refusal:
-    return "refused such a task a moment ago" if request in node.shunned else ""
+    if node.shunned and request in node.shunned:  # to hash a request is dear, few are shunned
+        return "refused such a task a moment ago"
+    return ""
 
 
 def _alone(node: Node, request: Request) -> Refusal:

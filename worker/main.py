@@ -121,6 +121,7 @@ class Worker:
         """
         if self._freshness.is_stale():
             os._exit(STALE_EXIT)
+        self._task_dir.look()
         speaker = self._speaker
         speaker.begin()
         for call in batch.calls:

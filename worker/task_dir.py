@@ -2,8 +2,9 @@
 
 A call for which the agent has prepared something runs in `<tasks>/<attempt>/work`, and finds the
 objects that its arguments name in `<tasks>/<attempt>/objects`. Any other runs in the worker's own
-directory, which is empty when it starts: that costs one look. What a call leaves there moves to
-the first place if it returns files, and is removed if not.
+directory, which is empty when it starts. What a call leaves there moves to the first place if it
+returns files, and is removed if not. One look tells for a batch of calls that nothing is prepared
+for any of them, which is so for most.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ RETURNED = "returned.json"
 VALUE = "value"
 FILES_MAX = 63
 """Files that one call returns; with its value an attempt then has 64 objects."""
+FOLDER_LINKS = 2
+"""Links of a folder without folders in it."""
 _UNTOUCHED_NS = 10**9
 
 
@@ -48,24 +51,31 @@ class TaskDir:
         self._own_text = str(own_dir)
         self._own_fd = -1
         self._moves = moves  # else the task has said where it wants to run
-        self._folder = ""
-        self._work = ""
+        self._key = b"", 0
+        self._work = self._own_text
+        self._counts = bool(tasks_dir) and _counts_folders(tasks_dir)
+        self._may_be_prepared = True
         self._is_prepared = False
         self._placed: dict[Row, str] = {}
         self._taken: list[_Taken] = []
         if tasks_dir:
             self._renew()
 
+    def look(self) -> None:
+        """See whether calls have folders at all; those of a batch are there before it comes."""
+        if self._counts:
+            links = os.stat(self._tasks_dir).st_nlink  # noqa: PTH116 - each batch pays for it
+            self._may_be_prepared = links > FOLDER_LINKS
+
     def enter(self, task: bytes, attempt: int) -> None:
         """Turn to a call."""
-        if not self._tasks_dir:
+        self._key = task, attempt
+        if not self._tasks_dir or not self._may_be_prepared:
             return
-        self._folder = folder = f"{self._tasks_dir}/{attempt_key(task, attempt)}"
-        self._work = work = folder + "/work"
-        self._is_prepared = os.access(work, os.F_OK)
-        if not self._is_prepared:
-            self._work = self._own_text
+        work = self._folder + "/work"
+        if not os.access(work, os.F_OK):
             return
+        self._work, self._is_prepared = work, True
         os.environ["REMUDA_TASK_DIR"] = work
         if self._moves:
             os.chdir(work)
@@ -77,6 +87,7 @@ class TaskDir:
         if self._placed or self._taken:
             self._placed, self._taken = {}, []
         if self._is_prepared:
+            self._work, self._is_prepared = self._own_text, False
             os.environ["REMUDA_TASK_DIR"] = self._own_text
         elif not self._is_untouched():
             shutil.rmtree(self._own_dir, ignore_errors=True)
@@ -153,6 +164,11 @@ class TaskDir:
         (folder / RETURNED).write_text(json.dumps(rows), encoding="utf-8")
         return True
 
+    @property
+    def _folder(self) -> str:
+        """Name the folder that the agent keeps for the call."""
+        return f"{self._tasks_dir}/{attempt_key(*self._key)}"
+
     def _renew(self) -> None:
         """Make the worker's own directory anew, with a time of change that tells a touched one."""
         self._own_dir.mkdir(mode=0o700, exist_ok=True)
@@ -185,6 +201,17 @@ class TaskDir:
         if found != size:
             raise ValueError(f"an argument has {found} bytes on this node, not {size}")
         return path
+
+
+def _counts_folders(path: str) -> bool:
+    """Tell whether the links of a folder count the folders in it, which not every file system does.
+
+    The folder around it has this one, so that it has three links where they are counted.
+    """
+    folder = pathlib.Path(path)
+    inside, around = folder.stat(), folder.parent.stat()
+    is_one = inside.st_dev == around.st_dev
+    return is_one and inside.st_nlink >= FOLDER_LINKS and around.st_nlink > FOLDER_LINKS
 
 
 def _write(fd: int, piece: bytes | memoryview) -> None:

@@ -110,8 +110,10 @@ def encode(value: object, *, bytes_max: int = VALUE_BYTES_MAX) -> bytes:
 
 def pack(value: object, take: Callable[[File], Row]) -> Parcel:
     """Encode a value of any size; `take` is told of each file in it. Raises NotEncodable."""
+    if type(value) in _SCALARS and (short := _short(value)):
+        return Parcel(short)
     encoder = _Encoder(take)
-    blob = encoder.encode(value if type(value) in _SCALARS else large.lift(value))
+    blob = encoder.encode(large.lift(value))
     if not encoder.buffers and len(blob) <= VALUE_BYTES_MAX:
         return Parcel(blob)
     stored = large.lay_out(blob, encoder.buffers)
@@ -120,10 +122,11 @@ def pack(value: object, take: Callable[[File], Row]) -> Parcel:
 
 def pack_call(args: tuple[Any, ...], kwargs: dict[str, Any], take: Callable[[File], Row]) -> Parcel:
     """Encode the arguments of a call. A large one is stored by itself: other calls share it."""
-    encoder = _Encoder(take)
     call = [list(args), kwargs]
-    are_scalars = _SCALARS.issuperset(map(type, args)) and not kwargs
-    blob = encoder.encode(call if are_scalars else large.lift(call))
+    if not kwargs and _SCALARS.issuperset(map(type, args)) and (short := _short(call)):
+        return Parcel(short)
+    encoder = _Encoder(take)
+    blob = encoder.encode(large.lift(call))
     if not encoder.buffers and len(blob) <= VALUE_BYTES_MAX:
         return Parcel(blob)
     found: list[Stored] = []
@@ -162,6 +165,15 @@ def decode_call(blob: bytes, objects: Objects | None = None) -> tuple[list[Any],
     if not isinstance(args, list) or not isinstance(kwargs, dict):
         raise NotDecodable("not the arguments of a call")
     return args, kwargs
+
+
+def _short(value: object) -> bytes:
+    """Encode what is scalars alone the short way; empty where that does not do."""
+    try:
+        blob: bytes = msgpack.packb(value)
+    except (ValueError, OverflowError):  # a large integer, a lone surrogate
+        return b""
+    return blob if len(blob) <= VALUE_BYTES_MAX else b""
 
 
 class _Encoder:
