@@ -193,13 +193,14 @@ def _page(row: Row) -> None:
             ("heard", f"{heard(row)} ago".replace("now ago", "now")),
             ("cpus", _cpus(row)),
             ("memory", _memory(row)),
+            ("resources", _resources(row)),
             ("labels", labels),
             *(
                 ("python", f"{name}: {found}")
                 for name, found in sorted((row.get("pythons") or {}).items())
             ),
             ("secrets", ", ".join(sorted(row.get("secrets") or []))),
-            ("tasks", _tasks(row)),
+            ("tasks", _tasks(row) + (", alone there" if row.get("exclusive") else "")),
             *_drain(row.get("drain") or {}),
             *(("note", str(note)) for note in row.get("notes") or []),
         ]
@@ -210,6 +211,12 @@ def _page(row: Row) -> None:
     if row.get("handlers"):
         screen.line()
         screen.table(HANDLER_COLUMNS, [_handler(each) for each in row["handlers"]])
+
+
+def _resources(row: Row) -> str:
+    """Write what is counted by name: `licence 1 of 2 used`."""
+    found = row.get("resources") or []
+    return ", ".join(f"{each['name']} {each['used']} of {each['count']} used" for each in found)
 
 
 def _tasks(row: Row) -> str:

@@ -13,6 +13,10 @@ OTHERS = {
     "nodes": "node",
     "secrets": "secret",
     "tags": "tag",
+    "resources": "resource",
+    "not_nodes": "not_node",
+    "alternatives": "or",
+    "learn_as": "kind",
     "argv": "command",
 }
 ARGUMENTS = frozenset({"command", "target", "args"})

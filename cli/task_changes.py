@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from ..client.connection import Connection
 
 NAMED_MAX = 10
+LISTS = (
+    "env", "tag", "tags", "node", "nodes", "not_node", "not_nodes", "node_label", "labels",
+    "resource", "resources", "or", "alternatives", "retry_on", "never_on", "output", "outputs",
+)  # fmt: skip
 VERDICTS = {
     "cancelled": "cancelled before it ran",
     "stopping": "stopping",
@@ -138,6 +142,32 @@ def _copies(
         for index in range(made.count)
     ]
     return [id_text(task, made.batch) for task in new]
+
+
+def changed_options(texts: Sequence[str]) -> dict[str, Any]:
+    """Read `OPTION=VALUE` texts into fields of a spec; raises Invalid."""
+    from ..client.options import to_changes
+
+    options: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        key = name.strip().replace("-", "_")
+        if not equals or not key:
+            raise Invalid(f"--set {text}: write it like --set vram=24GiB", field="set")
+        options[key] = [*options[key], value] if key in options else [value]
+    try:
+        return to_changes({key: _one_or_many(key, each) for key, each in options.items()})
+    except TypeError as error:
+        raise Invalid(f"--set: {error}", field="set") from error
+
+
+def _one_or_many(name: str, values: list[str]) -> str | list[str]:
+    """Return what was said once, or all of what was; nothing said empties what is a list."""
+    if name in LISTS:
+        return [value for value in values if value]
+    if len(values) > 1:
+        raise Invalid(f"--set {name}: is given twice", field="set")
+    return values[0]
 
 
 def _report_cancelled(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import keyword
 import shutil
 import tempfile
 import types
@@ -29,8 +30,9 @@ WRONG_SHOWN_MAX = 10
 TOLD_EVERY = 500
 SHELL = ("sh", "-c")
 COMMAND_KEYS = ("command", "cmd")
-PAIRS = ("env", "tag", "node_label")
-MERGED = ("env", "tags", "labels")
+PAIRS = ("env", "tag", "node_label", "resource")
+ALTERNATIVES = "or_"
+MERGED = ("env", "tags", "labels", "resource")
 LATER = ("after", "after_any", "begin", "start_after", "queue", "dry_run")
 ELSEWHERE = {
     "once": "a key names one task, and these are many: submit that one by itself",
@@ -198,6 +200,7 @@ def _command(found: Mapping[str, Any]) -> list[str]:
 def _field(key: str) -> str:
     """Return the option that a key names; raises Invalid."""
     name = key.replace("-", "_")
+    name = f"{name}_" if keyword.iskeyword(name) else name
     if name in LATER:
         raise Invalid(f"{key}: comes with a later version: leave it out for now", field=key)
     if name in ELSEWHERE:
@@ -232,10 +235,19 @@ def _as_list(name: str, value: Any) -> list[str]:
     if isinstance(value, dict) and name in PAIRS:
         value = [f"{key}={item}" if _is_plain(item) else item for key, item in value.items()]
     values = value if isinstance(value, list) else [value]
+    if name == ALTERNATIVES:
+        values = [_alternative(each) if isinstance(each, dict) else each for each in values]
     if not all(_is_plain(item) for item in values):
         allowed = "a list of texts" + (", or an object of texts" if name in PAIRS else "")
         raise Invalid(f"{name}: found {_shown(value)}, allowed is {allowed}", field=name)
     return [str(item) for item in values]
+
+
+def _alternative(found: dict[str, Any]) -> object:
+    """Write an alternative as the command line takes it, where that can be."""
+    if not all(map(_is_plain, found.values())):
+        return found
+    return ",".join(f"{key}={value}" for key, value in found.items()) or "gpus=0"
 
 
 def _is_plain(value: object) -> bool:

@@ -34,18 +34,52 @@ class TaskOptions:
     ] = ""
     vram: Annotated[
         str,
-        typer.Option(metavar="SIZE", help="GPU memory to book: 12GiB of a card, maybe shared."),
+        typer.Option(
+            metavar="SIZE|auto|EXPR",
+            help="GPU memory: 12GiB of a card, maybe shared; as seen; '2GiB + 24B*width*height'.",
+        ),
+    ] = ""
+    size: Annotated[
+        str,
+        typer.Option(metavar="EXPR", help="How much work a call is: 'width*height' (--vram auto)."),
+    ] = ""
+    kind: Annotated[
+        str, typer.Option(metavar="NAME", help="What its needs are learned under (--vram auto).")
     ] = ""
     gpu_type: Annotated[
         str, typer.Option(metavar="REGEX", help="Only GPUs whose name matches.")
     ] = ""
+    gpu_cc: Annotated[
+        str, typer.Option(metavar="X.Y", help="Only GPUs of at least this compute capability: 8.0.")
+    ] = ""
+    or_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--or",
+            metavar="NAME=VALUE,...",
+            help="Will do as well: 'gpus=2,gpu-type=L4'; gpus=0 is CPU only; in order.",
+        ),
+    ] = None
     cpus: Annotated[str, typer.Option(metavar="N", help="CPUs to book (default: 1).")] = ""
     memory: Annotated[str, typer.Option(metavar="SIZE", help="Main memory to book: 8GiB.")] = ""
+    resource: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=N", help="So many of what nodes count by name; repeatable."),
+    ] = None
+    exclusive: Annotated[
+        bool, typer.Option("--exclusive", help="On a node without any other task.")
+    ] = False
+    model: Annotated[
+        str, typer.Option(metavar="NAME", help="Rather where this model is in memory.")
+    ] = ""
     node_label: Annotated[
         list[str] | None, typer.Option(metavar="K=V", help="Only nodes with this label.")
     ] = None
     node: Annotated[
         list[str] | None, typer.Option(metavar="NODE", help="Only on this node; repeatable.")
+    ] = None
+    not_node: Annotated[
+        list[str] | None, typer.Option(metavar="NODE", help="Not on this node; repeatable.")
     ] = None
     priority: Annotated[
         str, typer.Option(metavar="0..100", help="Higher goes first (default: 50).")
@@ -155,11 +189,19 @@ class TaskOptions:
         texts = {
             "gpus": self.gpus,
             "vram": self.vram,
+            "size": self.size,
+            "kind": self.kind,
             "gpu_type": self.gpu_type,
+            "gpu_cc": self.gpu_cc,
+            "or": list(self.or_ or []),
             "cpus": self.cpus,
             "memory": self.memory,
+            "resource": pairs("resource", self.resource),
+            "exclusive": self.exclusive,
+            "model": self.model,
             "labels": pairs("node-label", self.node_label),
             "nodes": list(self.node or []),
+            "not_node": list(self.not_node or []),
             "priority": whole("priority", self.priority),
             "timeout": self.timeout,
             "start_timeout": self.start_timeout,

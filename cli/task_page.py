@@ -44,7 +44,7 @@ def show_task(body: Document, reason: str = "", value: object = None) -> None:
     screen.facts([*_facts(body, details), ("result", result)])
     if body.get("attempts"):
         screen.line()
-        screen.table(ATTEMPT_COLUMNS, [_attempt(each) for each in body["attempts"]])
+        _show_attempts(body)
     _tail("stderr", details, "err")
     _tail("stdout", details, "out")
     if details.get("traceback"):
@@ -53,11 +53,32 @@ def show_task(body: Document, reason: str = "", value: object = None) -> None:
         _block(title, str(details["traceback"]))
 
 
+def _show_attempts(body: Document) -> None:
+    """Print the tries, with what each was granted where that is not all that was asked for."""
+    attempts = body["attempts"]
+    spec = specs.from_document({"kind": "command", **(body.get("spec") or {})})
+    asked = describe_request(spec.request)
+    if all(each.get("asked") in (None, asked) for each in attempts):
+        screen.table(ATTEMPT_COLUMNS, [_attempt(each) for each in attempts])
+        return
+    columns = (*ATTEMPT_COLUMNS[:2], screen.Column("GRANTED"), *ATTEMPT_COLUMNS[2:])
+    rows = [_attempt(each) for each in attempts]
+    granted = [str(each.get("asked") or "-") for each in attempts]
+    screen.table(
+        columns, [[*row[:2], got, *row[2:]] for row, got in zip(rows, granted, strict=True)]
+    )
+
+
 def show_explanation(body: Document) -> None:
     """Print why a task is where it is."""
     screen.trimmed(_headline(body))
     screen.line(str(body.get("reason", "")))
     _explain_facts(body)
+    options = list(body.get("options") or [])
+    if options:
+        screen.line()
+        columns = (screen.Column("WILL DO"), screen.Column("SAYS", wide=True))
+        screen.table(columns, [_verdict(each, "request") for each in options])
     nodes = list(body.get("nodes") or [])
     if nodes:
         screen.line()
@@ -131,7 +152,7 @@ def _facts(body: Document, details: Document) -> list[tuple[str, str]]:
         ("array index", views.told(body, "array") or ""),
         ("files", _named([[name, *row] for name, row in spec.files.items()])),
         ("project", spec.project.hex()[:DIGEST_CHARS]),
-        ("asks for", describe_request(spec.request)),
+        ("asks for", _asked(spec, body.get("sized") or {})),
         ("raised to", _raised(body.get("raised") or {})),
         ("owner", str(body.get("owner", ""))),
         ("node", str(body.get("node") or "")),
@@ -150,6 +171,20 @@ def _facts(body: Document, details: Document) -> list[tuple[str, str]]:
         ("leftovers", _leftovers(details)),
         ("outputs", _named(details.get("outputs")) or ", ".join(spec.outputs)),
     ]
+
+
+def _asked(spec: specs.TaskSpec, sized: Document) -> str:
+    """Write what a task asks for, with what its arguments make of the expressions."""
+    parts = [describe_request(spec.request)]
+    if spec.vram_need:
+        parts.append(
+            f"vram={spec.vram_need!r}, which is {format_bytes(sized.get('vram_bytes', 0))}"
+        )
+    if spec.size:
+        parts.append(f"size={spec.size!r}, which is class {sized.get('class', 0)}")
+    if spec.learn_as:
+        parts.append(f"kind={spec.learn_as}")
+    return "; ".join(parts)
 
 
 def _named(rows: Any) -> str:
@@ -219,9 +254,9 @@ def _vram(each: Document) -> str:
     return f"{used or '?'} of {format_bytes(had)}"
 
 
-def _verdict(each: Document) -> list[Any]:
+def _verdict(each: Document, of: str = "node") -> list[Any]:
     says = "it fits" if each.get("fits") else one_line(str(each.get("reason") or "no"), 160)
-    return [str(each.get("node", "")), screen.styled(says, "green" if each.get("fits") else "")]
+    return [str(each.get(of, "")), screen.styled(says, "green" if each.get("fits") else "")]
 
 
 def _moment(wall_ms: int | None, *, with_age: bool = True) -> str:

@@ -53,7 +53,7 @@ class BatchVerbs(ABC):
         spec = self._spec_of(function)
         with Shipment(self._session.connection.depot) as shipment:
             calls = (
-                Row(spec, *shipment.call(args, kwargs))
+                Row(spec, *shipment.call(spec, args, kwargs))
                 for args in zip(*iterables)  # noqa: B905 - as map does
             )
             return self._watched(calls, self._options, shipment)

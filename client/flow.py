@@ -184,7 +184,7 @@ class Flow:
         def rows() -> Iterator[Row]:
             for args in items:
                 try:
-                    yield Row(spec, *shipment.call(args, {}))
+                    yield Row(spec, *shipment.call(spec, args, {}))
                 except RemudaError as error:
                     wrong.append(error)
                     return

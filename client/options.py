@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,11 +11,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ..protocol import failures, resources, spec
+from ..protocol.contradictions import check_asks
 from ..protocol.errors import Invalid
-from ..protocol.resources import MILLI
 from ..protocol.spec import TaskSpec
-from . import environment_options, freight
+from . import environment_options, freight, resource_options
 from .moments import is_from_now, parse_moment_ms
+from .readers import Fields, pairs, text, timed, whole
 from .when_full import patience_of
 
 
@@ -36,13 +36,8 @@ class Retry:
 
 
 CWD_CHARS_MAX = 4096
-LEAST_BYTES = 1 << 20
-"""Nobody types less memory: a bare number was meant in another unit."""
-Fields = dict[str, Any]
 _ALIASES = {
-    "node_labels": "labels",
-    "node_label": "labels",
-    "nodes": "node",
+    **resource_options.ALIASES,
     "tag": "tags",
     "secret": "secrets",
     "output": "outputs",
@@ -63,11 +58,22 @@ def to_spec(kind: spec.Kind, options: Mapping[str, object], **fields: Any) -> Ta
     made = TaskSpec(kind, **read)
     _check_texts(made)
     try:
-        resources.check_request(made.request)
+        check_asks(made)
         environment_options.check(made)
     except ValueError as error:
         raise Invalid(str(error), field=str(error).partition(":")[0]) from error
     return made
+
+
+def to_changes(options: Mapping[str, object]) -> Fields:
+    """Read options as the fields that they change of a spec; raises TypeError or Invalid."""
+    read: Fields = {}
+    for given, value in check_names(options).items():
+        name = _ALIASES.get(given, given)
+        if name in _ELSEWHERE or name in freight.READERS or name in _NEW_ONLY:
+            raise Invalid(f"{given}: belongs to a submission: it cannot change", field=given)
+        read |= _read(name, given, value)
+    return read
 
 
 def _check_texts(made: TaskSpec) -> None:
@@ -77,10 +83,10 @@ def _check_texts(made: TaskSpec) -> None:
         texts = [value] if isinstance(value, str) else value
         if isinstance(value, dict):
             texts = [*value, *value.values()]
-        for text in texts if isinstance(texts, list) else ():
-            if isinstance(text, str) and not _is_utf8(text):
+        for found in texts if isinstance(texts, list) else ():
+            if isinstance(found, str) and not _is_utf8(found):
                 raise Invalid(
-                    f"{field.name}: {text!r} is not UTF-8 text, and nothing else can travel",
+                    f"{field.name}: {found!r} is not UTF-8 text, and nothing else can travel",
                     field=field.name,
                 )
 
@@ -131,88 +137,8 @@ def _read(name: str, given: str, value: object) -> Fields:
         return _READERS[name](value)
     except (ValueError, TypeError) as error:
         said = str(error)
-        text = said if said.startswith(f"{given}:") else f"{given}: {said}"
-        raise Invalid(text, field=given) from error
-
-
-def _gpus(value: object) -> Fields:
-    number = float(_text_or_number(value, "1, 2 or a share of one card like 0.5"))
-    if number == int(number):
-        return {"gpus": int(number)}
-    if not 0 < number < 1:
-        raise ValueError(f"found {value!r}; whole cards, or a share of one between 0 and 1")
-    return {"gpu_milli": max(1, round(number * MILLI))}
-
-
-def _cpus(value: object) -> Fields:
-    return {"cpus_milli": round(float(_text_or_number(value, "a number of CPUs")) * MILLI)}
-
-
-def _sized(field: str) -> Callable[[object], Fields]:
-    def read(value: object) -> Fields:
-        size = resources.parse_bytes(value)  # type: ignore[arg-type]  # it refuses other types
-        if isinstance(value, str) and value.strip().isdecimal() and 0 < size < LEAST_BYTES:
-            raise ValueError(
-                f"found {value!r}, which is {size} bytes: write a unit, like 512MiB or 12GiB"
-            )
-        return {field: size}
-
-    return read
-
-
-def _timed(field: str) -> Callable[[object], Fields]:
-    def read(value: object) -> Fields:
-        seconds = resources.parse_duration_s(value)  # type: ignore[arg-type]  # it refuses other types
-        return {field: round(seconds * 1000)}
-
-    return read
-
-
-def _whole(field: str, most: int) -> Callable[[object], Fields]:
-    def read(value: object) -> Fields:
-        number = int(str(value))
-        if isinstance(value, bool) or not 0 <= number <= most:
-            raise ValueError(f"found {value!r}, allowed is 0..{most}")
-        return {field: number}
-
-    return read
-
-
-def _text(field: str, chars_max: int) -> Callable[[object], Fields]:
-    def read(value: object) -> Fields:
-        text = str(value) if isinstance(value, (str, Path)) else None
-        if text is None or len(text) > chars_max:
-            raise ValueError(f"found {value!r}, allowed is text of at most {chars_max} characters")
-        return {field: text}
-
-    return read
-
-
-def _pairs(field: str, most: int) -> Callable[[object], Fields]:
-    def read(value: object) -> Fields:
-        if isinstance(value, str):
-            value = [value]
-        if not isinstance(value, Mapping) and isinstance(value, Iterable):
-            value = dict(_pair(str(item)) for item in value)
-        if not isinstance(value, Mapping) or len(value) > most:
-            raise ValueError(f"found {value!r}, allowed are at most {most} pairs of key and value")
-        return {field: {str(key): str(item) for key, item in value.items()}}
-
-    return read
-
-
-def _pair(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not key or not equals:
-        raise ValueError(f"{text!r} is not KEY=VALUE")
-    return key, value
-
-
-def _nodes(value: object) -> Fields:
-    names = [value] if isinstance(value, str) else value
-    if not isinstance(names, Iterable):
-        raise TypeError(f"found {value!r}, allowed are names of nodes")
-    return {"nodes": [str(name) for name in names]}
+        prefixed = said if said.startswith(f"{given}:") else f"{given}: {said}"
+        raise Invalid(prefixed, field=given) from error
 
 
 def _retry(value: object) -> Fields:
@@ -257,19 +183,8 @@ def _backoff(value: object) -> Fields:
     }
 
 
-def _text_or_number(value: object, allowed: str) -> str | float:
-    if isinstance(value, (str, int, float)) and not isinstance(value, bool):
-        try:
-            is_number = math.isfinite(float(value))
-        except ValueError:
-            is_number = False
-        if is_number:
-            return value
-    raise ValueError(f"found {value!r}, allowed is {allowed}")
-
-
 def _name(value: object) -> Fields:
-    read = _text("name", spec.NAME_CHARS_MAX)(value)
+    read = text("name", spec.NAME_CHARS_MAX)(value)
     if any(ord(char) < 0x20 or ord(char) == 0x7F for char in read["name"]):
         raise ValueError(f"found {value!r}; a name is one line without control characters")
     return read
@@ -277,7 +192,7 @@ def _name(value: object) -> Fields:
 
 def _cwd(value: object) -> Fields:
     """Make a directory absolute as the caller sees it: a node has another working directory."""
-    read = _text("cwd", CWD_CHARS_MAX)
+    read = text("cwd", CWD_CHARS_MAX)
     found = read(value)["cwd"]
     try:
         return read(str(Path(found).expanduser().absolute())) if found else {}
@@ -285,34 +200,29 @@ def _cwd(value: object) -> Fields:
         raise ValueError(f"found {found!r}: {error}") from error
 
 
-_retries = _whole("retries", spec.RETRIES_MAX)
+_retries = whole("retries", spec.RETRIES_MAX)
 _READERS: dict[str, Callable[[object], Fields]] = {
-    "vram": _sized("vram_bytes"),
-    "gpus": _gpus,
-    "gpu_type": _text("gpu_type", 256),
-    "cpus": _cpus,
-    "memory": _sized("memory_bytes"),
-    "labels": _pairs("labels", spec.TAGS_MAX),
-    "node": _nodes,
-    "priority": _whole("priority", spec.PRIORITY_MAX),
-    "timeout": _timed("timeout_ms"),
-    "grace": _timed("grace_ms"),
-    "start_timeout": _timed("start_timeout_ms"),
-    "silence": _timed("silence_ms"),
+    "priority": whole("priority", spec.PRIORITY_MAX),
+    "timeout": timed("timeout_ms"),
+    "grace": timed("grace_ms"),
+    "start_timeout": timed("start_timeout_ms"),
+    "silence": timed("silence_ms"),
     "deadline": _deadline,
-    "expires": _timed("expires_ms"),
+    "expires": timed("expires_ms"),
     "if_node_lost": _if_node_lost,
     "retries": _retries,
     "retry": _retry,
     "backoff": _backoff,
     "retry_on": lambda value: {"retry_on": _failures("retry_on", value)},
     "never_on": lambda value: {"never_on": _failures("never_on", value)},
-    "env": _pairs("env", spec.ENV_MAX),
+    "env": pairs("env", spec.ENV_MAX),
     "cwd": _cwd,
     "name": _name,
-    "tags": _pairs("tags", spec.TAGS_MAX),
+    "tags": pairs("tags", spec.TAGS_MAX),
+    **resource_options.READERS,
     **environment_options.READERS,
     **freight.READERS,
 }
+_NEW_ONLY = frozenset({"secrets", "requirements"})
 # Of the submission, not of the task.
 _ELSEWHERE = frozenset({"once", "allow_infeasible", "when_full"})

@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,6 +21,7 @@ from ..transfer.wants import Source
 from ..worker import values
 from ..worker.files import File, Row, kind_of
 from ..worker.large import Stored
+from .numbers import NONE, Numbers, named_in, pick
 from .received import Far
 
 if TYPE_CHECKING:
@@ -35,10 +36,11 @@ _NAMING = ("files", "project", "stdin_object")
 
 
 class Call(NamedTuple):
-    """The arguments of a call, and the objects that they name."""
+    """The arguments of a call, the objects that they name, and those that are numbers we need."""
 
     args: bytes
     digests: Sequence[bytes] = ()
+    numbers: Numbers = NONE
 
 
 class Shipment:
@@ -72,7 +74,7 @@ class Shipment:
         """Tell whether it is time to send."""
         return self._bytes >= BATCH_BYTES_MAX or len(self._sources) >= BATCH_FILES_MAX
 
-    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+    def call(self, spec: Mapping[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         """Encode the arguments of a call; raises Invalid, NotFound or ValueTooLarge."""
         self._named.clear()
         try:
@@ -90,7 +92,7 @@ class Shipment:
                 f"{OBJECTS_PER_TASK_MAX}: send a folder (files=), or hand over fewer, larger ones",
                 field="args",
             )
-        return Call(parcel.body, digests)
+        return Call(parcel.body, digests, pick(named_in(spec), kwargs))
 
     def take(self, file: File) -> Row:
         """Note a file that goes along; raises NotFound, Invalid or Conflict."""

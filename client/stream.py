@@ -17,6 +17,7 @@ from ..protocol.errors import RemudaError
 from ..protocol.messages import BATCH_MAX, SOURCE_BYTES_MAX, Submit, Submitted
 from . import control
 from .connection import Connection
+from .numbers import NONE, Numbers, column
 from .session import Session
 from .shipment import Shipment, name_objects, renew_claims
 from .task import Task
@@ -24,16 +25,19 @@ from .when_full import Patience, settle
 
 ARGS_BYTES_MAX = 4 * 1024 * 1024 - 2 * SOURCE_BYTES_MAX - 512 * 1024
 ROW_BYTES = 8
+NUMBER_BYTES = 64
+"""Room for a name and its number: names in an expression are short."""
 Stored = TypeVar("Stored")
 Spec = dict[str, Any]
 
 
 class Row(NamedTuple):
-    """What one task is: a spec, which many may share, its own argument, and what that names."""
+    """What one task is: a spec, which many may share, and its own `shipment.Call`."""
 
     spec: Spec
     args: bytes
     digests: Sequence[bytes] = ()
+    numbers: Numbers = NONE
 
 
 class Carrier(Protocol[Stored]):
@@ -104,6 +108,7 @@ class Chunk:
     spec_index: list[int] = field(default_factory=list)
     args: list[bytes] = field(default_factory=list)
     digests: list[Sequence[bytes]] = field(default_factory=list)
+    numbers: list[Numbers] = field(default_factory=list)
 
 
 class Stream(Generic[Stored]):
@@ -160,6 +165,7 @@ class Stream(Generic[Stored]):
             batch_key=self._batch_key,
             offset=self._sent,
             allow_infeasible=self._allow_infeasible,
+            numbers=column(chunk.numbers),
         )
         name_objects(message, self._link.depot, chunk.digests)
         self._sent += len(chunk.args)
@@ -196,8 +202,8 @@ def chunks(
                 yield chunk
                 chunk, size, known = Chunk(), 0, {}
             continue
-        spec, args, digests = row
-        added = len(args) + ROW_BYTES
+        spec, args, digests, numbers = row
+        added = len(args) + ROW_BYTES + NUMBER_BYTES * len(numbers)
         if id(spec) not in known:
             added += len(pack_document(spec))
         is_over = len(chunk.args) >= tasks_max or size + added > ARGS_BYTES_MAX
@@ -210,6 +216,7 @@ def chunks(
         chunk.spec_index.append(known[id(spec)])
         chunk.args.append(args)
         chunk.digests.append(digests)
+        chunk.numbers.append(numbers)
         size += added
     if chunk.args:
         yield chunk

@@ -15,6 +15,7 @@ from .completed import completed_run
 from .environment_options import warn_of_secrets
 from .freight import brings, ready
 from .functions import target_of
+from .numbers import column
 from .options import check_names, moves_on, once_of, said_of, to_spec
 from .outcome import CompletedTask
 from .shipment import Call, Shipment, name_objects
@@ -50,8 +51,8 @@ class Submitter(BatchVerbs):
     def submit(self, function: Function, /, *args: Any, **kwargs: Any) -> Task:
         """Submit one call; returns once it is stored durably."""
         with self._shipment() as shipment:
-            call = shipment.call(args, kwargs)
             spec = self._spec_of(function)
+            call = shipment.call(spec, args, kwargs)
             shipment.send()
         return self._one(spec, call, self._options)
 
@@ -72,8 +73,9 @@ class Submitter(BatchVerbs):
                 if function not in indices:
                     indices[function] = len(specs)
                     specs.append(self._spec_of(function))
-                spec_index.append(indices[function])
-                encoded.append(shipment.call(tuple(args), dict(kwargs)))
+                index = indices[function]
+                spec_index.append(index)
+                encoded.append(shipment.call(specs[index], tuple(args), dict(kwargs)))
             size = sum(len(call.args) for call in encoded)
             if len(encoded) > BATCH_MAX or size > ARGS_BYTES_MAX:
                 raise Invalid(
@@ -159,6 +161,7 @@ class Submitter(BatchVerbs):
             spec_index=spec_index,
             args=[call.args for call in calls],
             allow_infeasible=allow,
+            numbers=column([call.numbers for call in calls]),
         )
         name_objects(message, self._session.connection.depot, [call.digests for call in calls])
         return message

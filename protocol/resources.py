@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_UNITS = {
+UNITS = {
     "": 1,
     "B": 1,
     "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40,
@@ -35,7 +35,7 @@ def parse_bytes(text: str | int) -> int:
         if match is None:
             raise ValueError(f"{text!r} is not a size: write it like 512MiB, 12GiB or 80GB")
         number = float(match[1]) if "." in match[1] else int(match[1])
-        size = round(number * _UNITS[match[2].upper()])
+        size = round(number * UNITS[match[2].upper()])
     if not 0 <= size <= BYTES_MAX:
         raise ValueError(f"{text!r} is out of range: a size is between 0 and 1 EiB")
     return size
@@ -167,7 +167,9 @@ def describe_request(request: Request) -> str:
     parts = [f"cpus={request.cpus_milli / MILLI:g}"]
     if request.memory_bytes:
         parts.append(f"memory={format_bytes(request.memory_bytes)}")
-    if request.gpus or request.gpu_milli:
+    if request.learned:
+        parts.append("vram=auto")
+    elif request.gpus or request.gpu_milli:
         parts.append(f"gpus={request.gpus or request.gpu_milli / MILLI:g}")
     if request.vram_bytes:
         parts.append(f"vram={format_bytes(request.vram_bytes)}")

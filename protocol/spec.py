@@ -134,12 +134,15 @@ class TaskSpec:
 
     @property
     def request(self) -> Request:
-        """Return the resources asked for, as far as no argument of the task decides."""
+        """Return the resources asked for, as far as no argument of the task decides.
+
+        Where what to ask for is to be learned it is one whole card until then.
+        """
         others = tuple(self._alternative(each).request for each in self.alternatives)
         return Request(
             cpus_milli=self.cpus_milli,
             memory_bytes=self.memory_bytes,
-            gpus=self.gpus,
+            gpus=self.gpus or int(self.vram == VRAM_AUTO),
             gpu_milli=self.gpu_milli,
             vram_bytes=self.vram_bytes,
             gpu_type=self.gpu_type,
@@ -162,6 +165,11 @@ class TaskSpec:
         """Return this spec asking for something else."""
         asked: dict[str, Any] = {name: _DEFAULTS[name] for name in GPU_FIELDS} | document
         return dataclasses.replace(self, **asked, vram="", alternatives=[])
+
+    @property
+    def vram_need(self) -> str:
+        """Return the expression of the VRAM that is needed, if there is one."""
+        return "" if self.vram == VRAM_AUTO else self.vram
 
     @property
     def learns(self) -> str:

@@ -17,6 +17,7 @@ from .access import Principal
 from .claimed import Signatures, check_covered, check_submission, marked
 from .events import NewSpec, NewTask, SubmitTasks
 from .records import Payload, SpecRow, SubmissionRow
+from .sizing import Sized, carried_over, sizes
 from .spec_check import SpecCheck, check_spec
 from .task import TERMINAL, State
 from .watch import SESSION_BYTES
@@ -115,6 +116,7 @@ class Edge:
         objects, spec_objects = check_submission(
             self._signatures, message, specs, principal.key, wall_ms
         )
+        sized = sizes(message, specs)
         batch = self._batch_of(owner, message, request, wall_ms)
         self._turn_keys.update((owner, key) for key in keys)
         return SubmitTasks(
@@ -123,7 +125,7 @@ class Edge:
             session=message.session,
             submit_key=message.submit_key,
             specs=specs,
-            tasks=self._new_tasks(message, objects, batch, wall_ms),
+            tasks=self._new_tasks(message, objects, sized, batch, wall_ms),
             batch=batch,
             batch_key=message.batch_key,
             offset=message.offset,
@@ -154,6 +156,7 @@ class Edge:
                 "",
                 brief.id,
                 payload.objects,
+                *carried_over(payload, specs[index_of[brief.spec_id]], message.changes),
             )
             for position, brief in enumerate(originals)
             for payload in [payloads.get(brief.id, Payload())]
@@ -216,7 +219,12 @@ class Edge:
         return ids.new_id(wall_ms, self._random_bits(79))
 
     def _new_tasks(
-        self, message: Submit, objects: list[bytes], batch: int, wall_ms: int
+        self,
+        message: Submit,
+        objects: list[bytes],
+        sized: list[Sized],
+        batch: int,
+        wall_ms: int,
     ) -> list[NewTask]:
         if batch:
             first, stride = ids.member(batch, message.offset), 1
@@ -224,10 +232,10 @@ class Edge:
             first, stride = self._mint(wall_ms), ID_STRIDE
         once = message.once or [""] * len(message.args)
         named = objects or repeat(b"", len(message.args))
-        rows = zip(message.spec_index, message.args, once, named, strict=True)
+        rows = zip(message.spec_index, message.args, once, named, sized, strict=True)
         return [
-            NewTask(first + stride * position, index, args, key, objects=each)
-            for position, (index, args, key, each) in enumerate(rows)
+            NewTask(first + stride * position, index, args, key, 0, each, *size)
+            for position, (index, args, key, each, size) in enumerate(rows)
         ]
 
     def _batch_of(self, owner: str, message: Submit, request: int, wall_ms: int) -> int:

@@ -25,7 +25,10 @@ class Now(NamedTuple):
 
 
 class NewSpec(NamedTuple):
-    """A validated spec: its encoded document, what the core needs of it, the objects it names."""
+    """A validated spec: its encoded document, what the core needs of it, the objects it names.
+
+    `vram` and `size` are expressions over the arguments of its tasks.
+    """
 
     body: bytes
     request: Request
@@ -33,6 +36,8 @@ class NewSpec(NamedTuple):
     kind: str
     name: str
     digests: tuple[bytes, ...] = ()
+    vram: str = ""
+    size: str = ""
 
 
 class NewTask(NamedTuple):

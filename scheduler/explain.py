@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..protocol.failures import BUDGET_WORDS, FailureClass, class_of
-from ..protocol.resources import describe_request
+from ..protocol.resources import Request, describe_request
 from .events import Now
 from .explain_held import WORDS_FOR_HELD
 from .feasible import may_ever
 from .fleet import Node
+from .needs import options
 from .placement import avoided, could_run, nowhere, refusals_now
 from .retry import budget, is_own, used, waits_for_another
 from .spans import span
@@ -85,9 +86,10 @@ def _queued(core: Core, task: Task) -> dict[str, Any]:
             "reason": "no node has registered yet: start one with `remuda-node`",
             "waits_for": "no_node_yet",
         }
-    refusals = _refusals(core, task)
-    reason, waits_for = _why_queued(core, task, refusals)
-    return {
+    request = task.spec.request
+    refusals = _refusals(core, task, request)
+    reason, waits_for = _why_queued(core, request, refusals)
+    answer = {
         "reason": reason,
         "waits_for": waits_for,
         "nodes": [
@@ -96,11 +98,23 @@ def _queued(core: Core, task: Task) -> dict[str, Any]:
         ],
         "position": _position(core, task),
     }
+    if request.others:
+        answer["options"] = [_option(core, task, each) for each in options(request)]
+    return answer
 
 
-def _refusals(core: Core, task: Task) -> dict[str, str]:
+def _option(core: Core, task: Task, option: Request) -> dict[str, Any]:
+    """Say of one of the things that will do for a task why it cannot be had now."""
+    refusals = _refusals(core, task, option)
+    return {
+        "request": describe_request(option),
+        "fits": not all(refusals.values()),
+        "reason": _why_queued(core, option, refusals)[0],
+    }
+
+
+def _refusals(core: Core, task: Task, request: Request) -> dict[str, str]:
     """Return what each node says now; one that failed the task is passed over for others."""
-    request = task.spec.request
     passed_over = avoided(core.fleet, request, task.avoid)
     why = "failed it before, and another node may take it"
     waits = waits_for_another(core.settings.policies, task)
@@ -113,10 +127,10 @@ def _refusals(core: Core, task: Task) -> dict[str, str]:
     return refusals
 
 
-def _why_queued(core: Core, task: Task, refusals: dict[str, str]) -> tuple[str, str]:
-    able = [node for node in core.fleet.nodes.values() if not may_ever(node, task.spec.request)]
+def _why_queued(core: Core, request: Request, refusals: dict[str, str]) -> tuple[str, str]:
+    able = [node for node in core.fleet.nodes.values() if not may_ever(node, request)]
     if not able:
-        why = nowhere(core.fleet, task.spec.request)
+        why = nowhere(core.fleet, request)
         return why or "no known node could ever run it", "a_fitting_node"
     if not all(refusals.values()):
         return "it is about to be placed", "its turn"

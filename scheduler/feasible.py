@@ -9,6 +9,9 @@ from .countables import lacks
 from .fleet import Card, Node, card_charge
 from .suiting import cards_to_lend, goes_together, is_able, is_type
 
+GIB = 1 << 30
+SOLD_AS_MAX = 1.07
+"""A card sold as 24 GB may show 22.5 GiB."""
 Refusal = str
 Filter = Callable[[Node, Request], Refusal]
 
@@ -108,13 +111,28 @@ def _too_few(cards: list[Card], able: int, request: Request) -> Refusal:
     if largest < request.vram_bytes:
         return (
             f"largest GPU has {format_bytes(largest)} of VRAM, "
-            f"wanted {format_bytes(request.vram_bytes)}"
+            f"wanted {format_bytes(request.vram_bytes)}{_as_sold(largest, request)}"
         )
     if request.gpus:
         apart = " without a loaded handler" if any(card.resident_bytes for card in cards) else ""
         return f"has {gpus_text(able)} like that{apart}, wanted {request.gpus}"
     left = max(card.gpu.memory_bytes - card.resident_bytes for card in cards)
     return f"loaded handlers leave at most {format_bytes(max(left, 0))} of VRAM on one GPU"
+
+
+def _as_sold(largest: int, request: Request) -> str:
+    """Say what to ask for where somebody seems to mean just such a card, by the name it has."""
+    if largest * SOLD_AS_MAX < request.vram_bytes:
+        return ""
+    return f" (cards show less than they are sold as: ask for {largest * 10 // GIB / 10:g}GiB)"
+
+
+def nearness(node: Node, request: Request) -> tuple[int, ...]:
+    """Say how much of what is asked for a node has; what could ever run it has most."""
+    passed = next((at for at, refuses in enumerate(MAY_EVER) if refuses(node, request)), 99)
+    cards = [card.gpu.memory_bytes for card in cards_to_lend(node) if is_type(card, request)]
+    has = node.capabilities
+    return passed, len(cards) >= request.cards, max(cards, default=0), has.cpus_milli
 
 
 def _speaks(node: Node, request: Request) -> Refusal:

@@ -107,11 +107,12 @@ class History:
         return {row[0]: SpecRow(*row) for row in rows}
 
     def payloads(self, task_ids: Iterable[int]) -> dict[int, Payload]:
-        """Return the arguments of tasks with the objects that they name."""
+        """Return the arguments of tasks with what they name and ask for."""
         rows = self._rows_in(
-            "SELECT id, args, objects FROM tasks WHERE id IN", map(ids.to_bytes, task_ids)
+            "SELECT id, args, objects, sized_bytes, size_class FROM tasks WHERE id IN",
+            map(ids.to_bytes, task_ids),
         )
-        return {ids.from_bytes(task): Payload(args, objects) for task, args, objects in rows}
+        return {ids.from_bytes(task): Payload(*payload) for task, *payload in rows}
 
     # --- single tasks ------------------------------------------------------------------------
 
@@ -143,9 +144,10 @@ class History:
         if row is None:
             return None
         blob = ids.to_bytes(task_id)
-        ((args, once, memory_bytes, vram_bytes),) = self._db.execute(
+        ((args, once, memory_bytes, vram_bytes, sized_bytes, size_class),) = self._db.execute(
             "SELECT t.args, coalesce((SELECT key FROM once_keys WHERE task = t.id"
-            " AND owner = t.owner), ''), t.memory_bytes, t.vram_bytes FROM tasks t WHERE t.id = ?",
+            " AND owner = t.owner), ''), t.memory_bytes, t.vram_bytes, t.sized_bytes,"
+            " t.size_class FROM tasks t WHERE t.id = ?",
             (blob,),
         )
         attempts = self._db.execute(
@@ -162,6 +164,7 @@ class History:
             "args": args,
             "once": once,
             "raised": {"memory_bytes": memory_bytes, "vram_bytes": vram_bytes},
+            "sized": {"vram_bytes": sized_bytes, "class": size_class},
             "attempts": [
                 {**dict(zip(names, attempt, strict=True)), "gpus": attempt[2].split()}
                 for attempt in attempts

@@ -44,14 +44,17 @@ def with_size(spec: Spec, sized_bytes: int, size_class: int) -> Spec:
     """Return the spec of a task whose arguments ask for so much VRAM, and are of this size."""
     if not (sized_bytes or size_class):
         return spec
-    request = spec.request
-    if sized_bytes:
-        request = dataclasses.replace(request, vram_bytes=sized_bytes)
+    request = sized_request(spec.request, sized_bytes)
     if request.learned:
         request = dataclasses.replace(request, learned=learning_key(request.learned, size_class))
     return dataclasses.replace(
         spec, request=shared(request), sized_bytes=sized_bytes, size_class=size_class
     )
+
+
+def sized_request(request: Request, sized_bytes: int) -> Request:
+    """Return a request for so much VRAM as a task's arguments ask for (0: they do not)."""
+    return dataclasses.replace(request, vram_bytes=sized_bytes) if sized_bytes else request
 
 
 def _apply(request: Request, memory_bytes: int, vram_bytes: int) -> Request:

@@ -59,6 +59,11 @@ def node_row(node: Node, now: Now, suspect_after_s: float) -> dict[str, Any]:
             for handler in known.handlers
         ],
         "labels": dict(known.labels),
+        "resources": [
+            {"name": name, "count": count, "used": node.resources_used[name]}
+            for name, count in sorted(known.resources.items())
+        ],
+        "exclusive": bool(node.exclusives),
         "pythons": dict(known.pythons),
         "secrets": list(known.secrets),
         "running": len(node.held) - len(node.backlog),

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from ..protocol import ids
 from ..protocol.messages import Cancelled, Failure, Message, Submitted
-from ..protocol.resources import describe_request
+from ..protocol.resources import Request, describe_request
 from . import life, limits, stopping
 from .events import CancelTasks, NewSpec, Now, SubmitTasks, TaskAsked
-from .needs import with_size
+from .needs import options, sized_request, with_size
 from .placement import explain_refusals, nowhere
 from .records import AuditRow, Effects, SpecRow, SubmissionRow, TaskRow, ToNode
 from .task import ON_NODE, Fact, Policy, Spec, State, StopReason, Task, shared
@@ -117,16 +117,33 @@ def _why_not(core: Core, event: SubmitTasks, now: Now) -> Failure | None:
             return refusal
     if event.allow_infeasible:
         return None
-    for index, new in enumerate(event.specs):
-        if refusals := core.feasibility.refusals(new.request):
-            return Failure(
-                "infeasible",
-                f"no node could ever run this ({describe_request(new.request)}): "
-                f"{nowhere(core.fleet, new.request) or explain_refusals(refusals)}; "
-                "ask for less, or pass --allow-infeasible to wait for a new node",
-                f"specs[{index}]",
-            )
-    return None
+    return next(filter(None, (_infeasible(core, event, *size) for size in _sizes(event))), None)
+
+
+def _sizes(event: SubmitTasks) -> list[tuple[int, int]]:
+    """List the specs, each once with every need for VRAM that its tasks make of it."""
+    if not any(spec.vram for spec in event.specs):
+        return [(index, 0) for index in range(len(event.specs))]
+    return list(dict.fromkeys((new.spec_index, new.sized_bytes) for new in event.tasks))
+
+
+def _infeasible(core: Core, event: SubmitTasks, index: int, sized_bytes: int) -> Failure | None:
+    request = sized_request(event.specs[index].request, sized_bytes)
+    if not core.feasibility.refusals(request):
+        return None
+    reasons = "; or ".join(_never(core, option) for option in options(request))
+    return Failure(
+        "infeasible",
+        f"no node could ever run this {reasons}; "
+        "ask for less, or pass --allow-infeasible to wait for a new node",
+        f"specs[{index}]",
+    )
+
+
+def _never(core: Core, option: Request) -> str:
+    refusals = core.feasibility.refusals(option)
+    why = nowhere(core.fleet, option) or explain_refusals(refusals)
+    return f"({describe_request(option)}): {why}"
 
 
 def _wrong_times(core: Core, policy: Policy, now: Now) -> Failure | None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from ..protocol.resources import Request
-from .feasible import Refusal, listed, may_ever
+from .feasible import Refusal, listed, may_ever, nearness
 from .fleet import Fleet, Node
 from .scores import how_well, pick_cards
 from .vacancy import refusal_now
@@ -63,7 +64,8 @@ class Feasibility:
         self._known: dict[Request, dict[str, Refusal]] = {}
 
     def refusals(self, request: Request) -> dict[str, Refusal]:
-        """Return node -> reason when no node could ever run it; empty when one could.
+        """Return node -> reason when no node could ever run it, the nearest fit first; empty when
+        one could.
 
         With no node known yet nothing is refused.
         """
@@ -82,7 +84,9 @@ class Feasibility:
             if not refusal:
                 return {}
             refusals[node.name] = refusal
-        return refusals
+        nodes = self._fleet.nodes
+        nearest = sorted(refusals, key=lambda name: nearness(nodes[name], request), reverse=True)
+        return {name: refusals[name] for name in nearest}
 
 
 def could_run(fleet: Fleet, request: Request, avoid: Sequence[str] = ()) -> bool:
@@ -122,8 +126,8 @@ def nowhere(fleet: Fleet, request: Request) -> str:
 
 
 def explain_refusals(refusals: dict[str, Refusal], most: int = 3) -> str:
-    """Write refusals in one line, the first few nodes by name."""
-    shown = [f"{name} {reason}" for name, reason in sorted(refusals.items())[:most]]
+    """Write refusals in one line, the first few of them."""
+    shown = [f"{name} {reason}" for name, reason in islice(refusals.items(), most)]
     rest = len(refusals) - len(shown)
     return "; ".join(shown) + (f"; and {rest} more nodes" if rest else "")
 

@@ -56,10 +56,12 @@ class SpecRow(NamedTuple):
 
 
 class Payload(NamedTuple):
-    """What a task is called with: its encoded argument, and the objects that this names."""
+    """What a task is called with: its encoded argument, with what that names and comes to."""
 
     args: bytes = b""
     objects: bytes = b""
+    sized_bytes: int = 0
+    size_class: int = 0
 
 
 class TaskMoved(NamedTuple):

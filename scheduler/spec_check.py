@@ -21,9 +21,10 @@ from ..protocol import failures, secret_names
 from ..protocol import spec as wire_spec
 from ..protocol.claims import DIGEST_BYTES
 from ..protocol.codec import INT_MAX, pack_document
+from ..protocol.contradictions import check_asks
 from ..protocol.errors import Invalid
 from ..protocol.messages import SOURCE_BYTES_MAX
-from ..protocol.resources import BYTES_MAX, CPUS_MILLI_MAX, GPUS_MAX, MILLI, check_request
+from ..protocol.resources import BYTES_MAX, CPUS_MILLI_MAX, GPUS_MAX, MILLI
 from ..protocol.spec import TaskSpec
 from .events import NewSpec
 from .task import policy_of
@@ -63,7 +64,6 @@ _TARGET = StringConstraints(max_length=512, pattern=r"^[^\s\x00]*$")
 
 _Counts = Annotated[dict[_Key, _Count], Field(max_length=wire_spec.RESOURCES_MAX)]
 _Need = Annotated[str, StringConstraints(max_length=wire_spec.NEED_CHARS_MAX)]
-_Alternative = dict[str, Any]
 
 # What each field of a TaskSpec may hold; a field without a line here is refused at import.
 _FIELDS: dict[str, Any] = {
@@ -120,8 +120,17 @@ _FIELDS: dict[str, Any] = {
     "vram": _Need,
     "size": _Need,
     "learn_as": Annotated[str, _NAME],
-    "alternatives": Annotated[list[_Alternative], Field(max_length=wire_spec.ALTERNATIVES_MAX)],
 }
+
+
+_CLOSED = ConfigDict(strict=True, extra="forbid", hide_input_in_errors=False)
+_ASKED: dict[str, Any] = {
+    name: (_FIELDS[name], None) for name in (*wire_spec.GPU_FIELDS, *wire_spec.HOST_FIELDS)
+}
+_ALTERNATIVE: Any = create_model("Alternative", __config__=_CLOSED, **_ASKED)
+_FIELDS["alternatives"] = Annotated[
+    list[_ALTERNATIVE], Field(max_length=wire_spec.ALTERNATIVES_MAX)
+]
 
 
 def _adapter() -> TypeAdapter[Any]:
@@ -135,8 +144,7 @@ def _adapter() -> TypeAdapter[Any]:
             fields[known.name] = (limits, known.default)
         else:
             fields[known.name] = (limits, ...)
-    config = ConfigDict(strict=True, extra="forbid", hide_input_in_errors=False)
-    return TypeAdapter(create_model("TaskSpec", __config__=config, **fields))
+    return TypeAdapter(create_model("TaskSpec", __config__=_CLOSED, **fields))
 
 
 _SPEC = _adapter()
@@ -148,10 +156,12 @@ def check_spec(document: dict[str, Any], where: str) -> NewSpec:
         checked = _SPEC.validate_python(document)
     except ValidationError as error:
         raise _invalid(error, where) from error
-    spec = wire_spec.from_document({name: getattr(checked, name) for name in _FIELDS})
+    found = {name: getattr(checked, name) for name in _FIELDS}
+    found["alternatives"] = [each.model_dump(exclude_unset=True) for each in found["alternatives"]]
+    spec = wire_spec.from_document(found)
     try:
         _check_kind(spec)
-        check_request(spec.request)
+        check_asks(spec)
     except ValueError as error:
         text = str(error)
         field = text.partition(":")[0]
@@ -165,6 +175,8 @@ def check_spec(document: dict[str, Any], where: str) -> NewSpec:
         kind=wire_spec.kind_of(spec),
         name=spec.label[: wire_spec.NAME_CHARS_MAX],
         digests=tuple(spec.digests()),
+        vram=spec.vram_need,
+        size=spec.size,
     )
 
 

@@ -34,7 +34,7 @@ def show_task(view: View, message: m.ShowTask, principal: Principal, _now: Now) 
     body["attempts"] = _attempts(view, task_id, known["attempts"], spec.from_document(document))
     body["once"] = known["once"]
     body["budgets"] = _budgets(view, task_id, known["attempts"], spec.from_document(document))
-    body["raised"] = known["raised"]
+    body["raised"], body["sized"] = known["raised"], known["sized"]
     if principal.sees_payloads:
         body["value"] = result.get("value", b"")
         body["detail"] = _details(result.get("details", b""))

@@ -10,7 +10,7 @@ from unittest import mock
 
 from remuda.node import outbox, session, slots, staging, stops, storing
 from remuda.protocol import messages as m
-from remuda.scheduler import edge, life, on_node, on_results
+from remuda.scheduler import edge, life, on_node, on_results, vacancy
 
 from . import crew, limits, scheduler
 from .draw import draw
@@ -71,6 +71,13 @@ def _fits(*_: Any) -> str:
 def _slot_guard() -> Any:
     """Take whatever is offered."""
     return mock.patch.multiple(slots.Slots, refusal=_fits, check=_nothing)
+
+
+def _shared_things() -> Any:
+    """Lend named things, and nodes that a task has alone, as if nobody had them."""
+    lent = (vacancy._alone, vacancy.lacks_now)
+    left = tuple(each for each in vacancy.IS_ROOM if each not in lent)
+    return mock.patch.object(vacancy, "IS_ROOM", left)
 
 
 def _submit_keys() -> Any:
@@ -145,6 +152,7 @@ SAFEGUARDS: dict[str, tuple[Removal, tuple[Kind, ...]]] = {
     "a result counts for its own attempt alone": (_attempt_numbers, SILENCE),
     "nothing is said before it is durable": (_commit_before_send, (Kind.CRASH_BEFORE_COMMIT,)),
     "the node has a guard of its own": (_slot_guard, SILENCE),
+    "the ledger counts named things and who is alone": (_shared_things, (Kind.LOSS,)),
     "a submission is known by its key": (_submit_keys, (Kind.LOSS, Kind.CLIENT_STORM)),
     "a result is said until it is acknowledged": (_resending, (Kind.LOSS,)),
     "an agent adopts what the one before it left": (_adoption, (Kind.AGENT_CRASH,)),

@@ -48,7 +48,7 @@ class Agent:
         self.life = f"{host.name}-{life}"
         known = host.capabilities
         cards = {gpu.uuid: Card(gpu.memory_bytes) for gpu in known.gpus}
-        slots = Slots(known.cpus_milli, known.memory_bytes, cards)
+        slots = Slots(known.cpus_milli, known.memory_bytes, cards, resources=dict(known.resources))
         incarnation = self.life.encode().ljust(INCARNATION_BYTES, b"-")
         self.core = Core(incarnation, slots, max(1, known.cpus_milli // MILLI))
         self.membership = Membership(host, self.core, version)
@@ -61,7 +61,7 @@ class Agent:
         self.lane_seats: dict[int, Runner] = {}
         self.lane_of: dict[int, int] = {}
         self.inbox = Inbox()
-        self._lends = SlotsView(self.life)
+        self._lends = SlotsView(host.name, self.life)
         self._wake_at = FAR_NS
         self._turn_due = False
         crew.adopt(self, self.now)

@@ -13,9 +13,11 @@ from . import byzantine
 from .agenda import SECOND
 
 NODES = {
-    "alpha": wire.Capabilities(2_000, 8 * GIB, labels={"zone": "a"}),
+    "alpha": wire.Capabilities(2_000, 8 * GIB, labels={"zone": "a"}, resources={"licence": 2}),
     "beta": wire.Capabilities(2_000, 8 * GIB, [gpu(1, 8), gpu(2, 8)], labels={"zone": "a"}),
-    "gamma": wire.Capabilities(4_000, 64 * GIB, [gpu(3, 24), gpu(4, 80, "NVIDIA H100")]),
+    "gamma": wire.Capabilities(
+        4_000, 64 * GIB, [gpu(3, 24), gpu(4, 80, "NVIDIA H100")], resources={"licence": 1}
+    ),
 }
 CLIENTS = ("ana", "bob")
 OPERATOR = "olga"
@@ -41,6 +43,10 @@ SHAPES: tuple[dict[str, object], ...] = (
     {"gpu_milli": 400, "cpus_milli": 0},
     {"labels": {"zone": "a"}},
     {"nodes": ["alpha", "gamma"]},
+    {"resources": {"licence": 1}, "cpus_milli": 250},
+    {"resources": {"licence": 1}, "cpus_milli": 250, **FUNCTION},
+    {"exclusive": True, "cpus_milli": 500},
+    {"gpus": 1, "gpu_type": "H100", "alternatives": [{"vram_bytes": 5 * GIB}, {"cpus_milli": 500}]},
 )
 RUN_MS_MAX = 30_000
 GRACE_MS = 2_000

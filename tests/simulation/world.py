@@ -11,7 +11,7 @@ from remuda.protocol import codec
 from remuda.scheduler.access import Principal, Role
 
 from ..invariants import History, read_records, violations
-from . import asking
+from . import asking, things
 from .agenda import MS, SECOND, Agenda, Clock, Trace
 from .agent import Agent
 from .byzantine import NAME as MALLORY
@@ -82,6 +82,7 @@ class World:
             stations[name] = Door(self, name)
             for card in known.gpus:
                 self.history.cards[card.uuid] = card.memory_bytes
+            self.history.cards.update(things.sizes(name, known))
         for name in [name for name, role in ROLES.items() if role is not Role.NODE]:
             exchange = stations[name] = Exchange(name, self.agenda, self.network)
             if name == OPERATOR:

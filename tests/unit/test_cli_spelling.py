@@ -35,7 +35,7 @@ def test_a_key_of_a_line_has_no_dashes() -> None:
 
 
 def test_what_is_put_in_the_place_of_a_field_is_an_option() -> None:
-    options = {field.name for field in dataclasses.fields(TaskOptions)}
+    options = {field.name.rstrip("_") for field in dataclasses.fields(TaskOptions)}
     assert {"command"} == set(OTHERS.values()) - options
 
 

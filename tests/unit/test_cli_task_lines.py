@@ -45,6 +45,16 @@ def test_keys_are_the_names_of_the_options_in_either_spelling(tmp_path):
     } == spec  # fmt: skip
 
 
+def test_alternatives_and_named_things_are_texts_or_objects(tmp_path):
+    wanted = {"vram": "12GiB", "resource": {"licence": 2}, "exclusive": True}
+    texts = {**OK, **wanted, "or": ["gpus=2,gpu-type=L4", "gpus=0"]}
+    objects = {**OK, **wanted, "or": [{"gpus": 2, "gpu-type": "L4"}, {}]}
+    first, second = specs(lines(tmp_path, texts, objects))
+    assert first == second
+    assert [{"gpus": 2, "gpu_type": "L4"}, {}] == first["alternatives"]
+    assert ({"licence": 2}, True) == (first["resources"], first["exclusive"])
+
+
 def test_a_line_lays_its_options_over_those_of_the_command_line(tmp_path):
     read = lines(
         tmp_path, OK, {**OK, "retries": 5, "tag": {"b": 2}}, retries=1, tags={"a": "1", "b": "1"}

@@ -126,8 +126,8 @@ def test_a_call_carries_the_claims_of_its_files_and_large_values(
 ) -> None:
     (tmp_path / "in.txt").write_text("hello")
     with Shipment(depot) as shipment:
-        call = shipment.call((File(tmp_path / "in.txt"), "x" * 70_000), {})
-        plain = shipment.call((1,), {})
+        call = shipment.call({}, (File(tmp_path / "in.txt"), "x" * 70_000), {})
+        plain = shipment.call({}, (1,), {})
         shipment.send()
     message = submission({"kind": "function", "target": "m:f"}, count=2)
     name_objects(message, depot, [call.digests, plain.digests])
@@ -148,7 +148,7 @@ def test_large_values_wait_in_files_that_go_whatever_happens(
 
     depot.put = interrupt  # type: ignore[method-assign]
     with Shipment(depot) as shipment:
-        shipment.call((b"x" * (2 << 20),), {})
+        shipment.call({}, (b"x" * (2 << 20),), {})
         with pytest.raises(KeyboardInterrupt):
             shipment.send()
     assert 1 == len(waiting)
@@ -161,7 +161,7 @@ def test_a_call_that_names_too_many_objects_is_refused(depot: Depot, tmp_path: P
         (tmp_path / str(number)).write_text(str(number))
         files.append(File(tmp_path / str(number)))
     with Shipment(depot) as shipment, pytest.raises(ValueTooLarge, match="name 65 files"):
-        shipment.call((files,), {})
+        shipment.call({}, (files,), {})
 
 
 @pytest.mark.parametrize("name", ["nowhere", ".", "/dev/null"])
@@ -170,7 +170,7 @@ def test_what_is_no_file_is_refused_before_anything_is_sent(
 ) -> None:
     (tmp_path / "x").mkdir()
     with Shipment(depot) as shipment, pytest.raises((Invalid, NotFound, Conflict), match="File: "):
-        shipment.call((File(tmp_path / "x" / name, name="in"),), {})
+        shipment.call({}, (File(tmp_path / "x" / name, name="in"),), {})
     assert [] == store.visits
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from remuda.client.options import Retry, moves_on, said_of, to_spec
+from remuda.client.options import Retry, moves_on, said_of, to_changes, to_spec
 from remuda.client.when_full import FOR_EVER_S, patience_of
 from remuda.protocol.errors import Invalid, NotFound
 from remuda.protocol.spec import to_document
@@ -49,6 +49,22 @@ from remuda.protocol.spec import to_document
         ({"priority": 80, "name": "x", "tags": {"team": "a"}},
          {"priority": 80, "name": "x", "tags": {"team": "a"}}),
         ({"vram": None, "once": "key", "allow_infeasible": True}, {}),
+        ({"vram": "auto", "size": "width*height", "kind": "paint"},
+         {"vram": "auto", "size": "width*height", "learn_as": "paint"}),
+        ({"vram": "2GiB + 24B*width"}, {"vram": "2GiB + 24B*width"}),
+        ({"vram": "2GiB + 512MiB"}, {"vram_bytes": 5 << 29}),
+        ({"gpus": 1, "gpu_cc": 8.6}, {"gpus": 1, "gpu_cc": 86}),
+        ({"gpus": 1, "gpu_cc": "8.0"}, {"gpus": 1, "gpu_cc": 80}),
+        ({"not_node": "a", "exclusive": True, "model": "sdxl"},
+         {"not_nodes": ["a"], "exclusive": True, "model": "sdxl"}),
+        ({"resources": {"licence": 2}}, {"resources": {"licence": 2}}),
+        ({"resource": ["licence=2", "seat=1"]}, {"resources": {"licence": 2, "seat": 1}}),
+        ({"or": "gpus=2,gpu-type=L4"}, {"alternatives": [{"gpus": 2, "gpu_type": "L4"}]}),
+        ({"or": ["vram=12GiB,resource=a=1,resource=b=2", "gpus=0"]},
+         {"alternatives": [{"vram_bytes": 12 << 30, "resources": {"a": 1, "b": 2}}, {}]}),
+        ({"alternatives": [{"gpus": 0.5}, {"cpus": 8, "memory": "1GiB", "node_label": "x=y"}]},
+         {"alternatives": [{"gpu_milli": 500},
+                           {"cpus_milli": 8000, "memory_bytes": 1 << 30, "labels": {"x": "y"}}]}),
     ],
 )  # fmt: skip
 def test_each_option_sets_its_field(options: dict[str, object], fields: dict[str, object]) -> None:
@@ -85,6 +101,19 @@ def test_each_option_sets_its_field(options: dict[str, object], fields: dict[str
         ({"deadline": [1]}, "deadline"),
         ({"when_full": "hope"}, "when_full"),
         ({"when_full": "wait=soon"}, "when_full"),
+        ({"vram": "2GiB +"}, "vram"),
+        ({"vram": "auto", "gpus": 2}, "vram"),
+        ({"size": True}, "size"),
+        ({"gpu_cc": "8.05", "gpus": 1}, "gpu_cc"),
+        ({"exclusive": "perhaps"}, "exclusive"),
+        ({"resource": "licence=0"}, "resource"),
+        ({"resources": {"licence": "many"}}, "resources"),
+        ({"or": "gpus"}, "or"),
+        ({"or": "colour=red"}, "or"),
+        ({"or": "gpus=1,gpus=2"}, "or"),
+        ({"or": "vram=auto"}, "or"),
+        ({"alternatives": [{"gpu_type": "L4"}]}, "alternatives"),
+        ({"alternatives": [7]}, "alternatives"),
     ],
 )
 def test_a_bad_value_is_invalid_and_names_its_option(
@@ -159,3 +188,24 @@ def test_what_a_cluster_may_have_a_default_for_travels_although_it_is_ours() -> 
         document[name] for name in ("grace_ms", "backoff_first_ms", "backoff_longest_ms")
     )
     assert "grace_ms" not in to_document(to_spec("command", {}, argv=["true"]), said_of({}))
+
+
+@pytest.mark.parametrize(
+    ("options", "fields"),
+    [
+        ({"vram": "24GiB"}, {"vram": "", "vram_bytes": 24 << 30}),
+        ({"gpus": "0.5"}, {"gpus": 0, "gpu_milli": 500}),
+        ({"or": []}, {"alternatives": []}),
+        ({"gpu_type": "", "exclusive": "false"}, {"gpu_type": "", "exclusive": False}),
+    ],
+)
+def test_a_change_says_also_what_is_no_longer_so(
+    options: dict[str, object], fields: dict[str, object]
+) -> None:
+    assert fields == to_changes(options)
+
+
+@pytest.mark.parametrize("name", ["once", "files", "when_full", "secrets"])
+def test_what_belongs_to_a_submission_cannot_change(name: str) -> None:
+    with pytest.raises(Invalid, match="belongs to a submission"):
+        to_changes({name: "x"})

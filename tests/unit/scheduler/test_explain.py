@@ -49,6 +49,22 @@ def test_a_full_cluster_names_each_nodes_reason(world: World) -> None:
     assert [("n1", False), ("n2", False)] == [(row["node"], row["fits"]) for row in answer["nodes"]]
 
 
+def test_each_of_the_alternatives_has_a_reason_of_its_own(world: World) -> None:
+    world.node("n1", cpus=1, gpus=[gpu(1)])
+    world.submit(cpus_milli=0, gpus=1)
+    either = [{"gpus": 2}, {"cpus_milli": 2_000}]
+    (task,) = world.submit(gpus=1, alternatives=either)
+    answer = why(world, task)
+    full = "no node has room now: n1 0 GPUs of that kind wholly free, wanted 1"
+    assert full == answer["reason"]
+    never = "no known node could ever run it"
+    assert [
+        ("cpus=1 gpus=1", False, full),
+        ("cpus=1 gpus=2", False, never),
+        ("cpus=2", False, never),
+    ] == [(each["request"], each["fits"], each["reason"]) for each in answer["options"]]
+
+
 def test_nodes_that_never_could_are_told_from_those_that_are_busy(world: World) -> None:
     world.node("n1")
     world.node("n2", gpus=[gpu(1)])

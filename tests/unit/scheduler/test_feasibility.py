@@ -15,15 +15,31 @@ from ...fakes.world import GIB, World, gpu
 from .ledgers import H100, lend, make_node
 
 
-def test_an_impossible_request_is_refused_with_every_nodes_reason(world: World) -> None:
+def test_an_impossible_request_is_refused_with_every_nodes_reason_the_nearest_fit_first(
+    world: World,
+) -> None:
     world.node("n1")
     world.node("n2", gpus=[gpu(1, 24)])
     refused = world.submit(vram_bytes=40 * GIB)
     reply = world.replies[-1]
     assert isinstance(reply, m.Failure)
     assert "infeasible" == reply.code
-    assert "n1 has no GPU; n2 largest GPU has 24GiB of VRAM, wanted 40GiB" in reply.message
+    assert "n2 largest GPU has 24GiB of VRAM, wanted 40GiB; n1 has no GPU" in reply.message
     assert ["unknown"] == world.states(refused)
+
+
+def test_each_of_the_alternatives_is_refused_with_reasons_of_its_own(world: World) -> None:
+    world.node("n1", gpus=[gpu(1, 24)])
+    world.submit(vram_bytes=40 * GIB, alternatives=[{"gpus": 2}, {"cpus_milli": 8_000}])
+    reply = world.replies[-1]
+    assert isinstance(reply, m.Failure)
+    assert (
+        "(cpus=1 vram=40GiB): n1 largest GPU has 24GiB of VRAM, wanted 40GiB; "
+        "or (cpus=1 gpus=2): n1 has 1 GPU like that, wanted 2; "
+        "or (cpus=8): n1 has 2 CPUs, wanted 8;"
+    ) in reply.message
+    (task,) = world.submit(vram_bytes=40 * GIB, alternatives=[{}])
+    assert "assigned" == world.state(task)
 
 
 def test_an_impossible_request_may_wait_for_a_new_node(world: World) -> None:

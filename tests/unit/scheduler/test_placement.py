@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from remuda.protocol import messages as m
 from remuda.protocol.capabilities import Capabilities, Gpu, Handler, to_document
-from remuda.protocol.resources import Request
+from remuda.protocol.resources import Request, parse_bytes
 from remuda.protocol.spec import TaskSpec
 from remuda.scheduler.feasible import may_ever
 from remuda.scheduler.fleet import Node
+from remuda.scheduler.node_rows import node_row
 from remuda.scheduler.placement import explain_refusals
 from remuda.scheduler.scores import pick_cards
 from remuda.scheduler.vacancy import free_cards, refusal_now
 
 from ...fakes.world import GIB, World, gpu, mig
 from .ledgers import H100, lend, make_node
+
+
+def rows(world: World) -> dict[str, Any]:
+    return node_row(world.core.fleet.nodes["n1"], world.now, 6.0)
 
 
 def cards_of(world: World, task: int) -> tuple[str, ...]:
@@ -87,12 +93,13 @@ def test_a_node_of_the_protocol_before_gets_nothing_that_it_would_not_limit() ->
     assert "" == may_ever(node, TaskSpec("command", argv=["true"], timeout_ms=1).request)
 
 
+AS_SOLD = " (cards show less than they are sold as: ask for 24GiB)"
 RESIDENT = Handler("repair", vram_bytes=4 * GIB, gpu_uuids=["GPU-1"])
 BESIDE = [
     (Request(gpus=1), "has 0 GPUs like that without a loaded handler, wanted 1"),
     (Request(vram_bytes=21 * GIB), "loaded handlers leave at most 20GiB of VRAM on one GPU"),
     (Request(gpu_milli=900), "loaded handlers leave at most 20GiB of VRAM on one GPU"),
-    (Request(vram_bytes=25 * GIB), "largest GPU has 24GiB of VRAM, wanted 25GiB"),
+    (Request(vram_bytes=25 * GIB), "largest GPU has 24GiB of VRAM, wanted 25GiB" + AS_SOLD),
     (Request(vram_bytes=20 * GIB), ""),
     (Request(gpu_milli=833), ""),
 ]
@@ -144,11 +151,11 @@ def test_what_was_granted_of_alternatives_is_given_back_after_a_restart(world: W
     world.join(node)
     ledger = world.core.fleet.nodes["n1"]
     assert [("GPU-1",), ()] == [cards_of(world, task) for task in tasks]
-    assert 2 == ledger.resources_used["licence"]
+    assert [{"name": "licence", "count": 2, "used": 2}] == rows(world)["resources"]
     world.end(node, tasks[1])
     assert (0, "queued") == (ledger.resources_used["licence"], world.state(alone))
     world.end(node, tasks[0])
-    assert (1, "assigned") == (ledger.exclusives, world.state(alone))
+    assert (True, "assigned") == (rows(world)["exclusive"], world.state(alone))
 
 
 def test_nothing_is_sent_ahead_to_a_node_that_one_task_has_alone(world: World) -> None:
@@ -158,6 +165,16 @@ def test_nothing_is_sent_ahead_to_a_node_that_one_task_has_alone(world: World) -
     (alone,) = world.submit(exclusive=True, cpus_milli=0)
     later = world.submit(2)
     assert ["assigned", "queued", "queued"] == world.states([alone, *later])
+
+
+def test_a_card_that_is_sold_as_more_than_it_shows_is_named_with_what_to_ask_for() -> None:
+    shows = Gpu("GPU-1", H100, 81_559 << 20)
+    words = (
+        "largest GPU has 79.6GiB of VRAM, wanted 80GiB "
+        "(cards show less than they are sold as: ask for 79.6GiB)"
+    )
+    assert words == may_ever(make_node("n1", shows), Request(vram_bytes=80 * GIB))
+    assert "" == may_ever(make_node("n1", shows), Request(vram_bytes=parse_bytes("79.6GiB")))
 
 
 def test_a_node_without_a_gpu_says_so() -> None:
