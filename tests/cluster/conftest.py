@@ -8,6 +8,17 @@ import pytest
 from . import far
 from .harness import Cluster, real_cluster
 
+# The files that take longest start first, so that no worker is left alone with one in the end.
+LONG = ("hosts", "by_hand", "joining", "up", "cli", "keys", "store_kills", "quickstart",
+        "cli_nodes", "full_disk", "gpus", "survival", "fleet", "all_killed", "files")  # fmt: skip
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the tests by their files."""
+    rank = {f"test_{name}.py": number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(LONG)))
+
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reason = far.why_near()
