@@ -3,8 +3,7 @@
 import asyncio
 import gc
 import threading
-from collections.abc import Callable, Coroutine, Iterator
-from pathlib import Path
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -26,13 +25,6 @@ from ...fakes.toy_scheduler import ToyScheduler, home_of
 SEVEN = values.encode(7)
 END_S = 20.0
 Story = Callable[[AsyncClient], Coroutine[Any, Any, None]]
-
-
-@pytest.fixture
-def toy(tmp_path: Path) -> Iterator[ToyScheduler]:
-    toy = ToyScheduler(tmp_path)
-    yield toy
-    toy.stop()
 
 
 def play(toy: ToyScheduler, story: Story) -> None:

@@ -2,8 +2,6 @@
 
 import asyncio
 import datetime as dt
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,12 +38,10 @@ ANSWERS = [
 
 
 @pytest.fixture
-def toy(tmp_path: Path) -> Iterator[ToyScheduler]:
-    toy = ToyScheduler(tmp_path)
+def toy(toy: ToyScheduler) -> ToyScheduler:
     answers = iter(ANSWERS)
     toy.on[m.Events] = lambda _: next(answers)
-    yield toy
-    toy.stop()
+    return toy
 
 
 def told(toy: ToyScheduler) -> list[tuple[int, int, dict[str, Any]]]:

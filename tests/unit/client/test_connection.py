@@ -20,13 +20,6 @@ from ...fakes.toy_scheduler import ToyScheduler, ref_of
 
 
 @pytest.fixture
-def toy(tmp_path: Path) -> Iterator[ToyScheduler]:
-    toy = ToyScheduler(tmp_path)
-    yield toy
-    toy.stop()
-
-
-@pytest.fixture
 def link(toy: ToyScheduler) -> Iterator[Connection]:
     with Connection(ref_of(toy)) as link:
         yield link

@@ -4,13 +4,10 @@ import itertools
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from remuda.client.connection import Connection
-from remuda.client.session import Session
 from remuda.client.submitter import Submitter
 from remuda.protocol import ids
 from remuda.protocol import messages as m
@@ -19,23 +16,9 @@ from remuda.scheduler.records import Change
 from remuda.scheduler.task import State
 from remuda.worker import values
 
-from ...fakes.toy_scheduler import ToyScheduler, ref_of
+from ...fakes.toy_scheduler import ToyScheduler
 
 DEADLINE_S = 20.0
-
-
-@pytest.fixture
-def toy(tmp_path: Path) -> Iterator[ToyScheduler]:
-    toy = ToyScheduler(tmp_path)
-    yield toy
-    toy.stop()
-
-
-@pytest.fixture
-def cluster(toy: ToyScheduler) -> Iterator[Submitter]:
-    session = Session(Connection(ref_of(toy)))
-    yield Submitter(session)
-    session.close()
 
 
 def echo(number: int, args: bytes) -> Change:

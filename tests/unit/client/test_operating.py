@@ -2,7 +2,6 @@
 
 import datetime as dt
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,12 +14,10 @@ from ...fakes.toy_scheduler import ToyScheduler, home_of
 
 
 @pytest.fixture
-def toy(tmp_path: Path) -> Iterator[ToyScheduler]:
-    toy = ToyScheduler(tmp_path)
+def toy(toy: ToyScheduler) -> ToyScheduler:
     for kind in (m.Drain, m.Undrain, m.DeclareLost, m.ForgetNode):
         toy.on[kind] = lambda message: m.Done(f"{type(message).__name__} {message.node}")
-    yield toy
-    toy.stop()
+    return toy
 
 
 @pytest.fixture

@@ -4,16 +4,13 @@ import asyncio
 import concurrent.futures
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from remuda.client.connection import Connection
 from remuda.client.courier import ClientClosed
 from remuda.client.environment_options import SecretInEnv
 from remuda.client.outcome import CompletedTask, TaskCancelled
-from remuda.client.session import Session
 from remuda.client.submitter import Submitter
 from remuda.client.task import Task
 from remuda.protocol import codec
@@ -30,23 +27,9 @@ from remuda.scheduler.records import Change
 from remuda.scheduler.task import State
 from remuda.worker import values
 
-from ...fakes.toy_scheduler import ToyScheduler, ref_of
+from ...fakes.toy_scheduler import ToyScheduler
 
 SEVEN = values.encode(7)
-
-
-@pytest.fixture
-def toy(tmp_path: Path) -> Iterator[ToyScheduler]:
-    toy = ToyScheduler(tmp_path)
-    yield toy
-    toy.stop()
-
-
-@pytest.fixture
-def cluster(toy: ToyScheduler) -> Iterator[Submitter]:
-    session = Session(Connection(ref_of(toy)))
-    yield Submitter(session)
-    session.close()
 
 
 def ends_at_once(number: int, _args: bytes) -> Change:

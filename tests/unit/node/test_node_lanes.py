@@ -3,6 +3,7 @@
 from remuda.node import residents, stops
 from remuda.node.effects import OpenLane, TakeBack
 from remuda.node.endings import LaneEnd, on_lane_ended, on_stale, on_started
+from remuda.node.lanes import Lane
 from remuda.node.task import plan_of
 from remuda.protocol import messages as m
 from remuda.protocol.messages import Outcome, Phase
@@ -12,6 +13,16 @@ from .core_driver import GIB, CoreDriver, read, reasons, spec, task
 
 COMMAND = spec(argv=["true"])
 CALL = spec(kind="function", target="a:b")
+
+
+def running(driver: CoreDriver) -> Lane:
+    """Let a call run in a worker of its own; return that worker's lane."""
+    driver.offer(CALL, task(1))
+    driver.turn()
+    effect = driver.of(OpenLane)[0]
+    driver.load(effect)
+    driver.turn()
+    return effect.lane
 
 
 def test_calls_get_workers_up_to_the_slots_and_share_them():
@@ -33,10 +44,7 @@ def test_calls_get_workers_up_to_the_slots_and_share_them():
 
 def test_two_owners_never_share_a_worker():
     driver = CoreDriver(cpus=2)
-    driver.offer(CALL, task(1))
-    driver.turn()
-    driver.load(driver.of(OpenLane)[0])
-    driver.turn()
+    running(driver)
     driver.end(task(1))
     driver.offer(CALL, task(2), owner="bob")
     driver.turn()
@@ -45,11 +53,7 @@ def test_two_owners_never_share_a_worker():
 
 def test_an_idle_worker_of_another_kind_makes_room():
     driver = CoreDriver(cpus=1)
-    driver.offer(CALL, task(1))
-    driver.turn()
-    first = driver.of(OpenLane)[0].lane
-    driver.load(driver.of(OpenLane)[0])
-    driver.turn()
+    first = running(driver)
     driver.end(task(1))
     driver.offer(CALL, task(2), owner="bob")
     driver.turn()
@@ -58,11 +62,7 @@ def test_an_idle_worker_of_another_kind_makes_room():
 
 def test_an_idle_worker_goes_after_a_minute():
     driver = CoreDriver()
-    driver.offer(CALL, task(1))
-    driver.turn()
-    lane = driver.of(OpenLane)[0].lane
-    driver.load(driver.of(OpenLane)[0])
-    driver.turn()
+    lane = running(driver)
     driver.end(task(1))
     driver.turn(59_000)
     assert lane.state.value == "ready"
@@ -158,10 +158,7 @@ def test_a_handler_that_does_not_load_returns_its_calls_and_is_tried_again_later
 
 def test_a_call_that_is_taken_back_from_its_worker_goes_to_the_scheduler():
     driver = CoreDriver(cpus=1)
-    driver.offer(CALL, task(1))
-    driver.turn()
-    driver.load(driver.of(OpenLane)[0])
-    driver.turn()
+    running(driver)
     driver.say(m.Kill(b"i" * 16, [task(1)], [1], [-1], [stops.TAKEN_BACK]))
     driver.turn()
     assert 1 == len(driver.of(TakeBack))
@@ -216,11 +213,7 @@ def test_a_worker_with_other_secrets_or_another_interpreter_is_another_worker():
 
 def test_calls_for_a_worker_of_the_past_wait_for_a_new_one():
     driver = CoreDriver(cpus=1)
-    driver.offer(CALL, task(1))
-    driver.turn()
-    lane = driver.of(OpenLane)[0].lane
-    driver.load(driver.of(OpenLane)[0])
-    driver.turn()
+    lane = running(driver)
     on_stale(driver.state, lane, list(lane.open.values()))
     driver.state.check()
     assert "closing" == lane.state.value
@@ -230,11 +223,7 @@ def test_calls_for_a_worker_of_the_past_wait_for_a_new_one():
 
 def test_a_worker_of_the_past_ends_with_the_calls_that_it_has():
     driver = CoreDriver(cpus=1)
-    driver.offer(CALL, task(1))
-    driver.turn()
-    lane = driver.of(OpenLane)[0].lane
-    driver.load(driver.of(OpenLane)[0])
-    driver.turn()
+    lane = running(driver)
     driver.end(task(1), run_us=20)
     driver.offer(CALL, task(2), task(3), prefetched=True)
     driver.turn()
