@@ -8,7 +8,7 @@ from ..protocol import codec, spec
 from ..protocol.claims import CLAIM_BYTES
 from ..protocol.errors import MalformedFrame
 from ..protocol.messages import Offer, Phase
-from . import residents, staging, stops
+from . import residents, staging, stops, usage
 from .slots import Charge, Mismatch
 from .state import ATTEMPTS_MAX, PLAN_BYTES_MAX, PLANS_MAX, Rejection, State
 from .task import HANDLER_POOL, Attempt, Plan, plan_of
@@ -148,7 +148,7 @@ def _refusal(state: State, attempt: Attempt) -> str:
             return f"handler {name!r} does not load: {error}"
     misfit = state.slots.refusal(attempt.charge)
     if not misfit:
-        return ""
+        return usage.refusal(state, attempt.charge, attempt.plan.spec.request)
     if attempt.charge.cards or not state.slots.could_ever(attempt.charge):
         return misfit
     # What was sent ahead may hold the slot that the scheduler meant: then this one waits too.

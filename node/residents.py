@@ -8,7 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from ..protocol.resources import format_bytes
-from . import releases
+from . import releases, usage
 from .effects import OpenLane
 from .slots import CardCharge, Charge
 from .task import HANDLER_POOL
@@ -97,9 +97,10 @@ def _place(state: State, resident: Resident) -> Charge | None:
     )
     for uuid, _ in cards:
         part = CardCharge(uuid, 0, resident.vram_bytes)
-        if not state.slots.card_refusal(part):
+        charge = Charge(cards=(part,))
+        if not (state.slots.card_refusal(part) or usage.refusal(state, charge)):
             resident.gpu_uuid = uuid
-            return Charge(cards=(part,))
+            return charge
     return None
 
 

@@ -140,14 +140,18 @@ def room_bytes(state: State, uuid: str) -> int:
     return max(0, usage.gpu.memory_free_bytes + min(usage.rest_bytes, reserve) - owed)
 
 
-def refusal(state: State, charge: Charge, request: Request) -> str:
-    """Say why the measured room of a card is too small for a charge; empty when it is not."""
+def refusal(state: State, charge: Charge, request: Request | None = None) -> str:
+    """Say why the measured room of a card is too small for a charge; empty when it is not.
+
+    Of a card that it gets whole a task needs no more than its request says.
+    """
     for uuid, share_milli, vram_bytes in charge.cards:
         found = measure(state, uuid)
         if found is None:
             continue
         is_whole = share_milli == MILLI
-        reason = found.refusal(request.vram_bytes if is_whole else vram_bytes, is_whole=is_whole)
+        needed = request.vram_bytes if is_whole and request is not None else vram_bytes
+        reason = found.refusal(needed, is_whole=is_whole)
         if reason:
             return f"GPU {uuid} {reason}"
     return ""

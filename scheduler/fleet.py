@@ -81,7 +81,9 @@ class Node:
     that it refused away from it until a monotonic time. `exclusives` counts
     tasks that have it alone: one at most. `former` are earlier starts of its agent,
     whose words come too late. `seen_ms` is when it was last heard in the scheduler's earlier
-    lives, or when it was lost. `measures` are of its cards by UUID, `residents` models in memory.
+    lives, or when it was lost. `measures` are of its cards by UUID; `room_bytes` is
+    what of them is left by now, `room_known_bytes` was so when tasks were placed by it last (see
+    `measured.py`). `residents` are models in memory.
     """
 
     name: str
@@ -112,6 +114,8 @@ class Node:
     shunned: dict[Request, int] = field(default_factory=dict)
     gpu_free_bytes: dict[str, int] = field(default_factory=dict)
     measures: dict[str, GpuMeasure] = field(default_factory=dict)
+    room_bytes: dict[str, int] = field(default_factory=dict)
+    room_known_bytes: dict[str, int] = field(default_factory=dict)
     residents: list[Resident] = field(default_factory=list)
 
     @property
@@ -186,6 +190,15 @@ class Node:
             card = self._card(uuid)
             card.share_milli += sign * share_milli
             card.vram_bytes += sign * vram_bytes
+        if sign > 0 or attempt.is_spoken_for:
+            self.speak_for(attempt, sign)
+        attempt.is_spoken_for = sign > 0
+
+    def speak_for(self, attempt: Attempt, sign: int) -> None:
+        """Take what an attempt may use off the measured room, or give it back."""
+        for uuid, _, vram_bytes in attempt.charges:
+            if uuid in self.room_bytes:
+                self.room_bytes[uuid] -= sign * vram_bytes
 
     def _card(self, uuid: str) -> Card:
         """Return a card; one that the node no longer has is kept with no memory to lend."""

@@ -24,7 +24,7 @@ from ..protocol.messages import (
     Results,
     Started,
 )
-from . import cordons, dispatch, life, silence
+from . import cordons, dispatch, life, measured, silence
 from .events import JoinNode, NodeRevoked, NodeSays, Now
 from .fleet import Node, first_revision
 from .on_results import on_results
@@ -225,12 +225,13 @@ def on_heartbeat(core: Core, node: Node, message: Heartbeat, now: Now, effects: 
     node.gpu_free_bytes = {
         uuid: free for uuid, free in message.gpu_free.items() if type(free) is int
     }
-    node.measures = gpus_from_document(message.gpus)
     node.residents = residents_from_documents(message.residents)
     if message.capabilities:
         _take_capabilities(core, node, message, now, effects)
     rows = zip(message.tasks, message.attempts, message.phases, strict=True)
     holding = {(blob, number): phase for blob, number, phase in rows}
+    if measured.see(node, gpus_from_document(message.gpus), holding):
+        core.fleet.revision += 1
     _see_vram(core, node, message)
     stopping, unseen = [], []
     for task in list(node.held.values()):

@@ -171,7 +171,8 @@ class Attempt:
 
     `rev` is the revision of the Offer that carried it last. `prefetched` says that it waits in
     the node's own queue and is not charged to the ledger; else `charges` holds what it takes of
-    each card: (UUID, share in 1/1000, bytes). `recalled`: its node was asked to hand it back.
+    each card: (UUID, share in 1/1000, bytes), and `is_spoken_for` tells whether that is taken off
+    what was measured as free. `recalled`: its node was asked to hand it back.
     `request` is what it was granted: of what the task asks for, the alternative that was chosen
     with the VRAM that was found for it; what was measured of that is of one card: now, and at most.
     """
@@ -189,6 +190,7 @@ class Attempt:
     accepted: bool = False
     recalled: bool = False
     charges: tuple[tuple[str, int, int], ...] = ()
+    is_spoken_for: bool = False
     progress_milli: int = -1
     progress_text: str = ""
     vram_used_bytes: int = -1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..protocol.resources import MILLI, Request, format_bytes
+from . import measured
 from .countables import lacks_now
 from .feasible import (
     MAY_EVER,
@@ -73,6 +74,10 @@ def _has_room(node: Node, request: Request) -> Refusal:
 def _has_free_cards(node: Node, request: Request) -> Refusal:
     if not request.cards or len(free_cards(node, request)) >= request.cards:
         return ""
+    tight = [card for card in _matching(node, request) if _card_fits(card, request)]
+    if len(tight) >= request.cards:
+        short = [card for card in tight if measured.refusal(node, card, request)]
+        return f"GPU {short[0].gpu.index} {measured.refusal(node, short[0], request)}"
     lent = [card for card in _matching(node, request) if not card.closed]
     also = _not_lent([card for card in _matching(node, request) if card.closed])
     if request.gpus:
@@ -109,7 +114,11 @@ def _matching(node: Node, request: Request) -> list[Card]:
 
 
 def free_cards(node: Node, request: Request) -> list[Card]:
-    return [card for card in _matching(node, request) if _card_fits(card, request)]
+    return [card for card in _matching(node, request) if _card_has_room(node, card, request)]
+
+
+def _card_has_room(node: Node, card: Card, request: Request) -> bool:
+    return _card_fits(card, request) and not measured.refusal(node, card, request)
 
 
 def _card_fits(card: Card, request: Request) -> bool:

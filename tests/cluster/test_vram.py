@@ -1,6 +1,7 @@
 """Is VRAM measured, respected and learned? Scripted cards, real daemons, real processes on them."""
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,11 +36,19 @@ class Stage:
         self.cluster, self.scene, self.truth = cluster, scene, truth
         self.remuda = CommandLine(cluster.folder)
 
-    def draw(self, *processes: dict[str, Any], **more: Any) -> None:
-        """Show these processes on the first card; the second is idle."""
-        used = sum(process["memory_bytes"] for process in processes)
-        card = {**ONE, "memory_free_bytes": 24 * GIB - used, "processes": list(processes)}
-        scenario.write(self.scene, [card, TWO], **more)
+    def draw(self, *first: dict[str, Any], second: Any = None, **more: Any) -> None:
+        """Show these processes on the first card, and one or none on the second."""
+        cards = [_with(ONE, list(first)), _with(TWO, [second] if second else [])]
+        scenario.write(self.scene, cards, **more)
+
+    def wait_measured(self, strangers: int) -> None:
+        """Wait until the scheduler knows of so many cards that others compute on."""
+
+        def found() -> int:
+            gpus = self.remuda.json("gpu", "list")
+            return sum(bool(each["foreign"]) for each in gpus)
+
+        wait_until(lambda: strangers == found(), "the scheduler does not hear of the others")
 
     def submit(self, **options: Any) -> Any:
         """Submit a task that stays on its card until it is let go."""
@@ -59,13 +68,20 @@ class Stage:
         wait_until(lambda: count == len(found()), "the tasks do not run on the card")
         return found()
 
+    def attempts(self, task: Any) -> list[dict[str, Any]]:
+        """Return the tries of a task as `task show` tells them."""
+        return list(self.remuda.json("task", "show", task.id)["attempts"])
+
     def attempt(self, task: Any) -> dict[str, Any]:
-        """Return the last try of a task as `task show` tells it."""
-        attempts = self.remuda.json("task", "show", task.id)["attempts"]
-        return dict(attempts[-1])
+        return self.attempts(task)[-1]
 
     def let_go(self) -> None:
         (self.truth / gpu_task.ENOUGH).touch()
+
+
+def _with(card: dict[str, Any], processes: list[dict[str, Any]]) -> dict[str, Any]:
+    used = sum(process["memory_bytes"] for process in processes)
+    return {**card, "memory_free_bytes": 24 * GIB - used, "processes": processes}
 
 
 @pytest.fixture(scope="module")
@@ -95,9 +111,87 @@ def test_the_most_that_a_task_was_seen_to_hold_is_told_of_its_try(stage: Stage) 
     (pid,) = stage.pids()
     stage.draw(held(pid, 7))
     wait_until(lambda: 7 * GIB == stage.attempt(task)["vram_peak_bytes"], "it is not measured")
-    stage.draw(held(pid, 3))
+    stage.draw()  # what is dead and still shown would keep the card
     stage.let_go()
     task.result(FINISH_S)
     attempt = stage.attempt(task)
     assert (10 * GIB, 7 * GIB) == (attempt["vram_bytes"], attempt["vram_peak_bytes"])
     assert "7GiB of 10GiB" in stage.remuda("task", "show", task.id).stdout
+
+
+def stranger(gib: int) -> dict[str, Any]:
+    """Describe a process that is nobody's task: this one."""
+    return held(os.getpid(), gib)
+
+
+def test_what_others_hold_is_left_to_them_and_why_says_who_they_are(stage: Stage) -> None:
+    stage.draw(stranger(16), second=stranger(20))
+    stage.wait_measured(strangers=2)
+    task = stage.submit(vram="10GiB")
+    wait_until(
+        lambda: f"(pid {os.getpid()}, 16GiB)" in stage.remuda("why", task.id).stdout,
+        "nobody says who holds the card",
+    )
+    why = stage.remuda("why", task.id).stdout
+    assert "8GiB free as measured" in why
+    assert "is not a task of its node; 10GiB asked" in why
+    stage.draw(stranger(8), second=stranger(20))
+    stage.pids()
+    stage.let_go()
+    task.result(FINISH_S)
+    assert ["succeeded"] == [each["outcome"] for each in stage.attempts(task)]
+
+
+def test_two_tasks_that_load_are_not_lent_the_same_free_memory(stage: Stage) -> None:
+    stage.draw(stranger(8), second=stranger(24))
+    stage.wait_measured(strangers=2)
+    first = stage.submit(vram="10GiB")
+    (pid,) = stage.pids()
+    second = stage.submit(vram="10GiB")
+    wait_until(
+        lambda: "6GiB free as measured" in stage.remuda("why", second.id).stdout,
+        "it does not wait for memory that is there only until the first has loaded",
+    )
+    stage.draw(stranger(8), held(pid, 4), second=stranger(24))
+    wait_until(lambda: 4 * GIB == stage.attempt(first)["vram_peak_bytes"], "it is not measured")
+    assert "6GiB free as measured" in stage.remuda("why", second.id).stdout
+    stage.draw(held(pid, 4), second=stranger(24))
+    stage.pids(2)
+    stage.draw(second=stranger(24))
+    stage.let_go()
+    second.result(FINISH_S)
+    assert [1, 1] == [len(stage.attempts(task)) for task in (first, second)]
+
+
+@pytest.mark.parametrize(("policy", "where"), [("avoid", TWO["uuid"]), ("ignore", ONE["uuid"])])
+def test_a_card_that_others_use_is_avoided_or_lent_as_if_they_were_not_there(
+    tmp_path: Path, policy: str, where: str
+) -> None:
+    """Of two cards alike the first is chosen where nothing speaks against it."""
+    settings = SETTINGS.replace("[node]", f'[node]\nforeign_processes = "{policy}"')
+    scene = tmp_path / "scene.json"
+    used = {"memory_free_bytes": 4 * GIB, "processes": [stranger(20)]}
+    scenario.write(scene, [{**ONE, **used}, TWO])
+    with real_cluster(tmp_path, 1, scenario.environment(scene), settings) as cluster:
+        stage = Stage(cluster, scene, tmp_path)
+        stage.wait_measured(strangers=1)
+        task = stage.submit(vram="10GiB")
+        wait_until(lambda: "running" == stage.remuda.json("task", "show", task.id)["state"], "no")
+        assert [where] == stage.attempt(task)["gpus"]
+        stage.let_go()
+        task.result(FINISH_S)
+
+
+def test_where_processes_are_hidden_a_task_alone_on_its_card_is_told_by_memory(
+    tmp_path: Path,
+) -> None:
+    scene = scenario.write(tmp_path / "scene.json", [ONE, TWO], pids_visible=False)
+    with real_cluster(tmp_path, 1, scenario.environment(scene), SETTINGS) as cluster:
+        stage = Stage(cluster, scene, tmp_path)
+        task = stage.submit(vram="10GiB")
+        (pid,) = stage.pids()
+        stage.draw(held(pid, 7), pids_visible=False)
+        wait_until(lambda: 7 * GIB == stage.attempt(task)["vram_peak_bytes"], "it is not measured")
+        stage.draw(pids_visible=False)
+        stage.let_go()
+        task.result(FINISH_S)

@@ -2,14 +2,15 @@
 
 import pytest
 
+from remuda.node import residents
 from remuda.node.gpu import Gpu, GpuProcess
 from remuda.node.slots import Charge
 from remuda.node.task import Attempt
-from remuda.node.usage import Owner, measure
+from remuda.node.usage import ForeignPolicy, Owner, measure
 from remuda.protocol.measures import UNKNOWN, GpuMeasure
 from remuda.protocol.resources import Request
 
-from .core_driver import GIB, CoreDriver, read, spec, task
+from .core_driver import GIB, CoreDriver, read, reasons, spec, task
 
 RUNNER, OTHER_RUNNER, FOREIGN = 100, 200, 300
 PART = {"argv": ["x"], "vram_bytes": 10 * GIB, "cpus_milli": 0}
@@ -157,3 +158,71 @@ def test_a_card_of_idle_memory_is_shown_with_its_facts() -> None:
         found.power_w,
         found.utilisation_percent,
     )
+
+
+# --- the guard ---------------------------------------------------------------------------------
+
+
+def strangers(gib: int) -> Gpu:
+    return shown(GpuProcess(FOREIGN, gib * GIB, "train.py", (1,)), used=gib * GIB)
+
+
+def refused(driver: CoreDriver, **request: object) -> list[str]:
+    """Offer a task for the card and return why it is refused."""
+    driver.offer(spec(**{**PART, **request}), task(1), gpus=["GPU-a"])
+    return reasons(driver)
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        (ForeignPolicy.SHARE, []),
+        (ForeignPolicy.IGNORE, []),
+        (ForeignPolicy.AVOID, ["GPU GPU-a has 0B free as measured"]),
+    ],
+)
+def test_a_card_that_others_use_is_avoided_shared_or_lent_as_told(
+    policy: ForeignPolicy, expected: list[str]
+) -> None:
+    driver = CoreDriver()
+    driver.state.foreign = policy
+    read(driver, strangers(6))
+    assert expected == [reason[: len(expected[0])] for reason in refused(driver)]
+
+
+def test_what_others_hold_is_not_lent_unless_they_are_ignored() -> None:
+    driver = CoreDriver()
+    read(driver, strangers(16))
+    (reason,) = refused(driver)
+    assert "has 8GiB free as measured" in reason
+    assert "train.py (pid 300, 16GiB), which is not a task of its node; 10GiB asked" in reason
+    other = CoreDriver()
+    other.state.foreign = ForeignPolicy.IGNORE
+    read(other, strangers(16))
+    assert [] == refused(other)
+
+
+def test_two_tasks_that_load_are_not_lent_the_same_free_memory() -> None:
+    driver = CoreDriver()
+    read(driver, shown(GpuProcess(FOREIGN, 6 * GIB, "x", ()), used=6 * GIB))
+    running(driver, 2)
+    assert ["GPU GPU-a has 8GiB free as measured"] == [text[:35] for text in refused(driver)]
+
+
+def test_a_whole_card_that_others_compute_on_is_refused_and_one_that_they_draw_on_is_not() -> None:
+    driver = CoreDriver()
+    read(driver, shown(GpuProcess(FOREIGN, GIB, "Xorg", (), is_compute=False), used=GIB))
+    whole = {"gpus": 1, "vram_bytes": 0}
+    assert [] == refused(driver, **whole)
+    other = CoreDriver()
+    read(other, strangers(1))
+    assert ["GPU GPU-a is not free as a whole"] == [text[:32] for text in refused(other, **whole)]
+
+
+def test_a_handler_is_not_loaded_where_others_left_too_little() -> None:
+    driver = CoreDriver(cards=("GPU-a",))
+    read(driver, strangers(16))
+    residents.declare(driver.state, "sd", 1, 10 * GIB)
+    driver.turn()
+    (resident,) = driver.state.residents["sd"]
+    assert "no GPU of this node has 10GiB free" == resident.error
