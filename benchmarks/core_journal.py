@@ -10,7 +10,7 @@ from pathlib import Path
 from remuda.protocol import capabilities, ids
 from remuda.protocol.codec import pack_document
 from remuda.protocol.messages import Outcome, Register, Results
-from remuda.protocol.spec import TaskSpec, kind_of, to_document
+from remuda.protocol.spec import TaskSpec, to_document
 from remuda.scheduler.core import Core, CoreSettings
 from remuda.scheduler.events import JoinNode, NewSpec, NewTask, NodeSays, Now, SubmitTasks
 from remuda.scheduler.journal import Journal
@@ -57,7 +57,7 @@ def _turn(core: Core, journal: Journal, event: JoinNode | SubmitTasks | NodeSays
 def _frame() -> SubmitTasks:
     spec = TaskSpec(kind="function", target="module:function")
     new = NewSpec(
-        pack_document(to_document(spec)), spec.request, policy_of(spec), kind_of(spec), spec.label
+        pack_document(to_document(spec)), spec.request, policy_of(spec), spec.learns, spec.label
     )
     first = ids.new_id(time.time_ns() // 1_000_000, int.from_bytes(os.urandom(9), "big"))
     tasks = [NewTask(first + index, 0, b"argument") for index in range(FRAME)]

@@ -173,8 +173,8 @@ class TaskSpec:
 
     @property
     def learns(self) -> str:
-        """Name what the needs of its tasks are learned under, but for their size."""
-        return self.learn_as or kind_of(self)
+        """Name what its tasks have in common with those that run and need alike, but for size."""
+        return learned_as(self.learn_as or kind_of(self), self.model)
 
     @property
     def needs_limits_of_nodes(self) -> bool:
@@ -216,6 +216,11 @@ def kind_of(spec: TaskSpec) -> str:
     if spec.kind == "command":
         return command_kind(spec.argv)
     return f"{spec.kind} {spec.target}"
+
+
+def learned_as(kind: str, model: str) -> str:
+    """Name the work of a kind with a model."""
+    return f"{kind} {model}" if model else kind
 
 
 def command_kind(argv: Sequence[str]) -> str:

@@ -37,8 +37,10 @@ from .events import (
     UndrainNode,
 )
 from .fleet import Drain, Fleet, Node, first_revision
+from .learned import Learned
 from .limits import Limits
 from .needs import Needs, with_raised, with_size
+from .options import Options
 from .placement import Feasibility
 from .records import CordonRow, Effects, NodeRow
 from .retry import (
@@ -109,6 +111,8 @@ class Core:
         self.feasibility = Feasibility(self.fleet)
         self.runtimes = Runtimes()
         self.needs = Needs()
+        self.learned = Learned()
+        self.options = Options(self.fleet, self.learned)
         self.cordons: dict[str, CordonRow] = {}
         self.limits = Limits()
         self.admission = Admission()
@@ -232,6 +236,7 @@ def _recover(core: Core, recovered: Recovered, now: Now) -> None:
         _recover_node(core, stored, now)
     cordons.recover(core, recovered.cordons)
     core.fleet.changed_shape()
+    core.learned.recover(recovered.learned)
     specs: dict[int, Spec] = {}
     same: dict[str | bytes, Any] = {}  # one object for equal owners, and for equal sessions
     for row in recovered.tasks:

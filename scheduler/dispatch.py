@@ -6,7 +6,7 @@ import heapq
 from typing import TYPE_CHECKING
 
 from ..protocol import asks
-from . import life, limits, needs
+from . import life, limits
 from .buckets import Bucket
 from .events import Now
 from .feasible import may_ever
@@ -77,7 +77,7 @@ class _Places:
             passed_over = avoided(core.fleet, self._request, self._failed_it)
             nodes = [node for node in nodes if node.name not in passed_over]
         self._nodes = nodes
-        self._options = [Candidates(nodes, each) for each in needs.options(self._request)]
+        self._options = [Candidates(nodes, each) for each in core.options.of(self._request)]
         self._ahead: list[tuple[float, str, Node]] | None = None
 
     def pick(self, task: Task) -> tuple[Choice, bool] | None:

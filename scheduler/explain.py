@@ -120,7 +120,7 @@ def _refusals(core: Core, task: Task, request: Request) -> dict[str, str]:
     waits = waits_for_another(core.settings.policies, task)
     if not passed_over and waits and could_run(core.fleet, request, avoid=task.avoid):
         passed_over, why = task.avoid, "failed it before, and would again"
-    refusals = dict(refusals_now(core.fleet, request))
+    refusals = dict(refusals_now(core.fleet, core.options.of(request)))
     for name in passed_over:
         if not refusals.get(name, "unknown"):
             refusals[name] = why

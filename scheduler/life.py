@@ -198,6 +198,8 @@ def settle_failure(
         core, task, outcome, now, effects, code=code, message=message, run_us=run_us
     )
     verdict = judge(core.settings.policies, task, code, charge=began)
+    if verdict.kind is FailureClass.GPU_MEMORY:
+        needs.note_oom(core, task, attempt, now, effects.commit.learned)
     if not verdict.again or not _place_again(core, task, attempt, verdict):
         if verdict.kind is FailureClass.NODE_LOST and task.spec.policy.if_node_lost != "fail":
             code, message = POISON, f"{verdict.tries} of its nodes were lost: {message}"

@@ -1,14 +1,22 @@
-"""How much more a task asks for after it ran out of memory, and what its kind was seen to need."""
+"""How much more does a task ask for after it ran out of memory, and what is learned of its runs?"""
 
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 from ..protocol.failures import FailureClass
 from ..protocol.resources import Request, learning_key
+from .events import Now
 from .fleet import Fleet
 from .placement import could_run
-from .task import NOT_RAISED, Attempt, Spec, shared
+from .records import LearnedRow
+from .task import NOT_RAISED, Attempt, Spec, Task, shared
+
+if TYPE_CHECKING:
+    from .core import Core
+
+Rows = dict[str, LearnedRow]
 
 KINDS_MAX = 4_096
 GROWTH = 1.5
@@ -58,11 +66,16 @@ def sized_request(request: Request, sized_bytes: int) -> Request:
 
 
 def _apply(request: Request, memory_bytes: int, vram_bytes: int) -> Request:
-    changed = request
+    """Ask for at least so much, also of each alternative; one without a GPU goes on without."""
+    changed = dataclasses.replace(
+        request, others=tuple(_apply(each, memory_bytes, vram_bytes) for each in request.others)
+    )
     if memory_bytes:
-        changed = dataclasses.replace(changed, memory_bytes=memory_bytes)
-    if vram_bytes:
-        changed = dataclasses.replace(changed, vram_bytes=vram_bytes, gpu_milli=0)
+        changed = dataclasses.replace(changed, memory_bytes=max(memory_bytes, request.memory_bytes))
+    if vram_bytes and (request.cards or request.learned):
+        changed = dataclasses.replace(
+            changed, vram_bytes=max(vram_bytes, request.vram_bytes), gpu_milli=0
+        )
     return changed
 
 
@@ -76,15 +89,15 @@ def larger(
     floor = needs.floor(spec.kind)
     memory_bytes, vram_bytes = spec.raised
     if kind is FailureClass.MEMORY:
-        asked = spec.request.memory_bytes
+        asked = attempt.request.memory_bytes
         wanted = max(int(asked * GROWTH), MEMORY_FIRST_BYTES, floor[0])
         memory_bytes = min(wanted, _most_memory(fleet))
         if memory_bytes <= asked:
             return None
     else:
-        had = _vram_had(attempt, fleet)
+        had = vram_had(attempt, fleet)
         cards = sorted({gpu.memory_bytes for gpu in fleet.gpus()})
-        if spec.request.gpus:  # it had cards for itself: only a larger one helps
+        if attempt.request.gpus:  # it had cards for itself: only a larger one helps
             vram_bytes = next((size for size in cards if size > had), 0)
         else:
             vram_bytes = min(max(int(had * GROWTH), floor[1]), max(cards, default=0))
@@ -97,19 +110,42 @@ def larger(
     return more
 
 
-def options(request: Request) -> tuple[Request, ...]:
-    """Return what will do for a request, in order: itself, then its alternatives."""
-    if not request.others:
-        return (request,)
-    return (dataclasses.replace(request, others=()), *request.others)
-
-
 def _most_memory(fleet: Fleet) -> int:
     return max((node.capabilities.memory_bytes for node in fleet.nodes.values()), default=0)
 
 
-def _vram_had(attempt: Attempt, fleet: Fleet) -> int:
-    """Return the GPU memory per card that an attempt was lent."""
+def note_run(core: Core, task: Task, attempt: Attempt, run_us: int, now: Now, rows: Rows) -> None:
+    """Learn of a task that succeeded what it held at most of a card."""
+    if attempt.charges:
+        key = learning_key(task.spec.kind, task.spec.size_class)
+        before = core.learned.revision
+        core.learned.add_run(key, attempt.vram_peak_bytes, run_us // 1_000)
+        _write(core, key, before, now, rows)
+
+
+def note_oom(core: Core, task: Task, attempt: Attempt, now: Now, rows: Rows) -> None:
+    """Learn of a task that ran out of GPU memory that its kind needs more than it had."""
+    if attempt.charges:
+        key = learning_key(task.spec.kind, task.spec.size_class)
+        before = core.learned.revision
+        core.learned.add_oom(key, vram_had(attempt, core.fleet))
+        _write(core, key, before, now, rows)
+
+
+def _write(core: Core, key: str, revision_before: int, now: Now, rows: Rows) -> None:
+    row = core.learned.due(key, now.wall_ms)
+    if row is not None:
+        rows[key] = row
+    if core.learned.revision != revision_before:
+        core.fleet.revision += 1  # what did not fit may fit now
+
+
+def vram_had(attempt: Attempt, fleet: Fleet) -> int:
+    """Return the GPU memory per card that an attempt was lent, or used if that was more."""
+    return max(_vram_lent(attempt, fleet), attempt.vram_peak_bytes)
+
+
+def _vram_lent(attempt: Attempt, fleet: Fleet) -> int:
     request = attempt.request
     if request.vram_bytes and not request.gpus:
         return request.vram_bytes

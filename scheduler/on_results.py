@@ -8,7 +8,7 @@ from ..protocol import ids
 from ..protocol.codec import unpack_document
 from ..protocol.errors import MalformedFrame
 from ..protocol.messages import Outcome, ResultAck, Results
-from . import life
+from . import life, needs
 from .events import Now
 from .fleet import Node
 from .records import AttemptEnded, Effects, Note, ToNode
@@ -94,7 +94,8 @@ def _settle(core: Core, task: Task, said: _Said, now: Now, effects: Effects) -> 
     wanted = task.state is not State.STOPPING or task.stop is not StopReason.CANCELLED
     if outcome == Outcome.SUCCEEDED and wanted:
         core.runtimes.add(task.spec.kind, run_us * 1_000)
-        node = life.close_attempt(core, task, "succeeded", now, effects, run_us=run_us).node
+        attempt = life.close_attempt(core, task, "succeeded", now, effects, run_us=run_us)
+        needs.note_run(core, task, attempt, run_us, now, effects.commit.learned)
         life.finish(
             core,
             task,
@@ -103,7 +104,7 @@ def _settle(core: Core, task: Task, said: _Said, now: Now, effects: Effects) -> 
             effects,
             value=value,
             details=details,
-            node=node,
+            node=attempt.node,
             objects=objects,
         )
     elif task.state is State.STOPPING and not _failed_by_itself(task, outcome):

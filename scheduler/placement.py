@@ -132,11 +132,11 @@ def explain_refusals(refusals: dict[str, Refusal], most: int = 3) -> str:
     return "; ".join(shown) + (f"; and {rest} more nodes" if rest else "")
 
 
-def refusals_now(fleet: Fleet, request: Request) -> Iterator[tuple[str, Refusal]]:
-    """Yield each node with the reason why it does not take the request at this moment.
+def refusals_now(fleet: Fleet, options: Sequence[Request]) -> Iterator[tuple[str, Refusal]]:
+    """Yield each node with the reason why it takes none of what will do at this moment.
 
-    With alternatives it is the reason against the first of them.
+    It is the reason against the first of them.
     """
     for name, node in fleet.nodes.items():
-        refusals = [refusal_now(node, each) for each in (request, *request.others)]
+        refusals = [refusal_now(node, each) for each in options]
         yield name, refusals[0] if all(refusals) else ""

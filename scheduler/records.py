@@ -151,7 +151,7 @@ class NodeRow(NamedTuple):
 
 
 class LearnedRow(NamedTuple):
-    """What is known of the VRAM of tasks alike; `body` is an encoded document of `needs.py`."""
+    """What is known of the VRAM of tasks alike; `body` is an encoded document of `learned.py`."""
 
     key: str
     body: bytes

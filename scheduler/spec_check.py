@@ -172,7 +172,7 @@ def check_spec(document: dict[str, Any], where: str) -> NewSpec:
         body=pack_document(wire_spec.to_document(spec)),
         request=spec.request,
         policy=policy_of(spec),
-        kind=wire_spec.kind_of(spec),
+        kind=spec.learns,
         name=spec.label[: wire_spec.NAME_CHARS_MAX],
         digests=tuple(spec.digests()),
         vram=spec.vram_need,

@@ -7,7 +7,7 @@ from typing import Any
 import msgpack
 
 from ..protocol.resources import Request
-from ..protocol.spec import VRAM_AUTO, TaskSpec, command_kind, from_document, kind_of
+from ..protocol.spec import VRAM_AUTO, TaskSpec, command_kind, from_document, learned_as
 from .task import Policy, policy_of, shared
 
 ALIKE_MAX = 10_000
@@ -43,11 +43,11 @@ class StoredSpecs:
         if found is None:
             found = self._remember(alike, from_document(document))
         request, policy, kind = found
-        return request, policy, kind or command_kind(argv)
+        return request, policy, kind or learned_as(command_kind(argv), request.model)
 
     def _remember(self, alike: bytes, spec: TaskSpec) -> tuple[Request, Policy, str]:
         if len(self._alike) >= ALIKE_MAX:
             self._alike.clear()
-        kind = "" if spec.kind == "command" else kind_of(spec)
+        kind = "" if spec.kind == "command" and not spec.learn_as else spec.learns
         found = self._alike[alike] = (shared(spec.request), policy_of(spec), kind)
         return found

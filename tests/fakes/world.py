@@ -10,7 +10,7 @@ from pathlib import Path
 from remuda.protocol import capabilities as wire
 from remuda.protocol import codec, ids
 from remuda.protocol import messages as m
-from remuda.protocol.spec import TaskSpec, kind_of, to_document
+from remuda.protocol.spec import TaskSpec, to_document
 from remuda.scheduler import invariants
 from remuda.scheduler.core import Core, CoreSettings
 from remuda.scheduler.events import (
@@ -273,7 +273,7 @@ class World(Operated):
         """Submit `count` equal tasks and return their ids; refusals are the last reply."""
         spec = TaskSpec(**{"kind": "command", "argv": ["true"], **fields})  # type: ignore[arg-type]
         new = NewSpec(
-            codec.pack_document(to_document(spec)), spec.request, policy_of(spec), kind_of(spec),
+            codec.pack_document(to_document(spec)), spec.request, policy_of(spec), spec.learns,
             spec.label,
         )  # fmt: skip
         first = ids.member(batch, offset)
@@ -332,6 +332,7 @@ class World(Operated):
         value: bytes = b"",
         token: bytes = b"",
         run_us: int = 1_000_000,
+        vram_peak: int = -1,
     ) -> m.Results:
         """Have a node report the end of the attempt that it holds; returns what it said."""
         attempt = node.attempt_of(task)
@@ -340,6 +341,7 @@ class World(Operated):
         message = m.Results(
             [ids.to_bytes(task)], [attempt], [token or known], [int(outcome)], [value],
             [details if outcome is m.Outcome.FAILED else b""], [run_us],
+            vram_peaks=[vram_peak],
         )  # fmt: skip
         node.held[task, attempt] = (known, m.Phase.ENDED)
         self.says(node, message)

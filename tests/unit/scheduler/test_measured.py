@@ -138,7 +138,8 @@ class Two:
         self.sent: list[Task] = []
         self.running: dict[int, tuple[Task, int]] = {}
         self.foreign = 0
-        self.unsaid = 0  # what others took since the last statement
+        self.is_unsaid = False  # others took memory since the last statement
+        self.outdated: set[int] = set()  # granted before the scheduler heard of that
         self.count = 0
         self.read()
         self.beat()
@@ -148,6 +149,8 @@ class Two:
         if not refusal_now(self.node, request):
             self.count += 1
             self.sent.append(lend(self.node, request, self.count)[0])
+            if self.is_unsaid:
+                self.outdated.add(self.count)
 
     def arrive(self, _: int) -> None:
         """The oldest offer comes to the node, whose guard must have nothing against it unless
@@ -159,7 +162,9 @@ class Two:
         charge = self.state.slots.charge(task.live.request, ("GPU-1",))
         reason = self.state.slots.refusal(charge) or refusal_there(self.state, charge)
         if reason:
-            assert self.unsaid, f"the node refuses what the scheduler granted: {reason}"
+            assert task.id in self.outdated, (
+                f"the node refuses what the scheduler granted: {reason}"
+            )
             self.node.remove(task, task.live)
             return
         self.state.slots.take(task.id, charge)
@@ -192,14 +197,15 @@ class Two:
         found = measured_there(self.state, "GPU-1")
         assert found is not None
         see(self.node, {"GPU-1": found}, phases(*(task for task, _ in self.running.values())))
-        self.unsaid = 0
+        self.is_unsaid = False
 
     def take(self, gib: int) -> None:
         """Somebody else takes of what nobody has at this moment, or gives all back."""
         promised = sum(
             task.live.request.vram_bytes for task, _ in self.running.values() if task.live
         )
-        self.unsaid += gib
+        self.is_unsaid = True
+        self.outdated.update(task.id for task in self.sent)
         self.foreign = min(gib * GIB, max(0, TOTAL - promised))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from remuda.protocol.codec import pack_document
-from remuda.protocol.spec import TaskSpec, kind_of, to_document
+from remuda.protocol.spec import TaskSpec, to_document
 from remuda.scheduler import stored_specs
 from remuda.scheduler.stored_specs import StoredSpecs
 from remuda.scheduler.task import policy_of
@@ -32,7 +32,7 @@ def changed(base: TaskSpec, field: str) -> TaskSpec:
 
 
 def as_submitted(spec: TaskSpec) -> tuple[object, ...]:
-    return spec.request, policy_of(spec), kind_of(spec)
+    return spec.request, policy_of(spec), spec.learns
 
 
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(TaskSpec)])
