@@ -10,7 +10,17 @@ HEADINGS = {
     "A cluster on this host": ("up", "down"),
     "Work": ("run", "submit", "call"),
     "Tasks": ("task", "batch", "ps", "logs", "cancel", "why"),
-    "The cluster": ("status", "node", "gpu", "events", "store", "config", "key", "version"),
+    "The cluster": (
+        "status",
+        "node",
+        "gpu",
+        "events",
+        "stats",
+        "store",
+        "config",
+        "key",
+        "version",
+    ),
     "Which cluster": ("login", "cluster"),
 }
 VERBS = (

@@ -27,6 +27,7 @@ MODULES = {
     "why": "tasks",
     "node": "nodes",
     "gpu": "gpus",
+    "stats": "stats",
     "events": "events",
     "config": "configs",
     "key": "keys",

@@ -111,6 +111,7 @@ def _explain_facts(body: Document) -> None:
         [
             ("waits for", str(body.get("waits_for") or "").replace("_", " ")),
             ("asks for", _asks_for(body)),
+            ("which is", str(body.get("sized") or "")),
             ("ahead of it", counted(position, "queued task") if position > 0 else ""),
             ("next try", _moment(body.get("next_try_ms"), with_age=False)),
             ("deadline", _to_come(body.get("deadline_ms"))),

@@ -160,6 +160,7 @@ class AsyncClient(AsyncSubmitter):
     batch = _awaited(Client.batch, AsyncBatch)
     nodes = _awaited(Client.nodes, _plain)
     gpus = _awaited(Client.gpus, _plain)
+    stats = _awaited(Client.stats, _plain)
     cordon_gpu = _awaited(Client.cordon_gpu, _plain)
     uncordon_gpu = _awaited(Client.uncordon_gpu, _plain)
     status = _awaited(Client.status, _plain)

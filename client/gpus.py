@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..protocol.messages import CordonGpu, Done, ListGpus, Page, UncordonGpu
+from ..protocol.messages import CordonGpu, Done, ListGpus, ListStats, Page, UncordonGpu
 from .connection import Connection
 
 
@@ -14,6 +14,11 @@ def list_gpus(link: Connection, node: str = "", gpu: str = "") -> list[dict[str,
     Raises NotFound for a GPU that is not there; a whole card stands for its MIG devices.
     """
     return link.request(ListGpus(node, gpu), Page).rows
+
+
+def list_stats(link: Connection, kind: str = "") -> list[dict[str, Any]]:
+    """List what is known of each kind of task whose name begins so."""
+    return link.request(ListStats(kind), Page).rows
 
 
 def cordon(link: Connection, gpu: str, *, reason: str = "") -> str:

@@ -86,6 +86,10 @@ class OperatorVerbs:
         """List the GPUs with their memory, tasks, models and health."""
         return gpus.list_gpus(self.link, node)
 
+    def stats(self, kind: str = "") -> list[dict[str, Any]]:
+        """List how long tasks of each kind run and what VRAM they use; `kind` begins its name."""
+        return gpus.list_stats(self.link, kind)
+
     def cordon_gpu(self, gpu: str, *, reason: str = "") -> str:
         """Give a GPU (a UUID, its beginning, or NODE:INDEX) no new work; return what was done."""
         return gpus.cordon(self.link, gpu, reason=reason)

@@ -355,3 +355,12 @@ class UncordonGpu(Message):
     TYPE = 42
     SINCE = 4
     gpu: str
+
+
+@dataclass(slots=True)
+class ListStats(Message):
+    """List what is known of each kind of task, by name; `kind`: of those that it begins."""
+
+    TYPE = 48
+    SINCE = 4
+    kind: str = ""

@@ -129,6 +129,12 @@ def learning_key(kind: str, size_class: int) -> str:
     return f"{kind} ~{size_class}" if size_class else kind
 
 
+def split_learning_key(key: str) -> tuple[str, int]:
+    """Return kind and size class of a learning key."""
+    kind, mark, size_class = key.rpartition(" ~")
+    return (kind, int(size_class)) if mark and size_class.lstrip("-").isdecimal() else (key, 0)
+
+
 def check_request(request: Request) -> None:
     """Raise ValueError, naming the field and the remedy, when a request contradicts itself."""
     if request.gpu_milli and request.vram_bytes:

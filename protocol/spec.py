@@ -20,6 +20,7 @@ RESOURCES_PROTOCOL = 4
 RESOURCES_MAX = 16
 ALTERNATIVES_MAX = 8
 NEED_CHARS_MAX = 200
+COMMAND_WORD_CHARS = 24
 VRAM_AUTO = "auto"
 FILES_MAX = 32
 OUTPUTS_MAX = 64
@@ -224,8 +225,13 @@ def learned_as(kind: str, model: str) -> str:
 
 
 def command_kind(argv: Sequence[str]) -> str:
-    """Name a command line in few bytes."""
-    return f"command {zlib.crc32(chr(0).join(argv).encode('utf-8', 'replace')):08x}"
+    """Name a command line in few bytes: program, first word after it, and a checksum of all."""
+    words = [word.rpartition("/")[2][:COMMAND_WORD_CHARS] for word in argv[:2]]
+    if len(words) > 1 and words[1].startswith("-"):
+        del words[1]
+    return (
+        f"command {' '.join(words)} {zlib.crc32(chr(0).join(argv).encode('utf-8', 'replace')):08x}"
+    )
 
 
 def with_entry(argv: list[str], entry: str) -> list[str]:

@@ -76,6 +76,7 @@ ALLOWED: dict[type[m.Message], frozenset[Role]] = {
     m.Explain: _READERS,
     m.ListNodes: _READERS,
     m.ListGpus: _READERS,
+    m.ListStats: _READERS,
     m.Status: _READERS,
     m.ShowConfig: _READERS,
     m.ShowBatch: _READERS,

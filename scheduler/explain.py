@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..protocol.failures import BUDGET_WORDS, FailureClass, class_of
-from ..protocol.resources import Request, describe_request
+from ..protocol.resources import Request, describe_request, format_bytes
 from .events import Now
 from .explain_held import WORDS_FOR_HELD
 from .feasible import may_ever
 from .fleet import Node
-from .needs import options
+from .learned import RUNS_MIN
 from .placement import avoided, could_run, nowhere, refusals_now
 from .retry import budget, is_own, used, waits_for_another
 from .spans import span
@@ -43,6 +43,8 @@ def explain(core: Core, task_id: int, now: Now, failed_of: str = "") -> dict[str
         "position": -1,
         "deadline_ms": policy.deadline_ms,
     }
+    if task.spec.request.learned:
+        answer["sized"] = _sized(core, task.spec.request.learned)
     if policy.expires_ms and not task.has_begun and task.live is None:
         answer["expiry_ms"] = task.created_ms + policy.expires_ms
     if task.spec.raised != NOT_RAISED:
@@ -52,6 +54,14 @@ def explain(core: Core, task_id: int, now: Now, failed_of: str = "") -> dict[str
     if task.state is State.QUEUED:
         return answer | _queued(core, task)
     return answer | WORDS_FOR_HELD[task.state](core, task, now)
+
+
+def _sized(core: Core, key: str) -> str:
+    """Say what a task that asks for what its kind was seen to need is given."""
+    measured, reserved = core.learned.measured(key), core.learned.reservation(key)
+    if reserved is None:
+        return f"a whole GPU: {measured} of {RUNS_MIN} runs of its kind are measured"
+    return f"{format_bytes(reserved)}, by {measured} measured runs of its kind"
 
 
 def _waiting(core: Core, task: Task, now: Now, failed_of: str) -> dict[str, Any]:
@@ -99,7 +109,7 @@ def _queued(core: Core, task: Task) -> dict[str, Any]:
         "position": _position(core, task),
     }
     if request.others:
-        answer["options"] = [_option(core, task, each) for each in options(request)]
+        answer["options"] = [_option(core, task, each) for each in core.options.of(request)]
     return answer
 
 

@@ -98,6 +98,11 @@ class Learned:
         known = self._known.get(key)
         return known.reserved_bytes or None if known is not None else None
 
+    def measured(self, key: str) -> int:
+        """Count the runs by which a reservation is sized, or will be once they are enough."""
+        known = self._known.get(key)
+        return len(known.peaks) if known is not None else 0
+
     def due(self, key: str, now_ms: int) -> LearnedRow | None:
         """Return the row of a key if it is worth to be written now; then it counts as written."""
         known = self._known[key]

@@ -9,7 +9,7 @@ from ..protocol.messages import Cancelled, Failure, Message, Submitted
 from ..protocol.resources import Request, describe_request
 from . import life, limits, stopping
 from .events import CancelTasks, NewSpec, Now, SubmitTasks, TaskAsked
-from .needs import options, sized_request, with_size
+from .needs import sized_request, with_size
 from .placement import explain_refusals, nowhere
 from .records import AuditRow, Effects, SpecRow, SubmissionRow, TaskRow, ToNode
 from .task import ON_NODE, Fact, Policy, Spec, State, StopReason, Task, shared
@@ -131,7 +131,7 @@ def _infeasible(core: Core, event: SubmitTasks, index: int, sized_bytes: int) ->
     request = sized_request(event.specs[index].request, sized_bytes)
     if not core.feasibility.refusals(request):
         return None
-    reasons = "; or ".join(_never(core, option) for option in options(request))
+    reasons = "; or ".join(_never(core, option) for option in core.options.of(request))
     return Failure(
         "infeasible",
         f"no node could ever run this {reasons}; "

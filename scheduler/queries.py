@@ -19,6 +19,7 @@ from .node_rows import alarms, node_row
 from .resolve import resolve
 from .silence import reconcile_left_ns
 from .states import states
+from .stats import list_stats
 from .store_queries import find_store, references, task_objects
 from .task_document import show_explain, show_task
 from .view import View
@@ -137,6 +138,7 @@ _QUERIES: dict[type[m.Message], _Query] = {
     m.ListBatches: list_batches,
     m.ListNodes: list_nodes,
     m.ListGpus: list_gpus,
+    m.ListStats: list_stats,
     m.Status: show_status,
     m.ShowConfig: show_config,
     m.ListKeys: list_keys,

@@ -31,6 +31,7 @@ WORDS: dict[type[m.Message], str] = {
     m.DeclareLost: "declare nodes lost",
     m.ForgetNode: "forget nodes",
     m.ListGpus: "list GPUs",
+    m.ListStats: "list what kinds of tasks need",
     m.CordonGpu: "cordon GPUs",
     m.UncordonGpu: "give cordoned GPUs work again",
     m.ListKeys: "list keys",

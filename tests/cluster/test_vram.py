@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 
 from ..fakes import gpu_task, scenario
 from .command_line import CommandLine, wait_until
+from .far import far
 from .harness import Cluster, real_cluster
 
 pytestmark = pytest.mark.cluster
@@ -52,7 +52,7 @@ class Stage:
 
     def submit(self, **options: Any) -> Any:
         """Submit a task that stays on its card until it is let go."""
-        argv = [sys.executable, gpu_task.__file__, str(self.truth), str(LONG_S), "0", "0"]
+        argv = ["python3", gpu_task.__file__, str(self.truth), str(LONG_S), "0", "0"]
         task = self.cluster.client.submit_command(argv, **{"cpus": 0.01, **options})
         self.cluster.note([task])
         return task
@@ -85,17 +85,17 @@ def _with(card: dict[str, Any], processes: list[dict[str, Any]]) -> dict[str, An
 
 
 @pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cluster, Path]]:
     """Run one node with two cards of 24 GiB, for all tests of this file that change no setting."""
+    scene = scenario.write(far().common_folder("vram") / "scene.json", [ONE, TWO])
     folder = tmp_path_factory.mktemp("vram")
-    scene = scenario.write(folder / "scene.json", [ONE, TWO])
     with real_cluster(folder, 1, scenario.environment(scene), SETTINGS) as made:
-        yield made
+        yield made, scene
 
 
 @pytest.fixture
-def stage(host: Cluster, tmp_path: Path) -> Iterator[Stage]:
-    made = Stage(host, host.folder / "scene.json", tmp_path)
+def stage(host: tuple[Cluster, Path], common: Path) -> Iterator[Stage]:
+    made = Stage(*host, common)
     made.draw()
     yield made
     made.draw()
@@ -165,15 +165,15 @@ def test_two_tasks_that_load_are_not_lent_the_same_free_memory(stage: Stage) -> 
 
 @pytest.mark.parametrize(("policy", "where"), [("avoid", TWO["uuid"]), ("ignore", ONE["uuid"])])
 def test_a_card_that_others_use_is_avoided_or_lent_as_if_they_were_not_there(
-    tmp_path: Path, policy: str, where: str
+    tmp_path: Path, common: Path, policy: str, where: str
 ) -> None:
     """Of two cards alike the first is chosen where nothing speaks against it."""
     settings = SETTINGS.replace("[node]", f'[node]\nforeign_processes = "{policy}"')
-    scene = tmp_path / "scene.json"
+    scene = common / "scene.json"
     used = {"memory_free_bytes": 4 * GIB, "processes": [stranger(20)]}
     scenario.write(scene, [{**ONE, **used}, TWO])
     with real_cluster(tmp_path, 1, scenario.environment(scene), settings) as cluster:
-        stage = Stage(cluster, scene, tmp_path)
+        stage = Stage(cluster, scene, common)
         stage.wait_measured(strangers=1)
         task = stage.submit(vram="10GiB")
         wait_until(lambda: "running" == stage.remuda.json("task", "show", task.id)["state"], "no")
@@ -183,11 +183,11 @@ def test_a_card_that_others_use_is_avoided_or_lent_as_if_they_were_not_there(
 
 
 def test_where_processes_are_hidden_a_task_alone_on_its_card_is_told_by_memory(
-    tmp_path: Path,
+    tmp_path: Path, common: Path
 ) -> None:
-    scene = scenario.write(tmp_path / "scene.json", [ONE, TWO], pids_visible=False)
+    scene = scenario.write(common / "scene.json", [ONE, TWO], pids_visible=False)
     with real_cluster(tmp_path, 1, scenario.environment(scene), SETTINGS) as cluster:
-        stage = Stage(cluster, scene, tmp_path)
+        stage = Stage(cluster, scene, common)
         task = stage.submit(vram="10GiB")
         (pid,) = stage.pids()
         stage.draw(held(pid, 7), pids_visible=False)
@@ -195,3 +195,40 @@ def test_where_processes_are_hidden_a_task_alone_on_its_card_is_told_by_memory(
         stage.draw(pids_visible=False)
         stage.let_go()
         task.result(FINISH_S)
+
+
+GREEDY = """
+import os, sys, time
+from pathlib import Path
+truth = Path(sys.argv[1])
+if not (truth / "pid").exists():  # at the first try
+    (truth / "pid.new").write_text(str(os.getpid()))
+    (truth / "pid.new").rename(truth / "pid")
+    while not (truth / "grown").exists():
+        time.sleep(0.05)
+    sys.exit("RuntimeError: CUDA out of memory. Tried to allocate 2.00 GiB")
+"""
+
+
+def test_a_task_that_runs_out_of_gpu_memory_is_tried_again_with_more_than_it_used(
+    stage: Stage,
+) -> None:
+    argv = ["python3", "-c", GREEDY, str(stage.truth)]
+    task = stage.cluster.client.submit_command(argv, cpus=0.01, vram="8GiB")
+    stage.cluster.note([task])
+    wait_until((stage.truth / "pid").exists, "it does not begin")
+    stage.draw(held(int((stage.truth / "pid").read_text()), 12))
+    wait_until(lambda: 12 * GIB == stage.attempt(task)["vram_peak_bytes"], "it is not measured")
+    stage.draw()
+    (stage.truth / "grown").touch()
+    task.result(FINISH_S)
+    first, second = stage.attempts(task)
+    assert ("gpu_out_of_memory", 8 * GIB, 12 * GIB) == (
+        first["code"], first["vram_bytes"], first["vram_peak_bytes"]
+    )  # fmt: skip
+    assert ("succeeded", 18 * GIB) == (second["outcome"], second["vram_bytes"])
+    page = " ".join(stage.remuda("task", "show", task.id).stdout.split())
+    assert "12GiB of 8GiB" in page
+    assert "raised to vram=18GiB" in page
+    (known,) = [row for row in stage.remuda.json("stats") if row["ooms"]]
+    assert (1, 1) == (known["ooms"], known["runs"])

@@ -25,7 +25,8 @@ VERDICTS = {
     "ShowTask": "vsoa", "Explain": "vsoa", "ListNodes": "vsoa", "Status": "vsoa",
     "ShowConfig": "vsoa", "ShowBatch": "vsoa", "ListBatches": "vsoa",
     "Drain": "oa", "Undrain": "oa", "DeclareLost": "oa", "ForgetNode": "oa",
-    "ListGpus": "vsoa", "CordonGpu": "oa", "UncordonGpu": "oa", "ForgetFaults": "",
+    "ListGpus": "vsoa", "ListStats": "vsoa",
+    "CordonGpu": "oa", "UncordonGpu": "oa", "ForgetFaults": "",
     "Events": "vsoa", "Prune": "soa", "EventRows": "",
     "ListKeys": "oa", "AllowKey": "a", "RevokeKey": "a",
     "Invite": "a", "Enrol": "ni",
@@ -43,7 +44,7 @@ ON_CONTROL = {
     "Submit", "Cancel", "Retry", "Logs", "Watch", "States", "Resolve", "ListTasks", "ShowTask",
     "Explain", "ListNodes", "Status", "ShowConfig", "ShowBatch", "ListKeys", "AllowKey",
     "RevokeKey", "Register", "Drain", "Undrain", "DeclareLost", "ForgetNode",
-    "ListGpus", "CordonGpu", "UncordonGpu",
+    "ListGpus", "ListStats", "CordonGpu", "UncordonGpu",
     "Events", "Prune", "AskTask", "ListBatches", "Invite", "Enrol",
     "FindStore", "TaskObjects", "References",
 }  # fmt: skip

@@ -149,7 +149,7 @@ def test_a_node_is_chosen_exactly_when_it_gives_no_reason_against_it(
     for number, other in enumerate(others):
         if choice := Candidates(fleet.nodes.values(), other).pick():
             lend(choice.node, other, number)
-    willing = {name for name, why in refusals_now(fleet, request) if not why}
+    willing = {name for name, why in refusals_now(fleet, (request,)) if not why}
     choice = Candidates(fleet.nodes.values(), request).pick()
     assert bool(willing) == (choice is not None)
     if choice is not None:

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from remuda.protocol import messages as m
 from remuda.protocol.codec import pack_document
+from remuda.protocol.resources import learning_key, split_learning_key
+from remuda.scheduler.explain import explain
 from remuda.scheduler.learned import (
     KEYS_MAX,
     MARGIN,
@@ -24,6 +26,7 @@ from remuda.scheduler.learned import (
     reserve,
 )
 from remuda.scheduler.records import LearnedRow
+from remuda.scheduler.stats import row_of
 
 from ...fakes.world import GIB, World, gpu
 
@@ -263,3 +266,34 @@ def test_what_was_measured_counts_if_it_is_more_than_was_lent(world: World) -> N
     (task,) = world.submit(vram_bytes=8 * GIB)
     world.end(node, task, **OUT, vram_peak=20 * GIB)
     assert 30 * GIB == world.core.tasks[task].spec.request.vram_bytes
+
+
+def test_stats_tell_what_is_known_of_a_kind(world: World) -> None:
+    node = world.node("n1", gpus=[gpu(1, 24)])
+    learn(world, node, RUNS_MIN)
+    (task,) = world.submit(vram_bytes=10 * GIB, cpus_milli=0)
+    world.end(node, task, **OUT)
+    (row,) = [row_of(*split_learning_key(key), known) for key, known in world.core.learned.items()]
+    assert row.pop("auto_bytes") > 6 * GIB
+    assert {
+        "kind": "command true " + row["kind"].split()[-1], "size_class": 0, "runs": RUNS_MIN,
+        "run_p50_ms": 1_000, "run_p95_ms": 1_000, "measured": RUNS_MIN, "ooms": 1,
+        "vram_p50_bytes": 6 * GIB, "vram_p95_bytes": 6 * GIB, "vram_max_bytes": 6 * GIB,
+    } == row  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "size_class"), [("function a:b", 0), ("k ~x", 21), ("k", -3)])
+def test_a_learning_key_is_read_as_it_was_made(kind: str, size_class: int) -> None:
+    assert (kind, size_class) == split_learning_key(learning_key(kind, size_class))
+
+
+def test_why_says_what_a_task_of_a_kind_is_given(world: World) -> None:
+    node = world.node("n1", gpus=[gpu(1, 24)])
+    learn(world, node, RUNS_MIN - 1)
+    busy, task = world.submit(2, **AUTO)
+    before = explain(world.core, task, world.now)
+    world.end(node, busy, vram_peak=6 * GIB)
+    after = explain(world.core, task, world.now)
+    assert "a whole GPU: 4 of 5 runs of its kind are measured" == before["sized"]
+    assert "by 5 measured runs of its kind" in after["sized"]
+    assert "vram=auto" in after["request"]
