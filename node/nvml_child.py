@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ PROCESSES_PER_GPU_MAX = 256
 GPUS_MAX = 128
 ANCESTORS_MAX = 64
 MILLIWATTS = 1000
+HIDDEN = "hidden process"  # stands for the name of one whose /proc may not be read
 # The inode number that Linux gives to the first pid namespace of a host.
 FIRST_PID_NAMESPACE = "pid:[4026531836]"
 
@@ -172,7 +174,8 @@ def _standing(pid: int) -> dict[str, Any]:
     while at > 1 and len(above) < ANCESTORS_MAX:
         try:
             stat = Path(f"/proc/{at}/stat").read_bytes()
-        except OSError:  # it ended meanwhile
+        except OSError:  # it ended meanwhile, or this host shows nobody the processes of others
+            name = name or (HIDDEN if _is_there(pid) else "")
             break
         opening, closing = stat.index(b"("), stat.rindex(b")")
         if at == pid:
@@ -180,6 +183,16 @@ def _standing(pid: int) -> dict[str, Any]:
         at = int(stat[closing + 2 :].split()[1])
         above.append(at)
     return {"name": name, "above": above}
+
+
+def _is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _exists(pid: int) -> bool:

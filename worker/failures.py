@@ -89,6 +89,10 @@ TEXTS: dict[str, tuple[str, ...]] = {
         "HIP out of memory",
         "hipErrorOutOfMemory",
         "RESOURCE_EXHAUSTED: Out of memory",
+        "CUDNN_STATUS_ALLOC_FAILED",
+        "cudaMalloc failed: out of memory",
+        "CUDA failure 2: out of memory",
+        "by allocator GPU_",
     ),
     OUT_OF_MEMORY: (
         "std::bad_alloc",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from random import Random
 from typing import Any
 
-from remuda.node import releases
+from remuda.node import releases, usage
 from remuda.node.core import Core
 from remuda.node.session import Session, Standing
 from remuda.protocol import capabilities as wire
@@ -100,8 +100,14 @@ class Membership:
         state = self._core.state
         return Heartbeat(
             state.incarnation, self._seq, state.rev, held.tasks, held.attempts, held.phases, {}, 0,
-            0, document,
+            0, document, self._measures(), held.vram_used,
         )  # fmt: skip
+
+    def _measures(self) -> dict[str, dict[str, Any]]:
+        """Return what the last reading showed of each card."""
+        state = self._core.state
+        found = {uuid: usage.measure(state, uuid) for uuid in state.usage}
+        return {uuid: asdict(measure) for uuid, measure in found.items() if measure is not None}
 
     def deadline(self) -> int:
         """Say when there is something to do without an event."""

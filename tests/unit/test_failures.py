@@ -118,6 +118,14 @@ CONTEXT = "\nDuring handling of the above exception, another exception occurred:
     ("text", "code"),
     [
         ("tensorflow: CUDA_ERROR_OUT_OF_MEMORY: out of memory\n", "gpu_out_of_memory"),
+        (
+            "OOM when allocating tensor on device:GPU:0 by allocator GPU_0_bfc\n",
+            "gpu_out_of_memory",
+        ),
+        ("OOM when allocating tensor on device:CPU:0 by allocator cpu\n", ""),
+        ("ggml: allocating 9866 MiB: cudaMalloc failed: out of memory\n", "gpu_out_of_memory"),
+        ("onnxruntime::CudaCall CUDA failure 2: out of memory\n", "gpu_out_of_memory"),
+        ("cudnn handle: CUDNN_STATUS_ALLOC_FAILED\n", "gpu_out_of_memory"),
         ("terminate called after throwing an instance of 'std::bad_alloc'\n", "out_of_memory"),
         ("sh: fork: Cannot allocate memory\n", "out_of_memory"),
         ("cp: error writing 'x': No space left on device\n", "disk_full"),
