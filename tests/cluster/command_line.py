@@ -13,6 +13,7 @@ from typing import Any
 
 from remuda.cli.daemons import running
 from remuda.cli.setup_home import orphans
+from remuda.config.endpoints import read_endpoints
 from remuda.config.home import Home
 
 from .far import far, plain_environment
@@ -38,6 +39,13 @@ class CommandLine:
     def common(self) -> Path:
         """Return a folder that the nodes see as well."""
         return far().common_folder(self.folder.name)
+
+    @property
+    def host(self) -> str:
+        """Return the address at which the scheduler listens."""
+        found = read_endpoints(self.home.endpoints_file)
+        assert found is not None
+        return found.host
 
     def start(self, *words: str, **popen: Any) -> subprocess.Popen[str]:
         """Start a command with pipes; it is in a process group of its own."""
