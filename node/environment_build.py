@@ -38,11 +38,21 @@ REASON_LINES_MAX = 3
 USED_LATELY_S = 60.0
 LOCK_AGAIN_S = 0.1
 FAILED, NETWORK, DISK_FULL = "environment_failed", "network", "disk_full"
+UNMET = "requirements_unmet"
 # pip says this at the last of its tries only, uv after the last of its own.
 _NETWORK = re.compile(
     r"Retry\(total=0,.*after connection broken by|ReadTimeoutError|error sending request for url"
 )
 _DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded|\(os error 28\)")
+# What asks for something that there is not, or that contradicts itself, does so on every node.
+_UNMET = re.compile(
+    r"No matching distribution found for|ResolutionImpossible|No solution found when resolving"
+)
+# Unless it was asked for a Python or a platform of this one: another may have it.
+_OF_THIS_NODE = re.compile(
+    r"different python version|[Rr]equires-?[ ]?[Pp]ython|Python (version|ABI|implementation)"
+    r"|platform|wheels? with a matching|--no-index|--find-links|disabled"
+)
 _ERROR = re.compile(r"\s*(ERROR|error|cause|[A-Za-z.]*Error)\b")
 
 
@@ -110,10 +120,12 @@ class Steps:
 
 
 def code_of(text: str) -> str:
-    """Tell trouble of the network and of the disk from a file that asks for what there is not."""
+    """Tell trouble of network, disk and node from requirements that no node can meet."""
     if _DISK_FULL.search(text):
         return DISK_FULL
-    return NETWORK if _NETWORK.search(text) else FAILED
+    if _NETWORK.search(text):
+        return NETWORK
+    return UNMET if _UNMET.search(text) and not _OF_THIS_NODE.search(text) else FAILED
 
 
 def reason_of(text: str) -> str:

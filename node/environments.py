@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from ..config.logs import get_logger
 from ..config.settings_environments import EnvironmentSettings
-from .environment_build import COMPLETE, FAILED, code_of
+from .environment_build import COMPLETE, FAILED, UNMET, code_of
 from .interpreters import Interpreter, NotOffered
 from .task import Key
 
@@ -169,7 +169,7 @@ class Environments:
             get_logger().info("an environment was made", name=name, python=str(build.base.path))
         else:
             get_logger().warning("an environment failed", name=name, why=failure.message)
-            if failure.code == FAILED:
+            if failure.code in (FAILED, UNMET):
                 if len(self._failed) >= FAILED_MAX:
                     del self._failed[next(iter(self._failed))]
                 self._failed[name] = failure, now + FAILED_KEEP_NS

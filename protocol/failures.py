@@ -48,6 +48,7 @@ CLASSES = {kind.value: kind for kind in FailureClass}
 
 FINAL = frozenset(
     {
+        "requirements_unmet",
         "result_not_encodable",
         "value_too_large",
         "args_not_decodable",

@@ -202,7 +202,7 @@ def test_requirements_that_cannot_be_met_fail_the_task_with_the_installers_words
     task = scene.start(["true"], requirements="--no-index\nno-such-package\n")
     failure = task.exception(WAIT_S)
     assert isinstance(failure, TaskFailed)
-    assert "environment_failed" == failure.task_code
+    assert ("requirements_unmet", 1) == (failure.task_code, failure.attempt)
     assert "No matching distribution found for no-such-package" in str(failure)
     typed = CommandLine(scene.cluster.folder)
     assert "no-such-package" in typed("task", "show", task.id).stdout

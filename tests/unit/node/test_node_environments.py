@@ -122,6 +122,13 @@ def test_only_so_many_are_made_at_a_time(made_bench: Callable[..., Bench]) -> No
         ("echo hello; echo 'error: no six==99'; exit 1", "environment_failed", "error: no six==99"),
         ("echo out of luck; exit 1", "environment_failed", "out of luck"),
         ("exit 1", "environment_failed", "the installer said nothing"),
+        ("echo 'ERROR: No matching distribution found for sixx'; exit 1",
+         "requirements_unmet", "ERROR: No matching distribution found for sixx"),
+        ("echo '  x No solution found when resolving dependencies:'; echo 'error: nothing'; exit 1",
+         "requirements_unmet", "error: nothing"),
+        ("echo 'ERROR: Ignored the following versions that require a different python version: 2'; "
+         "echo 'ERROR: No matching distribution found for six==2'; exit 1",
+         "environment_failed", "No matching distribution found for six==2"),
         ("echo 'WARNING: Retrying (Retry(total=0, connect=None)) after connection broken by X'; "
          "echo 'ERROR: No matching distribution found for six'; exit 1",
          "network", "ERROR: No matching distribution found for six"),
