@@ -84,6 +84,18 @@ def attend(session: Session, link: Connection, task: bytes, shown_id: str) -> in
     return exit_code(standing)
 
 
+def await_end(session: Session, link: Connection, task: bytes) -> tuple[Standing, bool]:
+    """Stay with a task and print nothing; return how it ended, and whether Ctrl-C ended it.
+
+    Raises LeftRunning at a second Ctrl-C.
+    """
+    from ..client import control
+
+    with interruptible(session, [task]) as interrupts, Waiting(session, task):
+        (standing,) = control.wait_ended(link, [task])
+    return standing, bool(interrupts.count)
+
+
 def leave(shown_id: str) -> int:
     """Say which task ends without us."""
     screen.remark(f"\nnot waiting: {shown_id} is told to stop")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 from collections import deque
@@ -57,6 +58,58 @@ class Printer:
     def _target(self, stream: str) -> BinaryIO:
         to_stderr = stream == "err" and not self._err_to_stdout
         return sys.stderr.buffer if to_stderr else sys.stdout.buffer
+
+
+class JsonLines:
+    """Writes each line as a JSON object of its own: stream, attempt, text, and what was cut before.
+
+    With `lines_max` the last lines of each stream are kept until the end. An endless line comes in
+    parts.
+    """
+
+    def __init__(self, *, lines_max: int | None = None) -> None:
+        self._lines_max = lines_max
+        self._kept: dict[str, deque[str]] = {}
+        self._open: dict[tuple[str, int], bytes] = {}
+
+    def write(self, piece: Piece) -> None:
+        """Write the lines that a piece completes; raises BrokenPipeError."""
+        key = piece.stream, piece.attempt
+        if piece.lost:
+            self._line(key, self._open.pop(key, b""), piece.lost)
+        *whole, rest = (self._open.pop(key, b"") + piece.data).split(b"\n")
+        if len(rest) > LINE_BYTES_MAX:
+            whole, rest = [*whole, rest], b""
+        if rest:
+            self._open[key] = rest
+        for line in whole:
+            self._line(key, line)
+        sys.stdout.flush()
+
+    def close(self) -> None:
+        """Write what has no end of line, and what was kept."""
+        for key, rest in self._open.items():
+            self._line(key, rest)
+        self._open.clear()
+        for lines in self._kept.values():
+            for text in lines:
+                screen.line(text)
+        self._kept.clear()
+        sys.stdout.flush()
+
+    def _line(self, key: tuple[str, int], line: bytes, lost: int = 0) -> None:
+        stream, attempt = key
+        row = {
+            "stream": f"std{stream}",
+            "attempt": attempt or None,
+            "text": line.decode(errors="replace"),
+            "lost_bytes": lost,
+        }
+        text = json.dumps(row, ensure_ascii=False)
+        if self._lines_max is None:
+            screen.line(text)
+        else:
+            self._kept.setdefault(stream, deque(maxlen=self._lines_max)).append(text)
 
 
 class Prefixed:

@@ -22,7 +22,7 @@ from .writing import counted, id_text, span
 if TYPE_CHECKING:
     from ..client.connection import Connection
     from ..client.outcome import Standing
-    from .streams import Printer
+    from .streams import JsonLines, Printer
 
 FAILED, TIMED_OUT = 1, 124
 LINES_MAX = 1_000_000
@@ -54,14 +54,19 @@ def task_logs(
     attempt: Attempt = 0,
     full: Full = False,
 ) -> int:
-    """Print what a task wrote: stdout to stdout, stderr to stderr."""
+    """Print what a task wrote: stdout to stdout, stderr to stderr.
+
+    With --json each line is an object of its own: stream, attempt, text, lost_bytes.
+    """
     from ..client import output
-    from .streams import Printer
+    from .streams import JsonLines, Printer
 
     if full and (follow or attempt):
         raise Invalid("--full: it is of the newest try, once that has ended", field="full")
     streams: tuple[str, ...] = ("err",) if stderr else STREAMS
-    printer = Printer(lines_max=lines, err_to_stdout=stderr)
+    printer: Printer | JsonLines = Printer(lines_max=lines, err_to_stdout=stderr)
+    if session.json:
+        printer = JsonLines(lines_max=lines)
     with session.connect() as link:
         key = select_one(link, task)
         try:
@@ -96,7 +101,11 @@ def logs(
 
 
 def _print_whole(
-    session: Session, link: Connection, key: bytes, streams: tuple[str, ...], printer: Printer
+    session: Session,
+    link: Connection,
+    key: bytes,
+    streams: tuple[str, ...],
+    printer: Printer | JsonLines,
 ) -> tuple[str, ...]:
     """Print what the store has of a task's output; return what has to come from elsewhere."""
     from ..client.output import Piece

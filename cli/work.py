@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import many, screen
+from . import ends, many, screen
 from .commands import Session, command
 from .interrupts import INTERRUPTED, raising_interrupts
 from .moving import UNSUBMITTED, moving
@@ -58,6 +58,7 @@ def run(
     It runs in a directory of its own (REMUDA_TASK_DIR), with what --file brings, unless --cwd is
     given. Its output comes here, its exit code is ours; files that --output names come home in the
     end. Ctrl-C cancels it, a second Ctrl-C does not wait.
+    With --json one object tells in the end how it ended, with what was kept of its output.
     Exit codes: its own, 128+N for a signal, 124 when it timed out, 125 when remuda failed.
 
     With --each-node it runs once on every ready node that --node and --node-label do not leave
@@ -81,6 +82,8 @@ def run(
             task = client.submit_command(command, **given)
         if is_known(options, task):
             _say(session, f"known under this key already: following {task.id}")
+        if session.json:
+            return _run_for_programs(session, client, task, home if options.output else None, force)
         code = attend(session, client.link, task.key, task.id)
         if options.output and code == 0:
             return task_get.bring_at_end(session, client.link, task, home, force=force)
@@ -178,14 +181,13 @@ def call(
 ) -> int:
     """Call a function or a handler on the cluster, print its result.
 
-    What it prints goes to stderr, its result to stdout. Ctrl-C cancels it. Exit codes: 1 when it
-    raised, 124 when it timed out, 125 when remuda failed.
+    What it prints goes to stderr, its result to stdout; with --json one object has both, and how
+    it ended. Ctrl-C cancels it. Exit codes: 1 when it raised, 124 when it timed out, 125 when
+    remuda failed.
     """
-    from ..client import control
     from ..client.outcome import exit_code, value_of
     from ..client.received import Far
-    from .foreground import LeftRunning, explain_end, interruptible, leave
-    from .waiting import Waiting
+    from .foreground import LeftRunning, await_end, explain_end, leave
 
     positional, keywords = arguments(arg or [])
     given = _given(session, options)
@@ -193,25 +195,48 @@ def call(
         with moving(session, client.link.depot, UNSUBMITTED):
             task = client.options(**given).submit(target, *positional, **keywords)
         try:
-            with (
-                interruptible(session, [task.key]) as interrupts,
-                Waiting(session, task.key),
-            ):
-                (standing,) = control.wait_ended(client.link, [task.key])
+            standing, is_interrupted = await_end(session, client.link, task.key)
         except LeftRunning:
             return leave(task.id)
-        _show_prints(standing.detail)
-        if interrupts.count:
-            return INTERRUPTED
-        if standing.state != "succeeded":
+        if not session.json:
+            _show_prints(standing.detail)
+        if is_interrupted or standing.state != "succeeded":
+            if session.json:
+                screen.document(ends.ended(task, standing, result=None))
+            if is_interrupted:
+                return INTERRUPTED
             explain_end(standing, task.id)
             return exit_code(standing)
         with moving(
             session, client.link.depot, f"interrupted: {task.id} has ended, its result is kept"
         ):
             value = value_of(standing, task.id, Far(client.link, task.key))
-        _print_result(session, value)
+        if session.json:
+            screen.document(ends.ended(task, standing, result=value))
+        else:
+            _print_result(value)
     return 0
+
+
+def _run_for_programs(
+    session: Session, client: Client, task: Task, home: Path | None, force: bool
+) -> int:
+    """Stay with a command and print one object in the end; return its exit code."""
+    from ..client.outcome import exit_code
+    from . import task_get
+    from .foreground import LeftRunning, await_end, explain_end, leave
+
+    try:
+        standing, is_interrupted = await_end(session, client.link, task.key)
+    except LeftRunning:
+        return leave(task.id)
+    code = INTERRUPTED if is_interrupted else exit_code(standing)
+    if home is not None and code == 0:
+        code = task_get.bring_at_end(session, client.link, task, home, force=force)
+    screen.document(ends.ended(task, standing))
+    if code not in (0, INTERRUPTED):
+        explain_end(standing, task.id)
+    return code
 
 
 def _given(session: Session, options: TaskOptions) -> dict[str, Any]:
@@ -278,11 +303,9 @@ def _wait_for_batch(session: Session, client: Client, batch: bytes) -> int:
     return following.wait(silent, client.link, [batch])
 
 
-def _print_result(session: Session, value: object) -> None:
+def _print_result(value: object) -> None:
     """Print a value: text as it is, None as nothing, other values as JSON where they can be."""
-    if session.json:
-        screen.document(value)
-    elif isinstance(value, str):
+    if isinstance(value, str):
         screen.line(value)
     elif value is not None:
         screen.line(_as_text(value))

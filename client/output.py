@@ -21,11 +21,12 @@ SILENT_ROUNDS_MAX = 40
 
 
 class Piece(NamedTuple):
-    """A piece of output; `lost` bytes before it were cut by a limit."""
+    """A piece of output; `lost` bytes before it were cut by a limit. `attempt` 0: not known."""
 
     stream: str
     data: bytes
     lost: int = 0
+    attempt: int = 0
 
 
 class _Reader:
@@ -54,7 +55,7 @@ class _Reader:
                 self.error = answer.error
                 lost = max(0, answer.offset - self._offsets[stream])
                 if answer.data or lost:
-                    pieces.append(Piece(stream, answer.data, lost))
+                    pieces.append(Piece(stream, answer.data, lost, self.attempt))
                 self._offsets[stream] = max(self._offsets[stream], answer.offset + len(answer.data))
                 if answer.ended and self._offsets[stream] >= answer.total:
                     self.open.remove(stream)

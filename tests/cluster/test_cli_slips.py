@@ -89,6 +89,19 @@ def test_a_function_that_raises_ends_like_an_interpreter(remuda: CommandLine) ->
     assert 1 == remuda("call", "jobs:fail").returncode
 
 
+def test_programs_get_one_object_of_a_run_and_one_of_each_line(remuda: CommandLine) -> None:
+    done = remuda("run", "--json", "--", "sh", "-c", "echo out; echo err >&2; exit 7")
+    told = json.loads(done.stdout)
+    assert (7, "failed", "exit_code", 7) == (
+        done.returncode, told["state"], told["code"], told["exit_code"]
+    )  # fmt: skip
+    assert ("out\n", "err\n", 1) == (told["stdout"], told["stderr"], told["attempt"])
+    rows = [json.loads(line) for line in remuda("logs", told["id"], "--json").stdout.splitlines()]
+    assert [("stderr", 1, "err"), ("stdout", 1, "out")] == sorted(
+        (row["stream"], row["attempt"], row["text"]) for row in rows
+    )
+
+
 @pytest.mark.parametrize(
     "words",
     [
