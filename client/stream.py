@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from ..protocol import ids
+from ..protocol.claims import CLAIM_BYTES
 from ..protocol.codec import pack_document
 from ..protocol.errors import RemudaError
 from ..protocol.messages import BATCH_MAX, SOURCE_BYTES_MAX, Submit, Submitted
@@ -203,7 +204,8 @@ def chunks(
                 chunk, size, known = Chunk(), 0, {}
             continue
         spec, args, digests, numbers = row
-        added = len(args) + ROW_BYTES + NUMBER_BYTES * len(numbers)
+        weighs = CLAIM_BYTES * len(digests) + NUMBER_BYTES * len(numbers)
+        added = len(args) + ROW_BYTES + weighs
         if id(spec) not in known:
             added += len(pack_document(spec))
         is_over = len(chunk.args) >= tasks_max or size + added > ARGS_BYTES_MAX

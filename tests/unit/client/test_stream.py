@@ -9,6 +9,8 @@ from remuda.client.session import Session
 from remuda.client.stream import ARGS_BYTES_MAX, Row, chunks
 from remuda.client.submitter import Submitter
 from remuda.protocol import messages as m
+from remuda.protocol.claims import CLAIM_BYTES, OBJECTS_PER_TASK_MAX
+from remuda.protocol.messages import BATCH_MAX
 
 from ...fakes.toy_scheduler import ToyScheduler, ref_of
 
@@ -70,3 +72,10 @@ def test_frames_and_window_of_map_are_as_the_configuration_says(
     session.close()
     toy.stop()
     assert [4, 4, 2] == [len(each.args) for each in toy.heard_of(m.Submit)]  # type: ignore[attr-defined]  # Submit
+
+
+def test_the_claims_that_tasks_need_count_for_the_size_of_a_frame() -> None:
+    digests = [bytes(32)] * OBJECTS_PER_TASK_MAX
+    frames = list(chunks([Row(ONE, b"", digests)] * BATCH_MAX))
+    claimed = [CLAIM_BYTES * sum(map(len, each.digests)) for each in frames]
+    assert max(claimed) <= ARGS_BYTES_MAX < sum(claimed)
