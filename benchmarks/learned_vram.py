@@ -1,6 +1,6 @@
 """Does `--vram auto` reserve the right amount? The estimator against others, and what it packs.
 
-Seeded and without a cluster, some seconds: `python benchmarks/learned_vram.py [--seeds N]`.
+Seeded and without a cluster, half a minute: `python benchmarks/learned_vram.py [--seeds N]`.
 
 First, for kinds of work whose peaks are spread in several ways (coefficient of variation 0.2 or
 less): how often is what 20 runs lead to within 15 % of the true 95th percentile? Then cards that

@@ -86,7 +86,8 @@ def larger(
 
     None when no node has more: the task may still do better where less is in use.
     """
-    floor = needs.floor(spec.kind)
+    alike = learning_key(spec.kind, spec.size_class)
+    floor = needs.floor(alike)
     memory_bytes, vram_bytes = spec.raised
     if kind is FailureClass.MEMORY:
         asked = attempt.request.memory_bytes
@@ -106,7 +107,7 @@ def larger(
     more = with_raised(spec, (memory_bytes, vram_bytes))
     if not could_run(fleet, more.request):
         return None
-    needs.learn(spec.kind, *more.raised)
+    needs.learn(alike, *more.raised)
     return more
 
 

@@ -232,3 +232,33 @@ def test_a_task_that_runs_out_of_gpu_memory_is_tried_again_with_more_than_it_use
     assert "raised to vram=18GiB" in page
     (known,) = [row for row in stage.remuda.json("stats") if row["ooms"]]
     assert (1, 1) == (known["ooms"], known["runs"])
+
+
+def test_auto_takes_a_whole_gpu_until_five_runs_were_measured_and_then_what_they_used(
+    stage: Stage,
+) -> None:
+    stage.draw(second=stranger(24))  # all on the first card
+    stage.wait_measured(strangers=1)
+    first = stage.submit(vram="auto", kind="portraits")
+    stage.pids()
+    assert "gpus=1" in stage.attempt(first)["asked"]
+    stage.let_go()
+    first.result(FINISH_S)
+    (stage.truth / gpu_task.ENOUGH).unlink()
+    tasks = [stage.submit(vram="4GiB", kind="portraits") for _ in range(5)]
+    stage.draw(*(held(pid, 3) for pid in stage.pids(5)), second=stranger(24))
+    for task in tasks:
+        wait_until(lambda: 3 * GIB == stage.attempt(task)["vram_peak_bytes"], "not measured")  # noqa: B023 - it is called at once
+    stage.draw(second=stranger(24))
+    stage.let_go()
+    for task in tasks:
+        task.result(FINISH_S)
+    (stage.truth / gpu_task.ENOUGH).unlink()
+    after = stage.submit(vram="auto", kind="portraits")
+    stage.pids()
+    reserved = stage.attempt(after)["vram_bytes"]
+    stage.let_go()
+    after.result(FINISH_S)
+    assert 3 * GIB < reserved < 3.2 * GIB
+    (known,) = stage.remuda.json("stats", "portraits")
+    assert (7, 5, reserved) == (known["runs"], known["measured"], known["auto_bytes"])
