@@ -75,7 +75,8 @@ def cancel(
 
 @command(
     "task retry",
-    example="remuda task retry 12\nremuda task retry BATCH\nremuda task retry BATCH --all",
+    example="remuda task retry 12\nremuda task retry BATCH\nremuda task retry BATCH --all\n"
+    "remuda task retry 12 --set vram=24GiB --set gpu-type=",
 )
 def task_retry(
     session: Session,
@@ -87,6 +88,12 @@ def task_retry(
     every: Annotated[
         bool, typer.Option("--all", help="Of a batch also the members that succeeded.")
     ] = False,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="OPTION=VALUE", help="Change an option of the copies; repeatable."
+        ),
+    ] = None,
     yes: Yes = False,
 ) -> None:
     """Submit copies of tasks that have ended.
@@ -95,14 +102,15 @@ def task_retry(
     """
     if failed and every:
         raise Invalid("--failed and --all contradict each other: leave one out", field="all")
+    changed = changed_options(changes or [])
     with session.connect() as link:
         chosen = select(link, tasks or [], filters)
         batches = [batch for batch, _ in chosen.batches]
         members = _to_repeat(link, batches, every=every)
         confirm(len(chosen.tasks) + members, "retry", yes=yes)
-        texts = _copies(link, chosen.tasks, [], failed_only=failed) if chosen.tasks else []
+        texts = _copies(link, chosen.tasks, [], changed, failed_only=failed) if chosen.tasks else []
         if members:
-            texts += _copies(link, [], batches, failed_only=not every)
+            texts += _copies(link, [], batches, changed, failed_only=not every)
         if session.json:
             screen.document([{"id": text} for text in texts])
             return
@@ -131,12 +139,17 @@ def _to_repeat(link: Connection, batches: Sequence[bytes], *, every: bool) -> in
 
 
 def _copies(
-    link: Connection, tasks: Sequence[bytes], batches: Sequence[bytes], *, failed_only: bool
+    link: Connection,
+    tasks: Sequence[bytes],
+    batches: Sequence[bytes],
+    changes: dict[str, Any],
+    *,
+    failed_only: bool,
 ) -> list[str]:
     """Submit copies; return their ids."""
     from ..client import control
 
-    made = control.retry(link, tasks, batches, failed_only=failed_only)
+    made = control.retry(link, tasks, batches, failed_only=failed_only, changes=changes)
     new = made.tasks or [
         ids.to_bytes(ids.member(ids.from_bytes(made.batch), made.offset + index))
         for index in range(made.count)

@@ -62,6 +62,7 @@ def task_in_full(document: Row) -> dict[str, Any]:
         "array_index": array_index(document),
         "request": plain(_readable(document.get("spec") or {})),
         "raised": plain(document.get("raised") or {}),
+        "sized": plain(document.get("sized") or {}),
         "budgets": plain(document.get("budgets") or []),
         "attempts": [plain(each) for each in document.get("attempts", [])],
         "exit_code": details.get("exit_code"),
