@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -9,9 +11,9 @@ from remuda.protocol import messages as m
 from remuda.protocol.capabilities import Handler
 from remuda.protocol.resources import Request, check_request
 from remuda.scheduler.fleet import Fleet
-from remuda.scheduler.placement import Candidates, Feasibility, refusals_now
+from remuda.scheduler.placement import Candidates, Choice, Feasibility, refusals_now
 
-from ...fakes.world import GIB, World, gpu
+from ...fakes.world import GIB, World, gpu, mig
 from .ledgers import H100, lend, make_node
 
 
@@ -68,6 +70,8 @@ gpus = st.builds(
     st.integers(1, 9),
     sizes_gib,
     st.sampled_from(["NVIDIA L4", H100]),
+) | st.builds(
+    mig, st.integers(1, 9), st.sampled_from([10, 20]), st.sampled_from(["GPU-1", "GPU-2"])
 )
 handlers = st.builds(
     Handler,
@@ -88,6 +92,7 @@ def fleets(draw: st.DrawFn) -> Fleet:
             f"n{i}", *cards, cpus=draw(st.sampled_from([0.5, 2, 8])),
             memory_gib=draw(st.sampled_from([1, 16])), handlers=declared,
             labels=draw(st.dictionaries(st.just("zone"), st.sampled_from("ab"), max_size=1)),
+            resources=draw(st.dictionaries(st.just("licence"), st.integers(1, 2), max_size=1)),
         )  # fmt: skip
     return fleet
 
@@ -100,7 +105,7 @@ def is_sound(request: Request) -> bool:
     return True
 
 
-requests = st.builds(
+plain_requests = st.builds(
     Request,
     cpus_milli=st.sampled_from([0, 500, 1_000, 2_000, 4_000]),
     memory_bytes=st.sampled_from([0, GIB, 8 * GIB]),
@@ -111,7 +116,27 @@ requests = st.builds(
     labels=st.sampled_from([(), (("zone", "a"),)]),
     nodes=st.sampled_from([(), (), ("n0", "n1")]),
     handler=st.sampled_from(["", "", "repair"]),
+    gpu_cc=st.sampled_from([0, 0, 80, 89]),
+    not_nodes=st.sampled_from([(), (), ("n1",)]),
+    exclusive=st.sampled_from([False, False, True]),
+    resources=st.sampled_from([(), (), (("licence", 1),), (("licence", 2),)]),
 ).filter(is_sound)
+requests = st.builds(
+    lambda first, others: replace(first, others=tuple(others)),
+    plain_requests,
+    st.lists(plain_requests, max_size=2),
+)
+
+
+def options(request: Request) -> tuple[Request, ...]:
+    """List what will do, in its order."""
+    return replace(request, others=()), *request.others
+
+
+def pick(fleet: Fleet, request: Request) -> Choice | None:
+    """Choose as a turn does: the first of what will do for which there is a place."""
+    places = (Candidates(fleet.nodes.values(), each).pick() for each in options(request))
+    return next(filter(None, places), None)
 
 
 @given(fleets(), requests)
@@ -120,7 +145,7 @@ def test_a_request_is_refused_exactly_when_an_empty_fleet_has_no_place_for_it(
     fleet: Fleet, request: Request
 ) -> None:
     refused = bool(Feasibility(fleet).refusals(request))
-    assert refused == (Candidates(fleet.nodes.values(), request).pick() is None)
+    assert refused == (pick(fleet, request) is None)
 
 
 @given(fleets(), requests, st.lists(requests, max_size=6))
@@ -131,13 +156,13 @@ def test_what_is_refused_has_no_place_whatever_is_given_back(
     refused = bool(Feasibility(fleet).refusals(request))
     lent = []
     for number, other in enumerate(others):
-        choice = Candidates(fleet.nodes.values(), other).pick()
+        choice = pick(fleet, other)
         if choice is not None:
-            lent.append((choice.node, lend(choice.node, other, number)))
-    places = [Candidates(fleet.nodes.values(), request).pick()]
+            lent.append((choice.node, lend(choice.node, choice.request, number)))
+    places = [pick(fleet, request)]
     for node, (task, attempt) in lent:
         node.remove(task, attempt)
-        places.append(Candidates(fleet.nodes.values(), request).pick())
+        places.append(pick(fleet, request))
     assert not refused or [None] * len(places) == places
 
 
@@ -147,14 +172,14 @@ def test_a_node_is_chosen_exactly_when_it_gives_no_reason_against_it(
     fleet: Fleet, request: Request, others: list[Request]
 ) -> None:
     for number, other in enumerate(others):
-        if choice := Candidates(fleet.nodes.values(), other).pick():
-            lend(choice.node, other, number)
-    willing = {name for name, why in refusals_now(fleet, (request,)) if not why}
-    choice = Candidates(fleet.nodes.values(), request).pick()
+        if choice := pick(fleet, other):
+            lend(choice.node, choice.request, number)
+    willing = {name for name, why in refusals_now(fleet, options(request)) if not why}
+    choice = pick(fleet, request)
     assert bool(willing) == (choice is not None)
     if choice is not None:
         assert choice.node.name in willing
-        assert request.cards == len(set(choice.gpus))
+        assert choice.request.cards == len(set(choice.gpus))
 
 
 def test_refusals_are_asked_anew_when_the_fleet_changes_its_shape() -> None:
