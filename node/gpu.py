@@ -11,6 +11,8 @@ RELEASE_SLACK_BYTES = 512 * 1024 * 1024
 GPUS_PER_HOST_MAX = 128
 PROCESSES_PER_GPU_MAX = 512
 ANCESTORS_MAX = 64
+XIDS_MAX = GPUS_PER_HOST_MAX * 32
+SLOWED_BY_MAX = 8
 TEXT_CHARS_MAX = 1024
 
 MIG_PREFIX = "MIG-"
@@ -45,6 +47,10 @@ class Gpu:
 
     `index` counts cards in PCI bus order and is the card's for a MIG device; `cc` is compute
     capability times ten (8.6 is 86); `pids_visible` is False where NVML hides processes.
+
+    `ecc_errors` counts uncorrectable errors since the driver was loaded; a repair of memory (rows
+    remapped or pages retired) may be pending until a reset, or have failed. `slowed_by` says what
+    slows it down beside its own power limit.
     """
 
     uuid: str
@@ -62,6 +68,11 @@ class Gpu:
     power_w: int | None = None
     processes: tuple[GpuProcess, ...] = ()
     pids_visible: bool = True
+    ecc: bool | None = None
+    ecc_errors: int | None = None
+    is_repair_pending: bool = False
+    has_repair_failed: bool = False
+    slowed_by: tuple[str, ...] = ()
 
     @property
     def memory_used_bytes(self) -> int:
@@ -76,10 +87,22 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class LostGpu:
-    """Name a card that is listed by the driver and cannot be read."""
+    """Name a card that is listed by the driver and cannot be read.
+
+    `is_gone`: the driver itself says that it is lost.
+    """
 
     index: int
     error: str
+    is_gone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Xid:
+    """Name an error that the driver reported of a card since the last reading."""
+
+    index: int
+    xid: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +113,7 @@ class Reading:
     driver: str = ""
     reason: str = ""
     lost: tuple[LostGpu, ...] = ()
+    xids: tuple[Xid, ...] = ()
 
     def gpu(self, uuid: str) -> Gpu | None:
         """Return the GPU with this UUID, or None when this reading does not show it."""
@@ -108,7 +132,14 @@ def reading_from_plain(plain: object) -> Reading:
         gpus=tuple(cards),
         driver=_text(body, "driver"),
         reason=_text(body, "reason"),
-        lost=tuple(LostGpu(_count(card, "index"), _text(card, "error")) for card in lost),
+        lost=tuple(
+            LostGpu(_count(card, "index"), _text(card, "error"), _flag(card, "is_gone"))
+            for card in lost
+        ),
+        xids=tuple(
+            Xid(_count(each, "index"), _count(each, "xid"))
+            for each in (_mapping(each, "XID") for each in _list(body, "xids", XIDS_MAX))
+        ),
     )
 
 
@@ -146,6 +177,11 @@ def gpu_from_plain(plain: object) -> Gpu:
         power_w=_count_or_none(card, "power_w"),
         processes=processes,
         pids_visible=_flag(card, "pids_visible"),
+        ecc=None if card.get("ecc") is None else _flag(card, "ecc"),
+        ecc_errors=_count_or_none(card, "ecc_errors"),
+        is_repair_pending=_flag(card, "is_repair_pending"),
+        has_repair_failed=_flag(card, "has_repair_failed"),
+        slowed_by=tuple(map(str, _list(card, "slowed_by", SLOWED_BY_MAX))),
     )
 
 

@@ -23,6 +23,8 @@ GPUS_MAX = 128
 ANCESTORS_MAX = 64
 MILLIWATTS = 1000
 HIDDEN = "hidden process"  # stands for the name of one whose /proc may not be read
+EVENTS_PER_READING_MAX = 32
+XID_DOUBLE_BIT_ECC = 48  # the event of its own says the same as this XID
 # The inode number that Linux gives to the first pid namespace of a host.
 FIRST_PID_NAMESPACE = "pid:[4026531836]"
 
@@ -45,6 +47,7 @@ class Nvml:
     def __init__(self, nvml: ModuleType) -> None:
         self._nvml = nvml
         self._open = False
+        self._events: dict[int, Any] = {}  # one set per card: an event then needs no name
         # NVML in a container may list no process at all, or pids of another namespace: only the
         # first namespace, or a listed pid that exists here, shows that pids can be believed.
         declared = getattr(nvml, "PIDS_VISIBLE", None)
@@ -63,6 +66,7 @@ class Nvml:
             return _empty(str(error))
 
     def _close(self) -> None:
+        self._events.clear()
         if self._open:
             self._open = False
             try:
@@ -77,10 +81,40 @@ class Nvml:
         for number in range(min(self._nvml.nvmlDeviceGetCount(), GPUS_MAX)):
             try:
                 handle = self._nvml.nvmlDeviceGetHandleByIndex(number)
+                self._listen(handle, number)
                 gpus.extend(self._card(handle, number, driver))
             except self._nvml.NVMLError as error:
-                lost.append({"index": number, "error": str(error)})
-        return {"driver": driver, "gpus": gpus, "lost": lost, "reason": ""}
+                is_gone = isinstance(error, self._nvml.NVMLError_GpuIsLost)
+                lost.append({"index": number, "error": str(error), "is_gone": is_gone})
+        xids = [{"index": n, "xid": xid} for n in sorted(self._events) for xid in self._heard(n)]
+        return {"driver": driver, "gpus": gpus, "lost": lost, "xids": xids, "reason": ""}
+
+    def _listen(self, handle: Any, number: int) -> None:
+        """Have the driver keep a card's critical events for us, where it can."""
+        if number in self._events:
+            return
+        nvml = self._nvml
+        self._events[number] = None
+        try:
+            wanted = nvml.nvmlEventTypeXidCriticalError | nvml.nvmlEventTypeDoubleBitEccError
+            wanted &= nvml.nvmlDeviceGetSupportedEventTypes(handle)
+            events = nvml.nvmlEventSetCreate()
+            nvml.nvmlDeviceRegisterEvents(handle, wanted, events)
+            self._events[number] = events
+        except nvml.NVMLError:
+            return  # not on this card, not with this driver or not in this container
+
+    def _heard(self, number: int) -> list[int]:
+        """Return the XIDs of a card since the last reading."""
+        nvml, found = self._nvml, []
+        while self._events[number] is not None and len(found) < EVENTS_PER_READING_MAX:
+            try:
+                event = nvml.nvmlEventSetWait_v2(self._events[number], 0)
+            except nvml.NVMLError:
+                break  # a timeout: nothing more; or a lost card, which its reading tells
+            is_xid = event.eventType & nvml.nvmlEventTypeXidCriticalError
+            found.append(int(event.eventData) if is_xid else XID_DOUBLE_BIT_ECC)
+        return found
 
     def _card(self, handle: Any, number: int, driver: str) -> list[dict[str, Any]]:
         nvml = self._nvml
@@ -97,12 +131,46 @@ class Nvml:
                 lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu
             ),
             "power_w": self._optional(lambda: nvml.nvmlDeviceGetPowerUsage(handle) / MILLIWATTS),
+            **self._health(handle),
         }
         slices = self._mig_handles(handle)
         if slices is None:
             return [card | self._device(handle) | {"mig": False, "parent_uuid": ""}]
         parent = _text(nvml.nvmlDeviceGetUUID(handle))
         return [card | self._device(mig) | {"mig": True, "parent_uuid": parent} for mig in slices]
+
+    def _health(self, handle: Any) -> dict[str, Any]:
+        """Return what tells how a card is; None where it does not."""
+        nvml = self._nvml
+        mode = self._extra(lambda: nvml.nvmlDeviceGetEccMode(handle)[0])
+        remapped = self._extra(lambda: nvml.nvmlDeviceGetRemappedRows(handle)) or (0, 0, 0, 0)
+        retiring = self._extra(lambda: nvml.nvmlDeviceGetRetiredPagesPendingStatus(handle))
+        return {
+            "ecc": None if mode is None else mode == nvml.NVML_FEATURE_ENABLED,
+            "ecc_errors": self._extra(
+                lambda: nvml.nvmlDeviceGetTotalEccErrors(
+                    handle, nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, nvml.NVML_VOLATILE_ECC
+                )
+            ),
+            "is_repair_pending": bool(remapped[2]) or retiring == nvml.NVML_FEATURE_ENABLED,
+            "has_repair_failed": bool(remapped[3]),
+            "slowed_by": self._slowed_by(handle),
+        }
+
+    def _slowed_by(self, handle: Any) -> list[str]:
+        """Say what slows a card down beside its own power limit, which is as it should be."""
+        nvml = self._nvml
+        found = self._extra(lambda: nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle)) or 0
+        words = {
+            nvml.nvmlClocksThrottleReasonHwThermalSlowdown: "heat (hardware)",
+            nvml.nvmlClocksThrottleReasonSwThermalSlowdown: "heat",
+            nvml.nvmlClocksThrottleReasonHwPowerBrakeSlowdown: "the power brake of its host",
+        }
+        named = [word for bit, word in words.items() if found & bit]
+        # The bit for any slowdown by hardware is set with each of those by hardware.
+        if found & nvml.nvmlClocksThrottleReasonHwSlowdown and not named:
+            return ["its hardware"]
+        return named
 
     def _mig_handles(self, handle: Any) -> list[Any] | None:
         """Return the MIG devices of a card, or None where MIG is off or unknown to it."""
@@ -148,6 +216,15 @@ class Nvml:
         processes = [found[pid] | _standing(pid) for pid in sorted(found)[:PROCESSES_PER_GPU_MAX]]
         return processes, asked > 0 and self._pids_believed
 
+    def _extra(self, ask: Callable[[], Any]) -> Any:
+        """Return what a card says, None where it says nothing; raise only for one that is lost."""
+        try:
+            return ask()
+        except self._nvml.NVMLError_GpuIsLost:
+            raise
+        except self._nvml.NVMLError:
+            return None
+
     def _optional(self, ask: Callable[[], int]) -> int | None:
         try:
             return int(ask())
@@ -160,7 +237,7 @@ class Nvml:
 
 
 def _empty(reason: str) -> dict[str, Any]:
-    return {"driver": "", "gpus": [], "lost": [], "reason": reason}
+    return {"driver": "", "gpus": [], "lost": [], "xids": [], "reason": reason}
 
 
 def _text(value: str | bytes) -> str:

@@ -8,10 +8,13 @@ scenario, which is read again for every reading, so that a test may change it wh
      "gpus": [{"uuid": "GPU-...", "name": "Fake 24", "memory_bytes": ..., "memory_free_bytes": ...,
                "cc": 86, "bus": "00000000:01:00.0", "temperature_c": 40, "utilisation_percent": 0,
                "power_w": 60, "processes": [{"pid": 1, "memory_bytes": 5, "graphics": false}],
-               "error": "", "mig": [{...}, ...]}]}
+               "error": "", "mig": [{...}, ...],
+               "ecc_errors": 0, "repair_pending": false, "repair_failed": false,
+               "throttled": ["HwThermalSlowdown"], "xids": [[1, 79]], "no_events": false}]}
 
 Every key of a GPU but `uuid` has a default. `error` is the name of an NVML error, such as
-"GpuIsLost"; a `mig` list, even an empty one, means that MIG is enabled.
+"GpuIsLost"; a `mig` list, even an empty one, means that MIG is enabled. `ecc_errors` null means
+that the card has no ECC. Each of `xids` has a number of its own, by which it is told once.
 """
 
 import json
@@ -23,7 +26,17 @@ from types import SimpleNamespace
 
 NVML_TEMPERATURE_GPU = 0
 NVML_DEVICE_MIG_ENABLE = 1
+NVML_FEATURE_ENABLED = 1
+NVML_MEMORY_ERROR_TYPE_UNCORRECTED = 1
+NVML_VOLATILE_ECC = 0
 MEMORY_BYTES = 24 * 1024**3
+nvmlEventTypeDoubleBitEccError = 2  # noqa: N816 - pynvml's name
+nvmlEventTypeXidCriticalError = 8  # noqa: N816 - pynvml's name
+nvmlClocksThrottleReasonSwPowerCap = 4  # noqa: N816 - pynvml's name
+nvmlClocksThrottleReasonHwSlowdown = 8  # noqa: N816 - pynvml's name
+nvmlClocksThrottleReasonSwThermalSlowdown = 32  # noqa: N816 - pynvml's name
+nvmlClocksThrottleReasonHwThermalSlowdown = 64  # noqa: N816 - pynvml's name
+nvmlClocksThrottleReasonHwPowerBrakeSlowdown = 128  # noqa: N816 - pynvml's name
 
 
 class NVMLError(Exception):
@@ -49,6 +62,14 @@ class NVMLError_NoPermission(NVMLError):  # noqa: N801, N818 - pynvml's name
 class NVMLError_GpuIsLost(NVMLError):  # noqa: N801, N818 - pynvml's name
     def __str__(self):
         return "GPU is lost"
+
+
+class NVMLError_Timeout(NVMLError):  # noqa: N801, N818 - pynvml's name
+    pass
+
+
+class NVMLError_Unknown(NVMLError):  # noqa: N801, N818 - pynvml's name
+    pass
 
 
 class NVMLError_LibraryNotFound(NVMLError):  # noqa: N801, N818 - pynvml's name
@@ -175,3 +196,53 @@ def nvmlDeviceGetMPSComputeRunningProcesses(card):  # noqa: N802 - pynvml's name
 
 def nvmlDeviceGetGraphicsRunningProcesses(card):  # noqa: N802 - pynvml's name
     return _processes(card, graphics=True)
+
+
+def nvmlDeviceGetEccMode(card):  # noqa: N802 - pynvml's name
+    if card.get("ecc_errors", 0) is None:
+        raise NVMLError_NotSupported
+    return [NVML_FEATURE_ENABLED, NVML_FEATURE_ENABLED]
+
+
+def nvmlDeviceGetTotalEccErrors(card, kind, counter):  # noqa: N802 - pynvml's name
+    assert (kind, counter) == (NVML_MEMORY_ERROR_TYPE_UNCORRECTED, NVML_VOLATILE_ECC)
+    nvmlDeviceGetEccMode(card)
+    return card.get("ecc_errors", 0)
+
+
+def nvmlDeviceGetRemappedRows(card):  # noqa: N802 - pynvml's name
+    return (0, 0, int(card.get("repair_pending", False)), int(card.get("repair_failed", False)))
+
+
+def nvmlDeviceGetRetiredPagesPendingStatus(card):  # noqa: N802 - pynvml's name
+    raise NVMLError_NotSupported
+
+
+def nvmlDeviceGetCurrentClocksThrottleReasons(card):  # noqa: N802 - pynvml's name
+    return sum(globals()[f"nvmlClocksThrottleReason{each}"] for each in card.get("throttled", []))
+
+
+def nvmlDeviceGetSupportedEventTypes(card):  # noqa: N802 - pynvml's name
+    if card.get("no_events"):
+        raise NVMLError_NotSupported
+    return nvmlEventTypeXidCriticalError | nvmlEventTypeDoubleBitEccError
+
+
+def nvmlEventSetCreate():  # noqa: N802 - pynvml's name
+    return SimpleNamespace(uuid="", told=set())
+
+
+def nvmlDeviceRegisterEvents(card, wanted, events):  # noqa: N802 - pynvml's name
+    assert wanted == nvmlEventTypeXidCriticalError | nvmlEventTypeDoubleBitEccError
+    events.uuid = card["uuid"]
+    events.told.update(number for number, _ in card.get("xids", []))
+
+
+def nvmlEventSetWait_v2(events, timeout_ms):  # noqa: N802 - pynvml's name
+    assert timeout_ms == 0
+    cards = [card for card in _scenario["gpus"] if card["uuid"] == events.uuid]
+    for number, xid in (each for card in cards for each in card.get("xids", [])):
+        if number not in events.told:
+            events.told.add(number)
+            return SimpleNamespace(eventType=nvmlEventTypeXidCriticalError, eventData=xid)
+    raise NVMLError_Timeout
