@@ -214,6 +214,7 @@ def page(row: Row) -> None:
             ("driver", str(row.get("driver") or "")),
             ("ours", format_bytes(ours)),
             ("foreign", others if foreign or number else ""),
+            ("these are", one_line(str(row.get("strangers") or ""), 500)),
             ("free", format_bytes(free)),
             ("lent", format_bytes(int(row.get("used_bytes") or 0))),
             ("temperature", temperature(row)),

@@ -18,6 +18,7 @@ from .settings_environments import (
     PythonSettings,
     SecretSettings,
 )
+from .settings_gpus import GpuSettings
 from .settings_node import HandlerSettings, NodeSettings, TaskSettings
 from .settings_policies import Policies, PolicySettings, default_policies
 from .settings_redis import RedisSettings
@@ -28,6 +29,7 @@ __all__ = [
     "ClientSettings",
     "ClusterSettings",
     "EnvironmentSettings",
+    "GpuSettings",
     "HandlerSettings",
     "LoggingSettings",
     "NodeSettings",
@@ -85,6 +87,7 @@ class Settings(Section):
     cluster: ClusterSettings = Field(default_factory=ClusterSettings)
     scheduler: SchedulerSettings = Field(default_factory=SchedulerSettings)
     node: NodeSettings = Field(default_factory=NodeSettings)
+    gpus: GpuSettings = Field(default_factory=GpuSettings)
     tasks: TaskSettings = Field(default_factory=TaskSettings)
     policies: Policies = Field(default_factory=default_policies)
     handlers: Annotated[dict[Name, HandlerSettings], Field(max_length=HANDLERS_MAX)] = Field(

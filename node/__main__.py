@@ -8,7 +8,7 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from random import Random
@@ -31,6 +31,7 @@ from .adoption import Adoption
 from .archive import Archive
 from .asking import Asks
 from .capabilities import HostFacts, Limits
+from .checkups import Checkups
 from .core import Core
 from .crew import Crew
 from .executors import Executor
@@ -41,6 +42,8 @@ from .executors.surroundings import Surroundings, inherited_env
 from .fetching import Fetching
 from .gpu import Reading
 from .gpu_locks import GpuLocks
+from .health import Health
+from .health import Limits as HealthLimits
 from .hearing import Hearing
 from .leaving import Leaving
 from .loop import Loop
@@ -60,6 +63,7 @@ from .session import Session
 from .slots import Card, Slots
 from .stage import Stage
 from .strain import Strain
+from .trial import Trial
 from .usage import ForeignPolicy
 from .wire import Address, Wire
 
@@ -129,6 +133,8 @@ def serve(home: Home, settings: Settings, name: str) -> int:
     loop.adoption.run()
     loop.stage.moving.begin(time.monotonic_ns())
     loop.stage.look_at_cards()
+    loop.checkups.begin(time.monotonic_ns())
+    loop.checkups.on_reading(reading, time.monotonic_ns())
     log.info(
         "started",
         incarnation=loop.stage.state.incarnation.hex(),
@@ -160,6 +166,7 @@ def build(
     cards = {gpu.uuid: Card(gpu.memory_bytes) for gpu in facts.gpus}
     slots = Slots(facts.cpus_milli, facts.memory_bytes, cards, resources=dict(node.resources))
     core = Core(secrets.token_bytes(INCARNATION_BYTES), slots, max(1, facts.cpus_milli // MILLI))
+    core.state.health = Health(_health_limits(settings))
     core.state.foreign = ForeignPolicy(node.foreign_processes)
     for handler, wanted in settings.handlers.items():
         residents.declare(core.state, handler, wanted.workers, wanted.vram_bytes or 0)
@@ -212,6 +219,7 @@ def build(
         Reach(asks, wire),
         wire,
         probe,
+        _checkups(settings, stage, report, node_dir, env),
         int(node.probe_every_s * NS_PER_S),
         int(min(node.gpu_sample_s, node.probe_every_s) * NS_PER_S),
         Leaving(stage),
@@ -239,6 +247,21 @@ def _moving(settings: Settings, identity: Identity, node_dir: Path, core: Core) 
 
     patience_ns = int(node.store_patience_s * NS_PER_S)
     return Moving(state, Porter(setup), node_dir / "tasks", patience_ns)
+
+
+def _checkups(
+    settings: Settings, stage: Stage, report: Report, node_dir: Path, env: Mapping[str, str]
+) -> Checkups:
+    gpus = settings.gpus
+    trial = Trial(gpus.trial, gpus.trial_timeout_s) if gpus.trial else None
+    file = node_dir / "gpu-health.json"
+    return Checkups(stage, report, file, trial, env, settings.node.gpu_ids)
+
+
+def _health_limits(settings: Settings) -> HealthLimits:
+    gpus = settings.gpus
+    times = (gpus.slowed_for_s, gpus.recovered_for_s, gpus.trial_after_s, gpus.trial_after_s_max)
+    return HealthLimits(*(int(each * NS_PER_S) for each in times))
 
 
 def _runtime(node_dir: Path) -> Path:
@@ -293,6 +316,7 @@ def _version() -> str:
 
 def _end(loop: Loop) -> None:
     loop.probe.close()
+    loop.checkups.close()
     loop.stage.moving.porter.close()
     loop.stage.premises.environments.close()
     loop.wire.close()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ..protocol.messages import (
     Accept,
     Desired,
+    ForgetFaults,
     Kill,
     Message,
     Offer,
@@ -18,7 +19,7 @@ from ..protocol.messages import (
     ResultAck,
     Started,
 )
-from . import endings, filling, intake, releases, residents, stops, usage
+from . import endings, filling, health, intake, releases, residents, stops, usage
 from .effects import Effect
 from .gpu import Reading
 from .slots import Slots
@@ -65,6 +66,9 @@ class Core:
             stops.on_kill(state, message)
         elif isinstance(message, Desired):
             stops.on_desired(state, message)
+        elif isinstance(message, ForgetFaults) and message.incarnation == state.incarnation:
+            health.forget_faults(state.health, message.gpus)
+            releases.let_go(state, message.gpus)
         else:
             state.counters.add("unexpected_message")
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..protocol.messages import Outcome, Phase
-from . import releases, residents, staging, storing
+from . import blaming, releases, residents, staging, storing
 from .effects import CloseLane, Forget, TakeBack
 from .gpu import Reading
 from .lanes import Lane, LaneState
@@ -149,6 +149,7 @@ def _finish(state: State, attempt: Attempt, answer: Ending) -> None:
     state.progress.pop(attempt.key, None)
     if state.staging:
         staging.leave(state, attempt)
+    answer = blaming.told(state, attempt, answer)
     if attempt.vram_peak_bytes >= 0:
         answer = answer._replace(vram_peak_bytes=attempt.vram_peak_bytes)
     state.outbox.put(attempt.key, answer, attempt.token)

@@ -77,7 +77,8 @@ def _feed(state: State, bucket: Bucket, lane: Lane, attempts: list[Attempt]) -> 
 
 def _feed_idle(state: State, bucket: Bucket) -> None:
     """Share what waits among the idle workers for which there are slots."""
-    idle = [lane for lane in state.lanes.of_pool(bucket.pool) if lane.is_idle]
+    lanes = state.lanes.of_pool(bucket.pool)
+    idle = [lane for lane in lanes if lane.is_idle and not _is_sick(state, lane)]
     ahead = state.lanes.ahead(bucket.pool)
     for position, lane in enumerate(idle):
         if bucket.head() is None or state.slots.refusal(bucket.charge):
@@ -97,7 +98,7 @@ def _top_up(state: State, bucket: Bucket) -> None:
         for lane in state.lanes.of_pool(bucket.pool)
         if lane.open and lane.charge == bucket.charge and len(lane.open) <= ahead // 2
         and lane.state is LaneState.READY and not lane.single
-        and lane.long is None
+        and lane.long is None and not _is_sick(state, lane)
     ]  # fmt: skip
     low.sort(key=lambda lane: len(lane.open))
     for position, lane in enumerate(low):
@@ -105,6 +106,11 @@ def _top_up(state: State, bucket: Bucket) -> None:
             return
         share = -(-len(bucket.waiting) // (len(low) - position))
         _feed(state, bucket, lane, bucket.pop(min(ahead - len(lane.open), share)))
+
+
+def _is_sick(state: State, lane: Lane) -> bool:
+    """Tell whether a worker is on a card that gets no new work."""
+    return any(uuid in state.slots.closed for uuid in lane.gpus)
 
 
 def _open_more(state: State, bucket: Bucket, now: int) -> None:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from .gpu import RELEASE_SLACK_BYTES, Gpu, Reading
 from .xids import Blame, blame, describe
 
+NS_PER_S = 1_000_000_000
 UNSEEN_READINGS = 3
 """So many readings in a row must miss a card of which the driver does not say that it is lost."""
 CARDS_MAX = 256
@@ -25,10 +26,10 @@ CARDS_MAX = 256
 class Limits:
     """The times that faults go by, in nanoseconds."""
 
-    slowed_ns: int
-    recovered_ns: int
-    trial_ns: int
-    trial_ns_max: int
+    slowed_ns: int = 30 * NS_PER_S
+    recovered_ns: int = 60 * NS_PER_S
+    trial_ns: int = 60 * NS_PER_S
+    trial_ns_max: int = 3_600 * NS_PER_S
 
 
 class Blamed(NamedTuple):
@@ -69,7 +70,7 @@ class Card:
 class Health:
     """The health of all cards of one node, by UUID; `changes` counts what is worth keeping."""
 
-    limits: Limits
+    limits: Limits = Limits()
     cards: dict[str, Card] = field(default_factory=dict)
     changes: int = 0
 

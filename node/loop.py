@@ -15,6 +15,7 @@ from ..protocol.messages import Ask, Fetch, Offer
 from . import furnishing, releases
 from .adoption import Adoption
 from .asking import Asks
+from .checkups import Checkups
 from .fetching import Fetching
 from .gpu import Reading
 from .leaving import Leaving, watch_signals
@@ -44,6 +45,7 @@ class Loop:
     reach: Reach
     wire: Wire
     probe: Probe
+    checkups: Checkups
     probe_every_ns: int
     gpu_sample_ns: int
     leaving: Leaving
@@ -96,6 +98,7 @@ class Loop:
         if reading is not None:
             core = self.stage.core
             self.membership.report.see(reading, core)
+            self.checkups.on_reading(reading, now)
             runners = owners(self.stage)
             core.on_reading(reading, self.probe.asked_ns, _living(reading), now, runners)
 
@@ -153,6 +156,7 @@ class Loop:
         if now >= self._probe_at() or releases.is_reading_due(self.stage.state, now):
             self._probed_at = now
             self.probe.request(now)
+        self.checkups.on_time(now)
         if now >= self._look_at:
             self._look_at = now + self.probe_every_ns
             self.stage.look_at_cards(noted_only=True)
@@ -183,7 +187,8 @@ class Loop:
         core_at, crew_at = self.stage.core.deadline(), self.stage.crew.deadline()
         made_at = self.stage.premises.environments.deadline(now)
         preparing = (self.stage.moving.deadline(now), made_at)
-        for deadline in (core_at, crew_at, *preparing, self.asks.deadline(), self.leaving.deadline):
+        others = (self.asks.deadline(), self.leaving.deadline, self.checkups.deadline())
+        for deadline in (core_at, crew_at, *preparing, *others):
             if deadline is not None:
                 due.append(deadline)
         return max(0, min(POLL_MS_MAX, -((now - min(due)) // 1_000_000)))

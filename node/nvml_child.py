@@ -106,7 +106,8 @@ class Nvml:
 
     def _heard(self, number: int) -> list[int]:
         """Return the XIDs of a card since the last reading."""
-        nvml, found = self._nvml, []
+        nvml = self._nvml
+        found: list[int] = []
         while self._events[number] is not None and len(found) < EVENTS_PER_READING_MAX:
             try:
                 event = nvml.nvmlEventSetWait_v2(self._events[number], 0)

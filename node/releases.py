@@ -7,6 +7,7 @@ out, the card is lent to nobody.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,6 +25,7 @@ WAIT_NS_MAX = WAIT_S * 1_000_000_000
 STOPPING_WAIT_NS_MAX = 1_000_000_000  # an agent that leaves: the next one judges anew
 READ_AGAIN_NS = 250_000_000
 HELD_BACK = "held back:"
+NOT_RELEASED = "its memory was not released after the end of a task"
 
 
 class Baseline(NamedTuple):
@@ -146,7 +148,8 @@ def _shows(state: State, reading: Reading, part: CardCharge, alive: frozenset[in
     """Say what keeps a card from being free; empty when nothing does."""
     gpu = reading.gpu(part.uuid)
     if gpu is None:
-        return "it is not shown any more"
+        is_lost = part.uuid in state.health.cards and state.health.cards[part.uuid].faults
+        return "" if is_lost else "it is not shown any more"  # nobody gets a card that is lost
     alone = part.share_milli == MILLI
     before = state.baselines.get(part.uuid)
     known = before.pids if before is not None else frozenset()
@@ -180,6 +183,16 @@ def withheld(state: State) -> dict[str, str]:
             for uuid in _uuids(release):
                 found[uuid] = f"{WAIT_S} s after the end of its task {_reason(release, uuid)}"
     return found
+
+
+def let_go(state: State, uuids: Iterable[str]) -> None:
+    """Lend cards again that are held back: a person says that they may be."""
+    wanted = set(uuids)
+    for release in list(state.releases.values()):
+        if release.is_held_back and wanted & set(_uuids(release)):
+            del state.releases[release.holder]
+            state.slots.release(release.holder)
+            state.effects.append(CardsChanged(_uuids(release), is_news=True))
 
 
 def _reason(release: Release, uuid: str) -> str:

@@ -63,8 +63,20 @@ class Report:
         raised = list(alarms)
         extra = [*raised, *(notes[uuid] for uuid in sorted(notes))]
         extra += [f"GPU {uuid} is held back: {held[uuid]}" for uuid in sorted(held)]
-        why = {**held, **notes}  # cards that another agent holds are not to be had either
-        gpus = [replace(gpu, withheld=why.get(gpu.uuid, "")) for gpu in found.gpus]
+        sick, faults = core.state.health.withheld(), core.state.health.faults()
+        extra += [f"GPU {uuid} is not lent: {sick[uuid]}" for uuid in sorted(sick)]
+        why = {**sick, **held, **notes}  # cards that another agent holds are not to be had either
+        gpus = [
+            replace(
+                gpu,
+                withheld=why.get(gpu.uuid, ""),
+                faults=[
+                    *faults.get(gpu.uuid, ()),
+                    *([releases.NOT_RELEASED] if gpu.uuid in held else ()),
+                ],
+            )
+            for gpu in found.gpus
+        ]
         interpreters = self.premises.interpreters
         extra = [*self._warnings(), *extra]
         notes_all = [*found.notes, *interpreters.notes, *extra[:NOTES_MAX]]

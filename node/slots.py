@@ -49,8 +49,9 @@ class Mismatch(ValueError):  # noqa: N818 - says what the grant is
 class Slots:
     """Hold what is lent to whom; nothing is ever lent twice.
 
-    A card that vanished keeps its charges and takes no new ones. Holders that are numbers are
-    tasks and workers with calls, those with names are residents and what is held back.
+    A card that vanished keeps its charges and takes no new ones; likewise those that are `closed`
+    for the reason that stands there. Holders that are numbers are tasks and workers with calls,
+    those with names are residents and what is held back.
     """
 
     cpus_milli: int
@@ -64,6 +65,7 @@ class Slots:
     resources_taken: Counter[str] = field(default_factory=Counter)
     tasks: int = 0
     exclusives: int = 0
+    closed: Mapping[str, str] = field(default_factory=dict)
 
     def charge(self, request: Request, gpus: tuple[str, ...]) -> Charge:
         """Say what a request takes when it is granted these cards; raises Mismatch.
@@ -123,6 +125,8 @@ class Slots:
         card = self.cards.get(uuid)
         if card is None or uuid in self.vanished:
             return f"GPU {uuid} is gone"
+        if uuid in self.closed:
+            return f"GPU {uuid} is not well: {self.closed[uuid]}"
         if share_milli == MILLI and (card.share_milli or card.vram_bytes):
             return f"GPU {uuid} is in use"
         if card.share_milli + share_milli > MILLI:

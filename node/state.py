@@ -9,6 +9,7 @@ from .backlog import Backlog
 from .effects import Effect
 from .fencing import Fence, is_fenced
 from .fuse import Fuse
+from .health import Blamed, Health
 from .lanes import Lanes
 from .outbox import Outbox
 from .releases import Baseline, Release
@@ -41,7 +42,8 @@ class State:
     `newest` is the highest attempt held of each task, `doubled` the tasks of which several are.
     `settled` are attempts acknowledged since `rev` grew last: an offer of them came twice.
     `staging` are attempts for which something is prepared, `storing` those whose process ended and
-    whose outputs are not stored yet. `usage` is of each card by UUID.
+    whose outputs are not stored yet. `usage` is of each card by UUID, `blamed`
+    what drivers said while attempts were on their cards.
     """
 
     incarnation: bytes
@@ -59,6 +61,8 @@ class State:
     releases: dict[Holder, Release] = field(default_factory=dict)
     baselines: dict[str, Baseline] = field(default_factory=dict)
     usage: dict[str, Usage] = field(default_factory=dict)
+    health: Health = field(default_factory=Health)
+    blamed: dict[Key, list[Blamed]] = field(default_factory=dict)
     foreign: ForeignPolicy = ForeignPolicy.SHARE
     read_at: int = 0
     outbox: Outbox = field(default_factory=Outbox)
@@ -99,6 +103,7 @@ class State:
     def drop(self, attempt: Attempt) -> None:
         """Take an attempt out of the table."""
         del self.attempts[attempt.key]
+        self.blamed.pop(attempt.key, None)
         self.fence.attempts.pop(attempt.key, None)
         if self.newest.get(attempt.task) != attempt.number:
             return

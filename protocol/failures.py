@@ -28,7 +28,7 @@ _CODES: dict[FailureClass, tuple[str, ...]] = {
     FailureClass.DISK: ("disk_full",),
     FailureClass.NETWORK: ("network",),
     FailureClass.MODEL: ("model_unavailable",),
-    FailureClass.NODE_LOST: ("node_lost",),
+    FailureClass.NODE_LOST: ("node_lost", "gpu_lost"),
     FailureClass.CODE_MISSING: ("code_missing", "environment_failed"),
 }
 CLASS_OF = {code: kind for kind, codes in _CODES.items() for code in codes}

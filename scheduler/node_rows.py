@@ -124,6 +124,7 @@ def card_row(card: Card, node: Node) -> dict[str, Any]:
         "ours_bytes": _known(measure.ours_bytes),
         "foreign_bytes": _known(measure.foreign_bytes),
         "foreign": measure.foreign,
+        "strangers": measure.strangers,
         "temperature_c": _known(measure.temperature_c),
         "utilisation_percent": _known(measure.utilisation_percent),
         "power_w": _known(measure.power_w),

@@ -55,7 +55,10 @@ def _handler_ready(node: Node, request: Request) -> Refusal:
         return f"handler {handler.name} is {handler.state}" + (
             f": {handler.error}" if handler.error else ""
         )
-    if node.free_workers(handler.name) <= 0:
+    closed = [c.closed for u in handler.gpu_uuids if (c := node.cards.get(u)) and c.closed]
+    if closed and len(closed) >= handler.workers:
+        return f"the GPU of handler {handler.name} gets no work: {closed[0]}"
+    if node.free_workers(handler.name) <= len(closed):
         return f"all {handler.workers} workers of handler {handler.name} are busy"
     return ""
 

@@ -40,7 +40,13 @@ def gpu(uuid: str = "GPU-a", used_bytes: int = 0, pids: tuple[int, ...] = (), **
 
 
 def plain(*cards: Gpu) -> dict[str, object]:
-    return {"driver": "550", "reason": "", "lost": [], "xids": [], "gpus": [gpu_to_plain(c) for c in cards]}
+    return {
+        "driver": "550",
+        "reason": "",
+        "lost": [],
+        "xids": [],
+        "gpus": [gpu_to_plain(c) for c in cards],
+    }
 
 
 def test_a_gpu_survives_its_plain_form() -> None:

@@ -7,9 +7,9 @@ from remuda.node.effects import CardsChanged, CloseLane, OpenLane
 from remuda.node.endings import LaneEnd
 from remuda.node.gpu import RELEASE_SLACK_BYTES
 from remuda.node.releases import WAIT_NS_MAX
-from remuda.protocol.messages import Outcome
+from remuda.protocol.messages import ForgetFaults, Outcome
 
-from .core_driver import GIB, CoreDriver, card, read, reasons, spec, task
+from .core_driver import GIB, INCARNATION, CoreDriver, card, read, reasons, spec, task
 
 WHOLE = {"argv": ["x"], "gpus": 1, "cpus_milli": 0}
 PART = {"argv": ["x"], "vram_bytes": 10 * GIB, "cpus_milli": 0}
@@ -251,3 +251,16 @@ def test_a_resident_is_loaded_elsewhere_when_its_card_is_held_back() -> None:
     read(driver, card("GPU-a", PID))
     driver.turn(WAIT_NS_MAX // 1_000_000)
     assert [("GPU-a",), ("GPU-b",)] == [each.lane.gpus for each in driver.of(OpenLane)]
+
+
+def test_a_person_has_a_card_lent_again_that_is_held_back() -> None:
+    driver = ended()
+    read(driver, card("GPU-a", PID))
+    driver.turn(WAIT_NS_MAX // 1_000_000)
+    driver.say(ForgetFaults(b"another incarnation", ["GPU-a"]))
+    assert ["GPU-a"] == list(releases.withheld(driver.state))
+    driver.say(ForgetFaults(INCARNATION, ["GPU-a"]))
+    assert {} == releases.withheld(driver.state)
+    driver.offer(spec(**WHOLE), task(2), gpus=["GPU-a"])
+    driver.turn()
+    assert [task(1), task(2)] == driver.launched()
