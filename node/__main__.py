@@ -166,7 +166,6 @@ def build(
     cards = {gpu.uuid: Card(gpu.memory_bytes) for gpu in facts.gpus}
     slots = Slots(facts.cpus_milli, facts.memory_bytes, cards, resources=dict(node.resources))
     core = Core(secrets.token_bytes(INCARNATION_BYTES), slots, max(1, facts.cpus_milli // MILLI))
-    core.state.health = Health(_health_limits(settings))
     core.state.foreign = ForeignPolicy(node.foreign_processes)
     for handler, wanted in settings.handlers.items():
         residents.declare(core.state, handler, wanted.workers, wanted.vram_bytes or 0)
@@ -196,8 +195,7 @@ def build(
     )
     archive = Archive(int(settings.tasks.output_keep_s * NS_PER_S), node.output_bytes_max)
     moving = _moving(settings, identity, node_dir, core)
-    locks = GpuLocks(name, node.lock_dir)
-    stage = Stage(core, crew, archive, locks, executors, moving, premises)
+    stage = Stage(core, crew, archive, GpuLocks(name, node.lock_dir), executors, moving, premises)
     asks = Asks(core.state, crew, stage.seat_of)
     poller = zmq.Poller()
     chance = Random(secrets.randbits(64))
@@ -253,6 +251,7 @@ def _checkups(
     settings: Settings, stage: Stage, report: Report, node_dir: Path, env: Mapping[str, str]
 ) -> Checkups:
     gpus = settings.gpus
+    stage.state.health = Health(_health_limits(settings))
     trial = Trial(gpus.trial, gpus.trial_timeout_s) if gpus.trial else None
     file = node_dir / "gpu-health.json"
     return Checkups(stage, report, file, trial, env, settings.node.gpu_ids)
