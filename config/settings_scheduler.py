@@ -78,6 +78,18 @@ class SchedulerSettings(Section):
     forget_after_s: Seconds = setting(
         7 * DAY_S, "when a lost node is struck from the list", MINUTE_S
     )
+    black_hole_after: int = setting(
+        3,
+        "different tasks that fail fast in a row on a node or GPU, and not elsewhere, after which "
+        "it gets no more; 0: never",
+        0,
+        1_000,
+    )
+    black_hole_run_s: Seconds = setting(10.0, "a failure within this time is fast", 0.0, HOUR_S)
+    black_hole_hold_s: Seconds = setting(
+        5 * MINUTE_S, "after so long it is tried again; doubles each time", 1.0, DAY_S
+    )
+    black_hole_hold_s_max: Seconds = setting(HOUR_S, "and at most", 1.0, 30 * DAY_S)
     queued_tasks_max: int = setting(2_000_000, "queued tasks of the whole cluster", 1, 100_000_000)
     user_tasks_max: int = setting(1_000_000, "queued tasks of one user", 1, 100_000_000)
     frame_bytes_max: Bytes = setting(4 * MIB, "one message on the control port", 64 * KIB, 64 * MIB)

@@ -28,6 +28,7 @@ from ..config.strangers import check_strangers_are_refused
 from ..protocol.errors import NotFound, Refused
 from ..protocol.failures import FailureClass
 from .access import Role
+from .black_holes import Rules
 from .core import Core, CoreSettings
 from .edge import Edge
 from .feed import EventFeed
@@ -197,6 +198,7 @@ def core_settings(
         replace_after_ns=int(settings.replace_after_s * _NS),
         fence_ms=int(settings.fence_after_s * 1000),
         clock_drift_ms=CLOCK_DRIFT_S * 1000,
+        black_holes=black_hole_rules(settings),
         reconcile_ns=int(settings.reconcile_s * _NS),
         fuse_nodes_min=settings.fuse_nodes_min,
         forget_after_ms=int(settings.forget_after_s * 1000),
@@ -207,6 +209,15 @@ def core_settings(
         lease_ms=int(settings.lease_s * 1000),
         queued_max=settings.queued_tasks_max,
         queued_per_owner_max=settings.user_tasks_max,
+    )
+
+
+def black_hole_rules(settings: SchedulerSettings) -> Rules:
+    return Rules(
+        settings.black_hole_after,
+        int(settings.black_hole_run_s * 1e6),
+        int(settings.black_hole_hold_s * _NS),
+        int(settings.black_hole_hold_s_max * _NS),
     )
 
 

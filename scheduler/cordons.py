@@ -34,10 +34,11 @@ def recover(core: Core, rows: list[CordonRow]) -> None:
 
 
 def apply(core: Core, node: Node) -> None:
-    """Have the cards of a node show which of them are cordoned."""
+    """Have the cards of a node show which of them are cordoned, and which suspected."""
     for uuid, card in node.cards.items():
         row = core.cordons.get(uuid) or core.cordons.get(card.gpu.parent)
         card.cordoned = _shown(row) if row is not None else ""
+        card.suspected = core.black_holes.suspects(node.name, uuid)
 
 
 def _shown(row: CordonRow) -> str:
@@ -146,6 +147,7 @@ def on_uncordon(core: Core, event: UncordonGpu, now: Now, effects: Effects) -> N
         effects.replies.append((event.request, Failure(error.code, error.message, error.field)))
         return
     row = core.cordons.get(uuid)
+    core.black_holes.forgive(node.name, uuid)
     if row is None:
         effects.replies.append((event.request, _not_cordoned(core, uuid, node)))
         return

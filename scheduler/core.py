@@ -13,9 +13,20 @@ from typing import Any
 from ..protocol import asks
 from ..protocol import capabilities as wire_capabilities
 from ..protocol.codec import pack_document, unpack_document
-from . import cordons, dispatch, limits, on_client, on_node, on_operator, recall, silence
+from . import (
+    black_holes,
+    cordons,
+    dispatch,
+    limits,
+    on_client,
+    on_node,
+    on_operator,
+    recall,
+    silence,
+)
 from .admission import Admission
 from .batches import Batches
+from .black_holes import BlackHoles, Rules
 from .buckets import Buckets
 from .events import (
     CancelTasks,
@@ -72,6 +83,7 @@ class CoreSettings:
     forget_after_ms: int = 7 * 24 * 3_600_000
     upkeep_ns: int = SECOND_NS
     policies: Policies = field(default_factory=lambda: PACKAGED)
+    black_holes: Rules = field(default_factory=Rules)
     offer_resend_ns: int = 5 * SECOND_NS
     offer_tries: int = 3
     shun_ns: int = SECOND_NS
@@ -114,6 +126,7 @@ class Core:
         self.learned = Learned()
         self.options = Options(self.fleet, self.learned)
         self.cordons: dict[str, CordonRow] = {}
+        self.black_holes = BlackHoles()
         self.limits = Limits()
         self.admission = Admission()
         self.waits: list[tuple[int, int, int]] = []
@@ -138,6 +151,7 @@ class Core:
             _HANDLERS[type(event)](self, event, now, effects)
         silence.judge(self, now, effects)
         on_operator.judge(self, now, effects)
+        black_holes.judge(self, now, effects)
         limits.judge(self, now, effects)
         dispatch.end_waits(self, now, effects)
         dispatch.place(self, now, effects)
@@ -150,8 +164,7 @@ class Core:
             return 0
         due = [self.waits[0][0]] if self.waits else []
         due += (at for at in (self.silence_due_ns, self.upkeep_due_ns) if at < silence.FAR_NS)
-        if self.limits.due_ns is not None:
-            due.append(self.limits.due_ns)
+        due += (at for at in (self.limits.due_ns, self.black_holes.due_ns()) if at is not None)
         for node in self.fleet.nodes.values():
             due += node.shunned.values()
             if node.backlog:
@@ -235,6 +248,7 @@ def _recover(core: Core, recovered: Recovered, now: Now) -> None:
     for stored in recovered.nodes:
         _recover_node(core, stored, now)
     cordons.recover(core, recovered.cordons)
+    black_holes.recover(core, now)
     core.fleet.changed_shape()
     core.learned.recover(recovered.learned)
     specs: dict[int, Spec] = {}

@@ -17,7 +17,7 @@ from .task import Attempt, Task
 class Card:
     """The ledger of one GPU: shares in 1/1000 and bytes of its memory.
 
-    `cordoned` says why it gets no new work (see `cordons.py`).
+    `cordoned` says why it gets no new work (see `cordons.py`); a `suspected` one is taken last.
     """
 
     gpu: Gpu
@@ -25,6 +25,7 @@ class Card:
     vram_bytes: int = 0
     resident_bytes: int = 0
     cordoned: str = ""
+    suspected: bool = False
 
     @property
     def closed(self) -> str:

@@ -89,6 +89,7 @@ def finish(
     del core.tasks[task.id]
     if task.batch:
         core.batches.end(task, now.wall_ms)
+    core.black_holes.excused.pop(task.id, None)
     core.open_by_owner[task.spec.owner] -= 1
     if not core.open_by_owner[task.spec.owner]:
         del core.open_by_owner[task.spec.owner]
@@ -219,6 +220,15 @@ def settle_failure(
     core.wait_until(task, now.mono_ns + wait_ns)
     record_position(task, effects, due_ms=now.wall_ms + wait_ns // 1_000_000)
     tell(task, effects, code=code)
+
+
+def excuse(
+    core: Core, task: Task, now: Now, effects: Effects, *, code: str, message: str, run_us: int
+) -> None:
+    """Queue a task again that failed where others do as well: that is charged to nothing."""
+    close_attempt(core, task, "failed", now, effects, code=code, message=message, run_us=run_us)
+    _queue_again(core, task, now, effects, code)
+    record_position(task, effects)
 
 
 def _place_again(core: Core, task: Task, attempt: Attempt, verdict: Verdict) -> bool:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..protocol.errors import Conflict, NotFound, RemudaError
 from ..protocol.messages import Done, Failure
-from . import cordons, silence
+from . import black_holes, cordons, silence
 from .events import DrainNode, NodeDeclaredLost, NodeForgotten, Now, UndrainNode
 from .fleet import Drain, Node
 from .records import AuditRow, Effects, Note
@@ -24,6 +24,9 @@ def on_drain(core: Core, event: DrainNode, now: Now, effects: Effects) -> None:
     if node is None:
         return
     known = node.drain or Drain("", now.wall_ms, 0)
+    core.black_holes.forgive(node.name)
+    if known.reason.startswith(black_holes.REASON):  # from now on it is this person's
+        known = Drain("", known.since_ms, 0)
     due_ms = now.wall_ms + event.deadline_ms if event.deadline_ms else known.due_ms
     node.drain = Drain(event.reason or known.reason, known.since_ms, due_ms)
     core.fleet.revision += 1
@@ -44,6 +47,7 @@ def on_undrain(core: Core, event: UndrainNode, now: Now, effects: Effects) -> No
         effects.replies.append((event.request, Done(f"{node.name} was not drained")))
         return
     node.drain = None
+    core.black_holes.forgive(node.name)
     core.fleet.revision += 1
     core.write_node(node, effects)
     _note(effects, now, event.principal, "node undrain", node)
@@ -79,6 +83,7 @@ def forget(core: Core, node: Node, now: Now, effects: Effects, reason: str) -> i
     assert not node.held
     del core.fleet.nodes[node.name]
     cordons.forget(core, node, effects)
+    core.black_holes.forgive(node.name)
     core.fleet.changed_shape()
     effects.commit.nodes.pop(node.name, None)
     effects.commit.forgotten.append(node.name)

@@ -8,7 +8,7 @@ from ..protocol import ids
 from ..protocol.codec import unpack_document
 from ..protocol.errors import MalformedFrame
 from ..protocol.messages import Outcome, ResultAck, Results
-from . import life, needs
+from . import black_holes, life, needs
 from .events import Now
 from .fleet import Node
 from .records import AttemptEnded, Effects, Note, ToNode
@@ -94,6 +94,7 @@ def _settle(core: Core, task: Task, said: _Said, now: Now, effects: Effects) -> 
     wanted = task.state is not State.STOPPING or task.stop is not StopReason.CANCELLED
     if outcome == Outcome.SUCCEEDED and wanted:
         core.runtimes.add(task.spec.kind, run_us * 1_000)
+        black_holes.on_success(core, task, task.live, now, effects)
         attempt = life.close_attempt(core, task, "succeeded", now, effects, run_us=run_us)
         needs.note_run(core, task, attempt, run_us, now, effects.commit.learned)
         life.finish(
@@ -111,6 +112,9 @@ def _settle(core: Core, task: Task, said: _Said, now: Now, effects: Effects) -> 
         life.gone(core, task, now, effects, details=details, run_us=run_us)
     elif outcome == Outcome.FAILED:
         code, text = _read_error(details)
+        if black_holes.on_failure(core, task, task.live, code, run_us, now, effects):
+            life.excuse(core, task, now, effects, code=code, message=text, run_us=run_us)
+            return
         life.settle_failure(
             core, task, now, effects, code=code, message=text, details=details, run_us=run_us,
             objects=objects,

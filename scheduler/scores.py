@@ -29,5 +29,7 @@ def pick_cards(node: Node, request: Request) -> list[Card]:
     if not request.cards:
         return []
     free = free_cards(node, request)
-    free.sort(key=lambda card: (card.vram_free_bytes, card.gpu.index, card.gpu.uuid))
+    free.sort(
+        key=lambda card: (card.suspected, card.vram_free_bytes, card.gpu.index, card.gpu.uuid)
+    )
     return free[: request.cards]

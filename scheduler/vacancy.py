@@ -77,12 +77,12 @@ def _has_room(node: Node, request: Request) -> Refusal:
 def _has_free_cards(node: Node, request: Request) -> Refusal:
     if not request.cards or len(free_cards(node, request)) >= request.cards:
         return ""
-    tight = [card for card in _matching(node, request) if _card_fits(card, request)]
+    tight = [card for card in matching(node, request) if _card_fits(card, request)]
     if len(tight) >= request.cards:
         short = [card for card in tight if measured.refusal(node, card, request)]
         return f"GPU {short[0].gpu.index} {measured.refusal(node, short[0], request)}"
-    lent = [card for card in _matching(node, request) if not card.closed]
-    also = _not_lent([card for card in _matching(node, request) if card.closed])
+    lent = [card for card in matching(node, request) if not card.closed]
+    also = _not_lent([card for card in matching(node, request) if card.closed])
     if request.gpus:
         free = len(free_cards(node, request))
         return f"{gpus_text(free)} of that kind wholly free, wanted {request.gpus}{also}"
@@ -112,12 +112,12 @@ IS_ROOM: tuple[Filter, ...] = (
 )
 
 
-def _matching(node: Node, request: Request) -> list[Card]:
+def matching(node: Node, request: Request) -> list[Card]:
     return [card for card in cards_to_lend(node) if suits(card, request)]
 
 
 def free_cards(node: Node, request: Request) -> list[Card]:
-    return [card for card in _matching(node, request) if _card_has_room(node, card, request)]
+    return [card for card in matching(node, request) if _card_has_room(node, card, request)]
 
 
 def _card_has_room(node: Node, card: Card, request: Request) -> bool:
