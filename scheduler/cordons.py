@@ -60,7 +60,8 @@ def see(core: Core, node: Node, now: Now, effects: Effects) -> None:
         elif row is None or row.principal != BY_HEALTH:
             continue
         elif not gpu.faults:
-            lift(core, row, effects, row.lifting or "its node found it well")
+            why = f"by {row.lifting}" if row.lifting else "its node found it well"
+            lift(core, row, effects, why)
         elif row.lifting and not all(fault in row.reason for fault in gpu.faults):
             _put(core, CordonRow(gpu.uuid, node.name, reason, BY_HEALTH, now.wall_ms), effects)
     apply(core, node)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from remuda.protocol import ids
 from remuda.protocol import messages as m
+from remuda.protocol.capabilities import to_document
 from remuda.protocol.resources import parse_bytes, parse_duration_s
 from remuda.scheduler.events import Event
 from remuda.scheduler.records import Effects
@@ -128,6 +130,19 @@ def _join(stage: Stage, words: list[str], options: dict[str, str]) -> None:
     stage.join(node)
 
 
+def _state_faults(stage: Stage, words: list[str], _options: dict[str, str]) -> None:
+    """Have a node state the faults of one of its GPUs; with none it is well."""
+    node = stage.nodes[words[0]]
+    gpus = [
+        replace(each, faults=words[2:]) if each.uuid == words[1] else each
+        for each in node.capabilities.gpus
+    ]
+    node.capabilities = replace(node.capabilities, gpus=gpus)
+    beat = node.heartbeat()
+    beat.capabilities = to_document(node.capabilities)
+    stage.says(node, beat)
+
+
 def _set_deaf(stage: Stage, words: list[str], options: dict[str, str]) -> None:
     stage.nodes[words[0]].deaf = options["messages"] == "lost"
 
@@ -152,6 +167,9 @@ _VERBS: dict[str, Callable[[Stage, list[str], dict[str, str]], object]] = {
     "register": _join,
     "pipe": _set_deaf,
     "drain": _drain,
+    "faults": _state_faults,
+    "cordon": lambda stage, words, options: stage.cordon(words[0], options.get("reason", "")),
+    "uncordon": lambda stage, words, _: stage.uncordon(words[0]),
     "undrain": lambda stage, words, _: stage.undrain(words[0]),
     "lost": lambda stage, words, _: stage.declare_lost(words[0]),
     "forget": lambda stage, words, _: stage.forget(words[0]),

@@ -56,6 +56,13 @@ def _journaled(commit: Commit, wall_ms: int) -> Iterator[str]:
             f"task {moved.id} {State(moved.state).word}{why}, "
             f"{moved.charged} tries charged{spent}{due}"
         )
+    for row in commit.cordons.values():
+        by = f", by {row.principal}" if row.principal else ""
+        yield (
+            f"{row.uuid} of {row.node} cordoned{by}: {row.reason}"
+            if row.since_ms
+            else (f"{row.uuid} of {row.node} no more cordoned")
+        )
     for granted in commit.granted:
         cards = f" with {' '.join(granted.gpus)}" if granted.gpus else ""
         yield f"task {granted.task} try {granted.number} granted to {granted.node}{cards}"
@@ -130,6 +137,7 @@ _REPLIES: dict[type[m.Message], Callable[[Any], str]] = {
 }
 _SENT: dict[type[m.Message], Callable[[Any], str]] = {
     m.Desired: _desired,
+    m.ForgetFaults: lambda message: f"forget the faults of {' '.join(message.gpus)}",
     m.Kill: _kill,
     m.ResultAck: _acknowledged,
 }
