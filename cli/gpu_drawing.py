@@ -17,15 +17,22 @@ SMALL_BAR_CELLS = 4
 NARROW_COLUMNS = 110
 UUID_CHARS = 12
 """As much of a UUID as `remuda gpu cordon` needs on any host."""
-OURS, FOREIGN, FREE, SICK = "█", "▒", "·", "/"
-STYLES = {OURS: "cyan", FOREIGN: "yellow", FREE: "dim", SICK: "bold red"}
+OURS, FOREIGN, OTHER, FREE, SICK = "█", "▒", "░", "·", "/"
+STYLES = {OURS: "cyan", FOREIGN: "yellow", OTHER: "dim", FREE: "dim", SICK: "bold red"}
+MAKER = "NVIDIA "
 HEALTH_STYLES = {
     "healthy": "green",
     "faulty": "bold red",
     "cordoned": "magenta",
     "withheld": "yellow",
 }
-LEGEND = ((OURS, "ours"), (FOREIGN, "foreign"), (FREE, "free"), (SICK, "not lent"))
+LEGEND = (
+    (OURS, "ours"),
+    (FOREIGN, "foreign"),
+    (OTHER, "in use by none that is known"),
+    (FREE, "free"),
+    (SICK, "not lent"),
+)
 
 
 def table(rows: Sequence[Row], *, with_node: bool) -> None:
@@ -39,12 +46,13 @@ def table(rows: Sequence[Row], *, with_node: bool) -> None:
     )
     if screen.is_terminal():
         legend(rows)
-        for row in rows:
-            if is_sick(row):
-                where = f"{row['node']} GPU" if with_node else "GPU"
-                screen.trimmed(
-                    screen.styled(f"! {where} {row.get('index')} is {said(row)}", "bold red")
-                )
+        for text in dict.fromkeys(_ailment(r, with_node=with_node) for r in rows if is_sick(r)):
+            screen.trimmed(screen.styled(text, "bold red"))
+
+
+def _ailment(row: Row, *, with_node: bool) -> str:
+    where = f"{row['node']} GPU" if with_node else "GPU"
+    return f"! {where} {row.get('index')} is {said(row)}"
 
 
 def _columns(*, with_node: bool, narrow: bool, with_models: bool) -> list[Column]:
@@ -74,7 +82,7 @@ def _cells(row: Row, *, with_node: bool, narrow: bool, with_models: bool) -> lis
     return [
         *([str(row.get("node", ""))] if with_node else []),
         str(row.get("index", "")),
-        str(row.get("name", "")),
+        str(row.get("name", "")).removeprefix(MAKER if screen.is_terminal() else ""),
         memory,
         *([] if narrow else measured),
         temperature(row),
@@ -97,7 +105,7 @@ def shares(row: Row) -> tuple[int, int, int, int]:
     ours, foreign = row.get("ours_bytes"), row.get("foreign_bytes")
     if ours is None:
         ours = min(lent, whole)
-        free = min(free, whole - ours) if free else whole - ours
+        free = min(free, whole - ours)
     return int(ours), int(foreign or 0), free, whole
 
 
@@ -105,10 +113,13 @@ def bar(row: Row, cells: int) -> Any:
     """Draw a card's memory: each cell is ours, foreign, free; one that gets no work is crossed."""
     from rich.text import Text
 
-    ours, foreign, _, whole = shares(row)
+    ours, foreign, free, whole = shares(row)
     text = Text()
     rest = SICK if is_sick(row) else FREE
-    for char, count in _dealt(((OURS, ours), (FOREIGN, foreign)), whole, cells):
+    # What a driver keeps for itself is not worth a cell of its own.
+    other = whole - ours - foreign - free if rest is FREE else 0
+    parts = ((OURS, ours), (FOREIGN, foreign), (OTHER, other if other * cells >= whole else 0))
+    for char, count in _dealt(parts, whole, cells):
         text.append(char * count, STYLES[char])
     return text.append(rest * (cells - len(text)), STYLES[rest])
 

@@ -51,7 +51,7 @@ def see(core: Core, node: Node, now: Now, effects: Effects) -> None:
     """Take in what a node states of its cards' health: cordon what is faulty, lift what is well."""
     for gpu in node.capabilities.gpus:
         row = core.cordons.get(gpu.uuid)
-        if row is not None and row.node != node.name:
+        if row is not None and row.node != node.name and not _is_there(core, row):
             _moved(core, row, node, effects)
             row = core.cordons[gpu.uuid]
         reason = "; ".join(gpu.faults)[:REASON_CHARS_MAX]
@@ -65,6 +65,13 @@ def see(core: Core, node: Node, now: Now, effects: Effects) -> None:
         elif row.lifting and not all(fault in row.reason for fault in gpu.faults):
             _put(core, CordonRow(gpu.uuid, node.name, reason, BY_HEALTH, now.wall_ms), effects)
     apply(core, node)
+
+
+def _is_there(core: Core, row: CordonRow) -> bool:
+    """Tell whether the node that had a card still claims it."""
+    node = core.fleet.nodes.get(row.node)
+    claims = node is not None and any(row.uuid == gpu.uuid for gpu in node.capabilities.gpus)
+    return claims and node is not None and not node.lost
 
 
 def _moved(core: Core, row: CordonRow, node: Node, effects: Effects) -> None:

@@ -64,6 +64,8 @@ def run(capsys, *line: str) -> tuple[int, str, str]:
         (SICK, "////////"),
         (gpu(ours_bytes=24 * GIB, free_bytes=0), "████████"),
         (gpu(ours_bytes=1, foreign_bytes=1), "█▒······"),
+        (gpu(ours_bytes=6 * GIB, free_bytes=12 * GIB), "██░░····"),
+        (gpu(free_bytes=22 * GIB), "········"),
         (gpu(ours_bytes=24 * GIB, foreign_bytes=GIB), "████████"),
         (gpu(ours_bytes=None, foreign_bytes=None, used_bytes=6 * GIB), "██······"),
         (gpu(memory_bytes=0, free_bytes=0), "········"),
