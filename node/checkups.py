@@ -43,7 +43,9 @@ class Checkups:
         """Take up what an earlier agent knew of the cards."""
         try:
             text = self.path.read_text() if self.path.stat().st_size < FILE_BYTES_MAX else "{}"
-            self.health.cards.update(cards_from_plain(json.loads(text), now))
+            known = cards_from_plain(json.loads(text), now)
+            granted = limited_gpus(tuple(card.gpu for card in known.values()), self.report.limits)
+            self.health.cards.update((gpu.uuid, known[gpu.uuid]) for gpu in granted)
         except FileNotFoundError:
             return
         except (OSError, ValueError, TypeError, KeyError) as error:

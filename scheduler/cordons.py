@@ -51,7 +51,9 @@ def see(core: Core, node: Node, now: Now, effects: Effects) -> None:
     """Take in what a node states of its cards' health: cordon what is faulty, lift what is well."""
     for gpu in node.capabilities.gpus:
         row = core.cordons.get(gpu.uuid)
-        if row is not None and row.node != node.name and not _is_there(core, row):
+        if row is not None and row.node != node.name:
+            if _is_there(core, row):  # two claim it: `alarms` names both
+                continue
             _moved(core, row, node, effects)
             row = core.cordons[gpu.uuid]
         reason = "; ".join(gpu.faults)[:REASON_CHARS_MAX]
@@ -64,6 +66,10 @@ def see(core: Core, node: Node, now: Now, effects: Effects) -> None:
             lift(core, row, effects, why)
         elif row.lifting and not all(fault in row.reason for fault in gpu.faults):
             _put(core, CordonRow(gpu.uuid, node.name, reason, BY_HEALTH, now.wall_ms), effects)
+    known = {gpu.uuid for gpu in node.capabilities.gpus}
+    for row in [row for row in core.cordons.values() if row.lifting and row.node == node.name]:
+        if row.uuid not in known:  # it was told to forget a card that is gone
+            lift(core, row, effects, f"by {row.lifting}")
     apply(core, node)
 
 
@@ -155,6 +161,7 @@ def on_uncordon(core: Core, event: UncordonGpu, now: Now, effects: Effects) -> N
         effects.replies.append((event.request, Failure(error.code, error.message, error.field)))
         return
     row = core.cordons.get(uuid)
+    node = core.fleet.nodes.get(row.node, node) if row is not None else node
     core.black_holes.forgive(node.name, uuid)
     if row is None:
         effects.replies.append((event.request, _not_cordoned(core, uuid, node)))
@@ -225,7 +232,7 @@ def _claimed_twice(core: Core) -> list[str]:
         if not node.connected or node.lost:
             continue
         for gpu in node.capabilities.gpus:
-            if gpu.withheld:
+            if gpu.withheld and not gpu.faults:
                 continue
             other = seen.setdefault(gpu.uuid, node.name)
             if other != node.name:

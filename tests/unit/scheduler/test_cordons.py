@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from remuda.protocol import messages as m
-from remuda.protocol.capabilities import Gpu, to_document
+from remuda.protocol.capabilities import Gpu, Handler, to_document
 from remuda.scheduler.cordons import alarms
 from remuda.scheduler.explain import explain
 from remuda.scheduler.happenings import happenings
@@ -167,6 +167,38 @@ def test_a_gpu_that_two_nodes_claim_is_named_with_both(world: World) -> None:
     assert [
         "GPU GPU-2 is claimed by n1 and by n2: give each node its own with `[node] gpus`"
     ] == alarms(world.core)
+
+
+def test_a_lost_card_that_came_up_on_another_node_is_named_and_freed_by_a_person(
+    world: World,
+) -> None:
+    node = two_cards(world)
+    states(world, node, GPU_1=["the driver lists it no more"])
+    world.node("n2", gpus=[gpu(1, 24)])
+    assert "n1" == world.core.cordons["GPU-1"].node
+    assert "GPU GPU-1 is claimed by n1 and by n2" in alarms(world.core)[1]
+    reply = world.uncordon("GPU-1")
+    assert isinstance(reply, m.Done)
+    assert "as soon as n1 has forgotten" in reply.message
+    assert ["gpu.uncordoned"] == says_cards(world, node, [gpu(2, 24)])
+    (task,) = world.submit(gpus=1, nodes=["n2"])
+    assert [("GPU-1",)] == cards_of(world, task)
+
+
+def test_a_handler_whose_gpu_is_cordoned_gets_no_calls(world: World) -> None:
+    handlers = [
+        Handler("repair", workers=2, vram_bytes=1, gpu_uuids=["GPU-1", "GPU-2"]),
+    ]
+    world.node("n1", cpus=8, gpus=[gpu(1, 24), gpu(2, 24)], handlers=handlers)
+    world.cordon("GPU-1", "smells burnt")
+    call = {"kind": "handler", "target": "repair", "argv": []}
+    assert ["assigned", "queued"] == world.states(world.submit(2, **call))
+    world.cordon("GPU-2", "as well")
+    (task,) = world.submit(**call)
+    assert (
+        "the GPU of handler repair gets no work: smells burnt"
+        in (explain(world.core, task, world.now)["reason"])
+    )
 
 
 def test_the_cordon_of_a_whole_card_covers_its_mig_devices(world: World) -> None:
