@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from remuda.node import blaming, health
+from dataclasses import replace
+
+from remuda.node import blaming, health, residents
+from remuda.node.effects import OpenLane
 from remuda.node.gpu import LostGpu, Reading, Xid
 from remuda.protocol import codec
 from remuda.protocol import messages as m
 from remuda.protocol.failures import FailureClass, class_of
 
-from .core_driver import CARDS, INCARNATION, CoreDriver, card, details, read, spec, task
+from .core_driver import CARDS, GIB, INCARNATION, CoreDriver, card, details, read, spec, task
 
 FAILED = m.Outcome.FAILED
 SAID = codec.pack_document({"code": "exit_code", "message": "it ended with 1"})
@@ -24,7 +27,8 @@ def on_a_card() -> CoreDriver:
 
 def see(driver: CoreDriver, *xids: int, lost: tuple[LostGpu, ...] = ()) -> None:
     """Have the agent judge a reading, as its shell does before the core hears it."""
-    gpus = tuple(card(uuid) for uuid in CARDS[1 if lost else 0 :])
+    cards = tuple(replace(card(uuid), index=at) for at, uuid in enumerate(CARDS))
+    gpus = cards[1 if lost else 0 :]
     reading = Reading(gpus, "550", lost=lost, xids=tuple(Xid(0, xid) for xid in xids))
     state = driver.state
     blaming.note(state, health.see(state.health, reading, gpus, frozenset(), driver.now, "noon"))
@@ -106,3 +110,29 @@ def test_a_faulty_card_is_granted_to_nobody_until_a_person_says_so() -> None:
     driver.offer(spec(argv=["x"], gpus=1), task(2), gpus=["GPU-a"])
     driver.turn()
     assert [task(2)] == driver.launched()
+
+
+def test_a_model_on_a_card_that_broke_gets_no_more_calls_and_none_is_loaded_there() -> None:
+    driver = CoreDriver()
+    see(driver)
+    residents.declare(driver.state, "greet", 1, 4 * GIB)
+    driver.turn()
+    (lane,) = [each.lane for each in driver.of(OpenLane)]
+    assert ("GPU-a",) == tuple(lane.gpus)
+    driver.load(driver.of(OpenLane)[0])
+    see(driver, 79)
+    driver.offer(spec(kind="handler", target="greet"), task(1))
+    driver.turn()
+    assert [] == driver.fed()
+    driver.say(m.ForgetFaults(INCARNATION, ["GPU-a"]))
+    driver.state.slots.closed = driver.state.health.withheld()
+    driver.turn()
+    assert [[task(1)]] == driver.fed()
+
+
+def test_a_model_is_loaded_on_a_card_that_is_well() -> None:
+    driver = CoreDriver()
+    see(driver, 79)
+    residents.declare(driver.state, "greet", 1, 4 * GIB)
+    driver.turn()
+    assert [("GPU-b",)] == [tuple(each.lane.gpus) for each in driver.of(OpenLane)]
