@@ -84,7 +84,8 @@ def test_a_result_does_not_wait_for_a_card_that_is_lost() -> None:
     driver = on_a_card()
     see(driver, lost=(LostGpu(0, "GPU is lost", is_gone=True),))
     fail(driver)
-    read(driver, card("GPU-b"))
+    reading = Reading((card("GPU-b"),))
+    driver.core.on_reading(reading, driver.now, frozenset(), driver.now)
     assert "gpu_lost" == told(driver)[0]
 
 

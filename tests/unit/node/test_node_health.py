@@ -250,6 +250,15 @@ def test_faults_and_counters_are_kept_over_a_restart_of_the_agent(ward: Ward) ->
     assert ["GPU-0", "GPU-1"] == sorted(again.try_all())
 
 
+def test_a_card_that_no_reading_has_shown_since_the_start_passes_no_trial(ward: Ward) -> None:
+    ward.read(card(0), card(1), xids=(Xid(1, 48),))
+    again = Ward()
+    again.health.cards = cards_from_plain(cards_to_plain(ward.health.cards), again.now)
+    again.now += 60 * SECOND
+    assert ["GPU-1"] == again.try_all()
+    assert {"GPU-1": ["xid 48"]} == again.kinds
+
+
 def test_errors_that_came_while_no_agent_ran_are_seen_by_the_next_one(ward: Ward) -> None:
     again = Ward()
     again.health.cards = cards_from_plain(cards_to_plain(ward.health.cards), again.now)

@@ -287,3 +287,17 @@ def test_uncordoning_a_gpu_forgets_what_spoke_against_it(world: World) -> None:
     assert known.suspects("n1", "GPU-1")
     world.uncordon("GPU-1")
     assert not known.suspects("n1", "GPU-1")
+
+
+def test_what_one_gpu_explains_is_not_held_against_its_node(world: World) -> None:
+    node = world.node("n1", cpus=8, gpus=[gpu(1, 24)])
+    tasks = []
+    for _ in range(3):
+        tasks += world.submit(gpus=1)
+        if len(tasks) == 1:
+            world.node("n2", cpus=8, gpus=[gpu(2, 80)])
+        world.end(node, tasks[-1], FAILED, run_us=FAST_US)
+    assert "n2" == node_of(world, tasks[1])
+    succeed(world, tasks[1])
+    assert ["GPU-1"] == list(world.core.cordons)
+    assert "" == drained(world, "n1")
