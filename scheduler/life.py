@@ -226,7 +226,9 @@ def excuse(
     core: Core, task: Task, now: Now, effects: Effects, *, code: str, message: str, run_us: int
 ) -> None:
     """Queue a task again that failed where others do as well: that is charged to nothing."""
-    close_attempt(core, task, "failed", now, effects, code=code, message=message, run_us=run_us)
+    assert task.live is not None
+    text = f"{message}; {task.live.node} is suspected: tried elsewhere, charged to nothing"
+    close_attempt(core, task, "failed", now, effects, code=code, message=text, run_us=run_us)
     _queue_again(core, task, now, effects, code)
     record_position(task, effects)
 

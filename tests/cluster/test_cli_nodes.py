@@ -198,6 +198,27 @@ def test_a_forgotten_node_is_off_the_list_until_it_comes_back(remuda: Desk) -> N
         (("forget", "node-1"), 1, "node-1 was heard"),
     ],
 )
+def test_a_node_that_fails_what_its_neighbour_does_well_gets_no_more_work(remuda: Desk) -> None:
+    def ends_as(script: str, wanted: str) -> list[dict[str, Any]]:
+        task = remuda.submit("--cpus", "0.1", "--", "sh", "-c", script)
+        attempts: list[dict[str, Any]] = remuda.wait_task(task, wanted)["attempts"]
+        return attempts
+
+    broken = ends_as("true", "succeeded")[0]["node"]
+    script = f'test "$REMUDA_NODE" != {broken} || exit'
+    assert [broken] == [each["node"] for each in ends_as(f"{script} 1", "failed")]
+    for number in (2, 3):
+        nodes = [each["node"] for each in ends_as(f"{script} {number}", "succeeded")]
+        assert [broken, OTHER[broken]] == nodes
+    remuda.wait_node(broken, "drained")
+    assert "black hole: 3 different tasks in a row failed fast here" in remuda("status").stdout
+    told = remuda.json("events", "--kind", "node.black_hole")
+    assert [broken] == [each["node"] for each in told]
+    assert OTHER[broken] == ends_as("true", "succeeded")[0]["node"]
+    assert 0 == remuda("node", "undrain", broken).returncode
+    remuda.wait_node(broken, "ready")
+
+
 def test_what_cannot_be_done_to_a_node_is_one_line_with_its_exit_code(
     remuda: Desk, words: tuple[str, ...], code: int, said: str
 ) -> None:
