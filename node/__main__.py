@@ -22,7 +22,7 @@ from ..config.home import Home, make_private_directory
 from ..config.keys import Identity, load_identity
 from ..config.load import load
 from ..config.logs import configure_logs, get_logger
-from ..config.settings import Settings
+from ..config.settings import NodeSettings, Settings
 from ..protocol.errors import Conflict, Invalid, RemudaError
 from ..protocol.resources import MILLI
 from ..worker.batches import attempt_key
@@ -46,7 +46,7 @@ from .health import Health
 from .health import Limits as HealthLimits
 from .hearing import Hearing
 from .leaving import Leaving
-from .loop import Loop
+from .loop import Loop, Pace
 from .membership import Membership
 from .mover.words import Setup
 from .moving import Moving
@@ -70,6 +70,7 @@ from .wire import Address, Wire
 NS_PER_S = 1_000_000_000
 INCARNATION_BYTES = 16
 CONFIG_EXIT = 2
+MISSED_READINGS = 3  # after which a node lends no GPU: nothing is known of them
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -218,9 +219,17 @@ def build(
         wire,
         probe,
         _checkups(settings, stage, report, node_dir, env),
+        _pace(node),
+        Leaving(stage),
+    )
+
+
+def _pace(node: NodeSettings) -> Pace:
+    """Say how often the GPUs are read."""
+    return Pace(
         int(node.probe_every_s * NS_PER_S),
         int(min(node.gpu_sample_s, node.probe_every_s) * NS_PER_S),
-        Leaving(stage),
+        int(MISSED_READINGS * (node.probe_every_s + node.probe_deadline_s) * NS_PER_S),
     )
 
 

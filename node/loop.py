@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import zmq
 
@@ -12,7 +13,7 @@ from ..config.logs import get_logger
 from ..protocol import codec
 from ..protocol.errors import RemudaError
 from ..protocol.messages import Ask, Fetch, Offer
-from . import furnishing, releases
+from . import furnishing, releases, usage
 from .adoption import Adoption
 from .asking import Asks
 from .checkups import Checkups
@@ -32,6 +33,14 @@ SEND_AGAIN_NS = 20_000_000
 EXPIRE_EVERY_NS = 5_000_000_000
 
 
+class Pace(NamedTuple):
+    """How often the GPUs are read, also while one is lent, and how long none may be."""
+
+    probe_every_ns: int
+    gpu_sample_ns: int
+    blind_ns: int
+
+
 @dataclass(slots=True)
 class Loop:
     """The shell of one agent."""
@@ -46,10 +55,10 @@ class Loop:
     wire: Wire
     probe: Probe
     checkups: Checkups
-    probe_every_ns: int
-    gpu_sample_ns: int
+    pace: Pace
     leaving: Leaving
     _probed_at: int | None = None
+    _began_ns: int = 0
     _look_at: int = 0
     _expire_at: int = 0
     _send_at: int = 0
@@ -156,9 +165,12 @@ class Loop:
         if now >= self._probe_at() or releases.is_reading_due(self.stage.state, now):
             self._probed_at = now
             self.probe.request(now)
+            self.stage.has_news |= usage.look_back(
+                self.stage.state, now - (self.probe.asked_ns or self._began_ns), self.pace.blind_ns
+            )
         self.checkups.on_time(now)
         if now >= self._look_at:
-            self._look_at = now + self.probe_every_ns
+            self._look_at = now + self.pace.probe_every_ns
             self.stage.look_at_cards(noted_only=True)
         if now >= self._expire_at:
             self._expire_at = now + EXPIRE_EVERY_NS
@@ -167,9 +179,10 @@ class Loop:
     def _probe_at(self) -> int:
         """Say when the cards are to be read: more often while somebody here holds a part of one."""
         if self._probed_at is None:
+            self._began_ns = time.monotonic_ns()
             return 0
         is_lent = any(card.lent for card in self.stage.state.slots.cards.values())
-        return self._probed_at + (self.gpu_sample_ns if is_lent else self.probe_every_ns)
+        return self._probed_at + (self.pace.gpu_sample_ns if is_lent else self.pace.probe_every_ns)
 
     def _timeout_ms(self) -> int:
         now = time.monotonic_ns()

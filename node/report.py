@@ -65,7 +65,9 @@ class Report:
         extra += [f"GPU {uuid} is held back: {held[uuid]}" for uuid in sorted(held)]
         sick, faults = core.state.health.withheld(), core.state.health.faults()
         extra += [f"GPU {uuid} is not lent: {sick[uuid]}" for uuid in sorted(sick)]
-        why = {**sick, **held, **notes}  # cards that another agent holds are not to be had either
+        blind = dict.fromkeys(core.state.slots.cards, core.state.blind)
+        # Cards that another agent holds are not to be had either.
+        why = {**blind, **sick, **held, **notes}
         gpus = [
             replace(
                 gpu,

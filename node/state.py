@@ -42,8 +42,8 @@ class State:
     `newest` is the highest attempt held of each task, `doubled` the tasks of which several are.
     `settled` are attempts acknowledged since `rev` grew last: an offer of them came twice.
     `staging` are attempts for which something is prepared, `storing` those whose process ended and
-    whose outputs are not stored yet. `usage` is of each card by UUID, `blamed`
-    what drivers said while attempts were on their cards.
+    whose outputs are not stored yet. `usage` is of each card by UUID, `blind` why that is out of
+    date, `blamed` what drivers said while attempts were on their cards.
     """
 
     incarnation: bytes
@@ -64,6 +64,7 @@ class State:
     health: Health = field(default_factory=Health)
     blamed: dict[Key, list[Blamed]] = field(default_factory=dict)
     foreign: ForeignPolicy = ForeignPolicy.SHARE
+    blind: str = ""
     read_at: int = 0
     outbox: Outbox = field(default_factory=Outbox)
     counters: Counters = field(default_factory=Counters)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 RESERVE_BYTES_MAX = 1 << 30
 RESERVE_PARTS = 16  # and of a small card at most so large a part
 STRANGERS_NAMED_MAX = 3
+BLIND = "its driver has not answered for so long that nothing is known of it"
 # It serves the processes of others, which are listed beside it.
 SERVERS = ("nvidia-cuda-mps",)
 
@@ -67,6 +68,12 @@ def see(state: State, reading: Reading, owners: Mapping[int, Owner]) -> None:
     for owner in owners.values():
         if owner.attempt is not None and owner.attempt.charge.cards:
             _note(state, owner.attempt, owner.holder)
+
+
+def look_back(state: State, silent_ns: int, silent_ns_max: int) -> bool:
+    """Lend no card while readings fail to come; tell whether that changed."""
+    before, state.blind = state.blind, BLIND if silent_ns > silent_ns_max else ""
+    return before != state.blind
 
 
 def _usage(state: State, gpu: Gpu, owners: Mapping[int, Owner]) -> Usage:
@@ -145,6 +152,8 @@ def refusal(state: State, charge: Charge, request: Request | None = None) -> str
 
     Of a card that it gets whole a task needs no more than its request says.
     """
+    if state.blind and charge.cards:
+        return f"GPU {charge.cards[0].uuid} is not lent: {state.blind}"
     for uuid, share_milli, vram_bytes in charge.cards:
         found = measure(state, uuid)
         if found is None:

@@ -262,3 +262,25 @@ def test_auto_takes_a_whole_gpu_until_five_runs_were_measured_and_then_what_they
     assert 3 * GIB < reserved < 3.2 * GIB
     (known,) = stage.remuda.json("stats", "portraits")
     assert (7, 5, reserved) == (known["runs"], known["measured"], known["auto_bytes"])
+
+
+def test_a_driver_that_hangs_gets_no_task_until_it_answers_again(
+    tmp_path: Path, common: Path
+) -> None:
+    settings = SETTINGS.replace("[node]", "[node]\nprobe_deadline_s = 1.0")
+    scene = scenario.write(common / "scene.json", [ONE, TWO])
+    with real_cluster(tmp_path, 1, scenario.environment(scene), settings) as cluster:
+        stage = Stage(cluster, scene, common)
+        stage.draw(hang_s=3_600)
+        wait_until(
+            lambda: all(
+                "has not answered" in gpu["why"] for gpu in stage.remuda.json("gpu", "list")
+            ),
+            "nobody says that the GPUs are not read",
+        )
+        task = stage.submit(vram="1GiB")
+        assert "has not answered" in stage.remuda("why", task.id).stdout
+        stage.draw()
+        stage.let_go()
+        task.result(FINISH_S)
+        assert 1 == len(stage.attempts(task))

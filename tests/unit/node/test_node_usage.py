@@ -3,10 +3,12 @@
 import pytest
 
 from remuda.node import residents
+from remuda.node.capabilities import HostFacts, Limits
 from remuda.node.gpu import Gpu, GpuProcess
+from remuda.node.report import Report
 from remuda.node.slots import Charge
 from remuda.node.task import Attempt
-from remuda.node.usage import ForeignPolicy, Owner, measure
+from remuda.node.usage import BLIND, ForeignPolicy, Owner, look_back, measure
 from remuda.protocol.measures import UNKNOWN, GpuMeasure
 from remuda.protocol.resources import Request
 
@@ -226,3 +228,23 @@ def test_a_handler_is_not_loaded_where_others_left_too_little() -> None:
     driver.turn()
     (resident,) = driver.state.residents["sd"]
     assert "no GPU of this node has 10GiB free" == resident.error
+
+
+def test_a_card_of_which_nothing_was_read_for_long_is_not_lent_until_it_is_read_again() -> None:
+    driver = CoreDriver()
+    read(driver, shown(used=0))
+    changes = [look_back(driver.state, silent_ns, 60) for silent_ns in (60, 61, 62)]
+    (reason,) = refused(driver)
+    assert "GPU GPU-a is not lent: its driver has not answered" in reason
+    assert [False, True, False] == changes
+    assert look_back(driver.state, 1, 60)
+    driver.offer(spec(**PART), task(2), gpus=["GPU-a"])
+    assert task(2) in {key[0] for key in driver.state.attempts}
+
+
+def test_what_is_not_lent_for_want_of_readings_is_said_with_the_reason() -> None:
+    driver = CoreDriver()
+    look_back(driver.state, 61, 60)
+    facts = HostFacts("h", "boot", "6.1", "3.11", 1000, GIB, gpus=(shown(used=0),))
+    statement = Report(facts, Limits(), {}, "1", {}).statement(driver.core, {})
+    assert [BLIND] == [gpu["withheld"] for gpu in statement["gpus"]]
