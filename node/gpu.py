@@ -31,7 +31,8 @@ class GpuProcess:
     """Name a process that uses a GPU; its memory is None where NVML does not tell.
 
     `above` are the processes that it descends from, its parent first; `is_compute` is False for
-    one that only draws. Of one that has ended nothing but its pid is known.
+    one that only draws. `peak_bytes` is the most that it ever held, where the driver keeps book
+    of that. Of one that has ended nothing but its pid is known.
     """
 
     pid: int
@@ -39,6 +40,7 @@ class GpuProcess:
     name: str = ""
     above: tuple[int, ...] = ()
     is_compute: bool = True
+    peak_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,7 @@ def gpu_from_plain(plain: object) -> Gpu:
             _text(entry, "name"),
             tuple(_pids(entry, "above")),
             _flag(entry, "compute"),
+            _count_or_none(entry, "peak_bytes"),
         )
         for entry in (
             _mapping(each, "process") for each in _list(card, "processes", PROCESSES_PER_GPU_MAX)
@@ -195,6 +198,7 @@ def gpu_to_plain(gpu: Gpu) -> dict[str, Any]:
             "name": process.name,
             "above": list(process.above),
             "compute": process.is_compute,
+            "peak_bytes": process.peak_bytes,
         }
         for process in gpu.processes
     ]

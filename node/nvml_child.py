@@ -131,7 +131,7 @@ class Nvml:
             "utilisation_percent": self._optional(
                 lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu
             ),
-            "power_w": self._optional(lambda: nvml.nvmlDeviceGetPowerUsage(handle) / MILLIWATTS),
+            "power_w": self._extra(lambda: nvml.nvmlDeviceGetPowerUsage(handle) // MILLIWATTS),
             **self._health(handle),
         }
         slices = self._mig_handles(handle)
@@ -214,7 +214,11 @@ class Nvml:
                 continue  # not told for this kind of process: `asked` says so
         if self._pids_may_be_learned and found and all(map(_exists, found)):
             self._pids_believed = True
-        processes = [found[pid] | _standing(pid) for pid in sorted(found)[:PROCESSES_PER_GPU_MAX]]
+        accounts = self._extra(lambda: nvml.nvmlDeviceGetAccountingMode(handle))
+        processes = []
+        for pid in sorted(found)[:PROCESSES_PER_GPU_MAX]:
+            peak = self._accounted(handle, pid) if accounts == nvml.NVML_FEATURE_ENABLED else None
+            processes.append(found[pid] | _standing(pid) | {"peak_bytes": peak})
         return processes, asked > 0 and self._pids_believed
 
     def _extra(self, ask: Callable[[], Any]) -> Any:
@@ -225,6 +229,13 @@ class Nvml:
             raise
         except self._nvml.NVMLError:
             return None
+
+    def _accounted(self, handle: Any, pid: int) -> int | None:
+        """Return the most that a process ever held, which the driver knows where it keeps book."""
+        peak = self._extra(
+            lambda: self._nvml.nvmlDeviceGetAccountingStats(handle, pid).maxMemoryUsage
+        )
+        return None if peak is None else int(peak)
 
     def _optional(self, ask: Callable[[], int]) -> int | None:
         try:

@@ -8,7 +8,7 @@ memory alone, and of the others nothing is known.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -51,6 +51,7 @@ class Usage:
     """One card: `held` by holder, `strangers` with `foreign_bytes`, and the driver's `rest_bytes`.
 
     `is_split`: it was told by process who holds what, so that who is not in `held` holds nothing.
+    `peaks` are of the largest process of each holder, where the driver keeps book of them.
     """
 
     gpu: Gpu
@@ -60,6 +61,7 @@ class Usage:
     foreign_bytes: int = UNKNOWN
     strangers: tuple[GpuProcess, ...] = ()
     is_split: bool = False
+    peaks: Mapping[Holder, int] = field(default_factory=dict)
 
 
 def see(state: State, reading: Reading, owners: Mapping[int, Owner]) -> None:
@@ -78,11 +80,14 @@ def look_back(state: State, silent_ns: int, silent_ns_max: int) -> bool:
 
 def _usage(state: State, gpu: Gpu, owners: Mapping[int, Owner]) -> Usage:
     ours: list[tuple[Holder | None, int | None]] = []
+    peaks: dict[Holder, int] = {}
     strangers: list[GpuProcess] = []
     for process in gpu.processes if gpu.pids_visible else ():
         owner = _owner(process, owners)
         if owner is not None:
             ours.append((owner.holder, process.memory_bytes))
+            if owner.holder is not None and process.peak_bytes is not None:
+                peaks[owner.holder] = max(peaks.get(owner.holder, 0), process.peak_bytes)
         elif process.name not in SERVERS:
             strangers.append(process)
     sizes = [size for _, size in ours] + [process.memory_bytes for process in strangers]
@@ -95,7 +100,9 @@ def _usage(state: State, gpu: Gpu, owners: Mapping[int, Owner]) -> Usage:
     ours_bytes = sum(size or 0 for _, size in ours)
     foreign_bytes = sum(process.memory_bytes or 0 for process in strangers)
     rest = max(0, gpu.memory_used_bytes - ours_bytes - foreign_bytes)
-    return Usage(gpu, held, ours_bytes, rest, foreign_bytes, tuple(strangers), is_split=True)
+    return Usage(
+        gpu, held, ours_bytes, rest, foreign_bytes, tuple(strangers), is_split=True, peaks=peaks
+    )
 
 
 def _unsplit(state: State, gpu: Gpu, strangers: tuple[GpuProcess, ...]) -> Usage:
@@ -118,15 +125,16 @@ def _owner(process: GpuProcess, owners: Mapping[int, Owner]) -> Owner | None:
 
 def _note(state: State, attempt: Attempt, holder: Holder | None) -> None:
     """Keep what an attempt holds now on one card, and the most that it ever did."""
-    used = UNKNOWN
+    used = peak = UNKNOWN
     for part in attempt.charge.cards:
         usage = state.usage.get(part.uuid)
         if usage is None or holder is None:
             continue
         used = max(used, usage.held.get(holder, 0 if usage.is_split else UNKNOWN))
+        peak = max(peak, usage.peaks.get(holder, UNKNOWN))
     if used > 0 or attempt.vram_peak_bytes > 0:  # nothing at all is too early to count
         attempt.vram_used_bytes = used
-        attempt.vram_peak_bytes = max(attempt.vram_peak_bytes, used)
+        attempt.vram_peak_bytes = max(attempt.vram_peak_bytes, used, peak)
 
 
 def room_bytes(state: State, uuid: str) -> int:
@@ -183,14 +191,6 @@ def measure(state: State, uuid: str) -> GpuMeasure | None:
         power_w=_known(gpu.power_w),
         strangers=_named(usage),
     )
-
-
-def used_by(state: State, holder: Holder, uuid: str) -> int:
-    """Return how much of a card a holder was seen to hold, or UNKNOWN."""
-    usage = state.usage.get(uuid)
-    if usage is None:
-        return UNKNOWN
-    return usage.held.get(holder, 0 if usage.is_split else UNKNOWN)
 
 
 def used_of(attempts: list[Attempt]) -> list[int]:

@@ -49,16 +49,17 @@ def _attempts(
     view: View, task_id: int, attempts: list[dict[str, Any]], asked: spec.TaskSpec
 ) -> list[dict[str, Any]]:
     """Say of each attempt also what it was granted, as text and as VRAM, and what it was seen to
-    use of that: -1 where it was not measured."""
+    use of that, now and at most: -1 where it was not measured."""
     live = view.core.tasks.get(task_id)
     found = []
     for each in attempts:
         granted = asks.granted(asked.request, each["asked"])
-        peak = each["vram_peak_bytes"]
+        used, peak = -1, each["vram_peak_bytes"]
         if live is not None and live.live is not None and live.live.number == each["number"]:
-            granted, peak = live.live.request, live.live.vram_peak_bytes
+            granted, used = live.live.request, live.live.vram_used_bytes
+            peak = live.live.vram_peak_bytes
         told = {"asked": describe_request(granted), "vram_bytes": granted.vram_bytes}
-        found.append({**each, **told, "vram_peak_bytes": peak})
+        found.append({**each, **told, "vram_used_bytes": used, "vram_peak_bytes": peak})
     return found
 
 

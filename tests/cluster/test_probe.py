@@ -75,6 +75,18 @@ def test_the_facts_of_a_card_arrive(scene: Path, probe: Probe) -> None:
     assert (frozenset({os.getpid()}), 61, False) == (gpu.pids, gpu.temperature_c, gpu.mig)
 
 
+def test_what_the_driver_books_of_a_process_arrives_where_it_keeps_book(
+    scene: Path, probe: Probe
+) -> None:
+    processes = [{"pid": pid, "memory_bytes": GIB} for pid in (os.getpid(), os.getppid())]
+    booked = scenario.card(1, processes=processes, accounting={str(os.getpid()): 3 * GIB})
+    scenario.write(scene, [booked, scenario.card(2, processes=processes)])
+    first, second = wait_reading(probe).gpus
+    expected = {os.getpid(): 3 * GIB, os.getppid(): None}
+    assert expected == {each.pid: each.peak_bytes for each in first.processes}
+    assert dict.fromkeys(expected) == {each.pid: each.peak_bytes for each in second.processes}
+
+
 def test_one_child_answers_again_and_again(probe: Probe) -> None:
     wait_reading(probe)
     fileno = probe.fileno()

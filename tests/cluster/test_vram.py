@@ -111,6 +111,7 @@ def test_the_most_that_a_task_was_seen_to_hold_is_told_of_its_try(stage: Stage) 
     (pid,) = stage.pids()
     stage.draw(held(pid, 7))
     wait_until(lambda: 7 * GIB == stage.attempt(task)["vram_peak_bytes"], "it is not measured")
+    assert 7 * GIB == stage.attempt(task)["vram_used_bytes"]
     stage.draw()  # what is dead and still shown would keep the card
     stage.let_go()
     task.result(FINISH_S)

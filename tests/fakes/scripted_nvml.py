@@ -8,7 +8,7 @@ scenario, which is read again for every reading, so that a test may change it wh
      "gpus": [{"uuid": "GPU-...", "name": "Fake 24", "memory_bytes": ..., "memory_free_bytes": ...,
                "cc": 86, "bus": "00000000:01:00.0", "temperature_c": 40, "utilisation_percent": 0,
                "power_w": 60, "processes": [{"pid": 1, "memory_bytes": 5, "graphics": false}],
-               "error": "", "mig": [{...}, ...],
+               "accounting": {"1": 7}, "error": "", "mig": [{...}, ...],
                "ecc_errors": 0, "repair_pending": false, "repair_failed": false,
                "throttled": ["HwThermalSlowdown"], "xids": [[1, 79]], "no_events": false}]}
 
@@ -147,6 +147,16 @@ def nvmlDeviceGetUtilizationRates(card):  # noqa: N802 - pynvml's name
 
 def nvmlDeviceGetPowerUsage(card):  # noqa: N802 - pynvml's name
     return card.get("power_w", 60) * 1000
+
+
+def nvmlDeviceGetAccountingMode(card):  # noqa: N802 - pynvml's name
+    return int("accounting" in card)
+
+
+def nvmlDeviceGetAccountingStats(card, pid):  # noqa: N802 - pynvml's name
+    if str(pid) not in card["accounting"]:
+        raise NVMLError_NotFound
+    return SimpleNamespace(maxMemoryUsage=card["accounting"][str(pid)])
 
 
 def nvmlDeviceGetMigMode(card):  # noqa: N802 - pynvml's name

@@ -1,5 +1,7 @@
 """Who holds how much of a card: told by the runner that a process descends from, or by memory."""
 
+from dataclasses import replace
+
 import pytest
 
 from remuda.node import residents
@@ -66,6 +68,14 @@ def test_the_peak_goes_with_the_result() -> None:
     taken = driver.state.outbox.take(driver.now)
     assert taken is not None
     assert [6 * GIB] == taken[0].vram_peaks
+
+
+def test_where_the_driver_keeps_book_a_peak_between_two_readings_is_known() -> None:
+    driver = CoreDriver()
+    attempt = running(driver, 1)
+    process = replace(below(RUNNER, 6), peak_bytes=9 * GIB)
+    see(driver, shown(process, used=6 * GIB), (RUNNER, attempt))
+    assert (6 * GIB, 9 * GIB) == (attempt.vram_used_bytes, attempt.vram_peak_bytes)
 
 
 def test_a_task_that_was_not_seen_on_its_card_yet_is_not_measured() -> None:
