@@ -186,18 +186,6 @@ def test_a_forgotten_node_is_off_the_list_until_it_comes_back(remuda: Desk) -> N
                                remuda.node("node-2")["drain"])  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("words", "code", "said"),
-    [
-        (("drain",), 2, "NODE"),
-        (("drain", "nope"), 3, "there is no node nope"),
-        (("undrain", "x-*"), 3, "there is no node x-*"),
-        (("drain", "node-1", "--deadline", "soon"), 4, "--deadline"),
-        (("drain", "node-1", "--reason", "x" * 501), 4, "reason"),
-        (("lost", "node-1", "--yes"), 1, "node-1 was heard"),
-        (("forget", "node-1"), 1, "node-1 was heard"),
-    ],
-)
 def test_a_node_that_fails_what_its_neighbour_does_well_gets_no_more_work(remuda: Desk) -> None:
     def ends_as(script: str, wanted: str) -> list[dict[str, Any]]:
         task = remuda.submit("--cpus", "0.1", "--", "sh", "-c", script)
@@ -219,6 +207,18 @@ def test_a_node_that_fails_what_its_neighbour_does_well_gets_no_more_work(remuda
     remuda.wait_node(broken, "ready")
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("drain",), 2, "NODE"),
+        (("drain", "nope"), 3, "there is no node nope"),
+        (("undrain", "x-*"), 3, "there is no node x-*"),
+        (("drain", "node-1", "--deadline", "soon"), 4, "--deadline"),
+        (("drain", "node-1", "--reason", "x" * 501), 4, "reason"),
+        (("lost", "node-1", "--yes"), 1, "node-1 was heard"),
+        (("forget", "node-1"), 1, "node-1 was heard"),
+    ],
+)
 def test_what_cannot_be_done_to_a_node_is_one_line_with_its_exit_code(
     remuda: Desk, words: tuple[str, ...], code: int, said: str
 ) -> None:
