@@ -11,6 +11,7 @@ import pytest
 
 from ..fakes import scenario
 from .command_line import CommandLine, wait_until
+from .far import far
 from .harness import Cluster, real_cluster
 
 pytestmark = pytest.mark.cluster
@@ -25,7 +26,8 @@ gpu_sample_s = 0.1
 [gpus]
 slowed_for_s = 0.3
 recovered_for_s = 0.3
-trial_after_s = {trial_after_s}
+trial_after_s = 0.3
+trial_after_s_max = 0.6
 trial = '''test "$CUDA_VISIBLE_DEVICES" = "$REMUDA_GPU_UUIDS" && test -e {well}'''
 trial_timeout_s = 20
 """
@@ -34,13 +36,13 @@ trial_timeout_s = 20
 class Host:
     """One node with two cards, of which a test says how they are."""
 
-    def __init__(self, folder: Path, cluster: Cluster) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, common: Path, cluster: Cluster) -> None:
+        self.common = common
         self.cluster = cluster
         self.remuda = CommandLine(folder)
 
     def shows(self, *cards: dict[str, Any], **more: Any) -> None:
-        scenario.write(self.folder / "scene.json", cards, **more)
+        scenario.write(self.common / "scene.json", cards, **more)
 
     def cards(self) -> dict[str, dict[str, Any]]:
         return {row["uuid"]: row for row in self.remuda.json("gpu", "list")}
@@ -70,21 +72,28 @@ class Host:
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     folder = tmp_path_factory.mktemp("health")
-    scene = scenario.write(folder / "scene.json", [FIRST, SECOND])
-    settings = SETTINGS.format(trial_after_s=0.3, well=folder / "well")
+    common = far().common_folder("health")
+    scene = scenario.write(common / "scene.json", [FIRST, SECOND])
+    settings = SETTINGS.format(well=common / "well")
     with real_cluster(folder, 1, scenario.environment(scene), settings) as made:
-        yield Host(folder, made)
+        yield Host(folder, common, made)
 
 
 @pytest.fixture
 def host(shared: Host) -> Iterator[Host]:
-    """Begin and end each test with two cards that are well and lent."""
+    """Begin and end each test with two cards that are well and lent.
+
+    Events are told to a probe that listens already: it does once the agent has measured.
+    """
+    wait_until(
+        lambda: all(card["temperature_c"] for card in shared.cards().values()), "nothing is read"
+    )
     yield shared
-    (shared.folder / "well").touch()
+    (shared.common / "well").touch()
     shared.shows(FIRST, SECOND)
     for card in (FIRST, SECOND):
         shared.wait_health(card, "healthy")
-    (shared.folder / "well").unlink()
+    (shared.common / "well").unlink()
 
 
 def test_an_xid_takes_its_card_out_and_a_trial_that_passes_brings_it_back(host: Host) -> None:
@@ -98,14 +107,14 @@ def test_an_xid_takes_its_card_out_and_a_trial_that_passes_brings_it_back(host: 
     assert f"GPU {FIRST['uuid']} of node-1 is cordoned: XID 79" in host.remuda("status").stdout
     kinds = [row["kind"] for row in host.remuda.json("events", "--kind", "gpu")]
     assert "gpu.cordoned" == kinds[-1]
-    (host.folder / "well").touch()
+    (host.common / "well").touch()
     waiting.result(FINISH_S)
     kinds = [row["kind"] for row in host.remuda.json("events", "--kind", "gpu")]
     assert "gpu.uncordoned" == kinds[-1]
 
 
 def test_a_running_task_goes_on_beside_a_card_that_breaks(host: Host) -> None:
-    go = host.folder / "go"
+    go = host.common / "go"
     tasks = [
         host.submit("sh", "-c", f"while ! test -e {go}; do sleep 0.05; done; exit 3", gpus=1)
         for _ in range(2)
@@ -136,7 +145,7 @@ def test_a_card_off_the_bus_stays_in_the_list_and_counts_for_what_can_be(host: H
     host.wait_health(FIRST, "faulty", "it has fallen off the bus")
     waiting = host.submit("true", gpus=2)
     assert "queued" == host.remuda.json("task", "show", waiting.id)["state"]
-    (host.folder / "well").touch()
+    (host.common / "well").touch()
     host.shows(FIRST, SECOND)
     waiting.result(FINISH_S)
 
@@ -178,7 +187,7 @@ def test_heat_passes_by_itself(host: Host) -> None:
 
 
 def test_a_page_fault_is_told_with_the_task_and_leaves_its_card(host: Host) -> None:
-    go = host.folder / "go"
+    go = host.common / "go"
     task = host.submit("sh", "-c", f"while ! test -e {go}; do sleep 0.05; done; exit 1", gpus=2)
     host.remuda.wait_state(task.id, "running")
     host.shows({**FIRST, "xids": [[4, 31]]}, SECOND)
