@@ -95,6 +95,8 @@ def run(
     example="remuda submit --retries 3 --cwd . -- python train.py\n"
     "remuda submit --array 0-99 -- sh -c 'render $REMUDA_ARRAY_INDEX'\n"
     "remuda submit --each-line urls.txt --retries 2 -- curl -fsSO {}\n"
+    "remuda submit --gpus 1 --gpu-type A100 --or 'gpus=2,gpu-type=L4' --or gpus=0 -- python e.py\n"
+    "remuda submit --resource licence=1 --exclusive -- simulate case.dat\n"
     'remuda submit --from tasks.jsonl   (a line: {"command": ["echo", "hi"], "retries": 3})',
     tail=True,
 )
@@ -166,6 +168,7 @@ def submit(
     "call",
     example="remuda call math:hypot --arg :=3 --arg :=4\n"
     "remuda call photos.repair:inpaint --vram 6GiB --file in.png --arg in.png --arg radius:=3\n"
+    "remuda call --vram '2GiB + 24B*width*height' m:paint --arg width:=2048 --arg height:=1536\n"
     "remuda call --project . jobs:train --arg epochs:=3",
 )
 def call(

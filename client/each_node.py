@@ -84,7 +84,7 @@ class NodeBatch(Batch):
 
 
 def choose(rows: Iterable[Mapping[str, Any]], options: Mapping[str, object]) -> Chosen:
-    """Choose the ready nodes that the options `node` and `labels` do not leave out.
+    """Choose the ready nodes that the options `node`, `not_node` and `labels` do not leave out.
 
     Raises NotFound for a node that there is not, Refused where no node is left.
     """
@@ -97,6 +97,7 @@ def choose(rows: Iterable[Mapping[str, Any]], options: Mapping[str, object]) -> 
         row
         for name, row in sorted(known.items())
         if (not asked.nodes or name in asked.nodes)
+        and name not in asked.not_nodes
         and asked.labels.items() <= row["labels"].items()
     ]
     free = tuple(row["name"] for row in meant if row["state"] == READY)

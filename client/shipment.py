@@ -83,8 +83,9 @@ class Shipment:
             raise Invalid(f"arguments: {error}", field="args") from error
         for stored in parcel.stored:
             self._put(stored)
+        numbers = pick(named_in(spec), kwargs)
         if not self._named:
-            return Call(parcel.body)
+            return Call(parcel.body, (), numbers)
         digests = list(dict.fromkeys(self._named))
         if len(digests) > OBJECTS_PER_TASK_MAX:
             raise ValueTooLarge(
@@ -92,7 +93,7 @@ class Shipment:
                 f"{OBJECTS_PER_TASK_MAX}: send a folder (files=), or hand over fewer, larger ones",
                 field="args",
             )
-        return Call(parcel.body, digests, pick(named_in(spec), kwargs))
+        return Call(parcel.body, digests, numbers)
 
     def take(self, file: File) -> Row:
         """Note a file that goes along; raises NotFound, Invalid or Conflict."""

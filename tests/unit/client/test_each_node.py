@@ -37,6 +37,7 @@ def test_every_ready_node_is_meant_and_the_others_are_named():
         ({"labels": {"zone": "x"}}, ("b",), ["c"]),
         ({"nodes": ["a", "d"]}, ("a",), ["d"]),
         ({"node": "a"}, ("a",), []),
+        ({"not_node": ["a", "c"]}, ("b",), ["d"]),
         ({"node": ["a", "b"], "node_label": "zone=x"}, ("b",), []),
     ],
 )

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
+from remuda.client.depot import Depot
 from remuda.client.numbers import column, named_in, pick
+from remuda.client.shipment import Shipment
 
 SPEC = {"vram": "1GiB + 2B*width*height", "size": "width"}
 
@@ -36,6 +39,14 @@ def test_a_number_of_any_kind_travels(value: Any, expected: float) -> None:
 @pytest.mark.parametrize("value", ["640", None, True, [1], b"1"])
 def test_what_is_no_number_stays_here(value: Any) -> None:
     assert {} == pick(("width",), {"width": value})
+
+
+@pytest.mark.parametrize("more", [{}, {"picture": b"x" * 70_000}], ids=["small", "large"])
+def test_a_call_brings_its_numbers_whatever_else_it_is_given(more: dict[str, Any]) -> None:
+    depot: Any = Mock(spec=Depot)
+    with Shipment(depot) as shipment:
+        call = shipment.call(SPEC, (), {"width": 640, "height": 480, **more})
+    assert {"width": 640, "height": 480} == call.numbers
 
 
 def test_without_numbers_nothing_is_sent() -> None:
