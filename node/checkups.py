@@ -48,7 +48,7 @@ class Checkups:
             self.health.cards.update((gpu.uuid, known[gpu.uuid]) for gpu in granted)
         except FileNotFoundError:
             return
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             get_logger().warning("health of GPUs not read", file=str(self.path), error=str(error))
 
     def on_reading(self, reading: Reading, now: int) -> None:

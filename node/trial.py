@@ -13,6 +13,7 @@ from typing import IO
 
 OUTPUT_SHOWN_BYTES = 300
 KILL_AFTER_S = 5
+CLOSE_WAIT_S = 1.0
 
 
 @dataclass(slots=True)
@@ -86,6 +87,7 @@ class Trial:
         if process is not None:
             with contextlib.suppress(ProcessLookupError):  # it has just ended
                 os.killpg(process.pid, signal.SIGKILL)
-            process.poll()
+            with contextlib.suppress(subprocess.TimeoutExpired):  # it hangs in the driver
+                process.wait(CLOSE_WAIT_S)
         if output is not None:
             output.close()
