@@ -254,10 +254,12 @@ def _wire_gpu(gpu: Gpu) -> wire.Gpu:
 
 def _gpu_line(gpu: Gpu) -> str:
     free, total = format_bytes(gpu.memory_free_bytes), format_bytes(gpu.memory_bytes)
+    ecc = "" if gpu.ecc is None else f"  ECC {'on' if gpu.ecc else 'off'}"
+    errors = f" ({gpu.ecc_errors} uncorrectable errors)" if gpu.ecc_errors else ""
     note = "" if gpu.pids_visible else "  (its processes are hidden from here)"
     return (
         f"gpu {gpu.index:<5} {gpu.name}  {free} free of {total}  "
-        f"compute {gpu.cc // 10}.{gpu.cc % 10}  {gpu.uuid}{note}"
+        f"compute {gpu.cc // 10}.{gpu.cc % 10}  {gpu.uuid}{ecc}{errors}{note}"
     )
 
 

@@ -116,6 +116,14 @@ def test_the_printed_form_names_each_gpu() -> None:
     assert "card  23GiB free of 24GiB  compute 8.6  GPU-a" in render(HOST)
 
 
+def test_the_page_says_whether_a_card_corrects_its_memory_and_what_it_could_not() -> None:
+    told = replace(HOST.gpus[0], ecc=True, ecc_errors=2)
+    assert "GPU-a  ECC on (2 uncorrectable errors)" in render(replace(HOST, gpus=(told,)))
+    assert "GPU-a  ECC off\n" in render(
+        replace(HOST, gpus=(replace(told, ecc=False, ecc_errors=0),))
+    )
+
+
 def cgroups(folder: Path, own: str, **files: str) -> dict[str, Path]:
     for name, text in files.items():
         path = folder / "mount" / name.replace("__", "/").replace("--", ".")
