@@ -35,6 +35,18 @@ def test_each_verb_returns_what_was_done(cluster: Client) -> None:
     ]
 
 
+def test_gpus_are_listed_and_taken_out_of_work_and_back(toy: ToyScheduler, cluster: Client) -> None:
+    toy.on[m.ListGpus] = lambda message: m.Page([{"uuid": "GPU-1", "node": message.node}], 1)
+    for kind in (m.CordonGpu, m.UncordonGpu):
+        toy.on[kind] = lambda message: m.Done(f"{type(message).__name__} {message.gpu}")
+    assert [{"uuid": "GPU-1", "node": "n"}] == cluster.gpus("n")
+    assert ["CordonGpu n:0", "UncordonGpu n:0"] == [
+        cluster.cordon_gpu("n:0", reason="fans"),
+        cluster.uncordon_gpu("n:0"),
+    ]
+    assert [m.CordonGpu("n:0", "fans")] == toy.heard_of(m.CordonGpu)
+
+
 @pytest.mark.parametrize(
     ("deadline", "ms"), [(None, 0), ("30m", 1_800_000), (90, 90_000), (0, 1),
                          (dt.timedelta(hours=1), 3_600_000)]
