@@ -113,8 +113,18 @@ class HandlerSettings(Section):
 
     target: Target = Field(description="the class, as package.module:Class")
     models: Texts = setting((), "models it serves, as advertised to tasks")
-    workers: int = setting(1, "worker processes", 1, 1024)
+    load: Literal["start", "first_use"] = setting(
+        "start", "when it is loaded: all of it with the agent, or each model by its first call"
+    )
+    keep_s: Seconds = setting(
+        0.0, "how long a worker without calls is kept; 0: until its room is needed"
+    )
+    workers: int = setting(1, "worker processes, at most", 1, 1024)
     vram_bytes: Bytes | None = setting(None, "GPU memory of one worker; unset: no GPU", MIB)
     cpus: float = setting(1.0, "CPUs of one worker", 0.001, 100_000)
     python: Name | None = setting(None, "its interpreter, one of [pythons]; unset: the agent's")
     secrets: Texts = setting((), "secrets of its node for it, as NAME or NAME=VARIABLE")
+
+    @property
+    def keep_ns(self) -> int:
+        return int(self.keep_s * 1_000_000_000)

@@ -60,6 +60,12 @@ class SchedulerSettings(Section):
     lease_s: Seconds = setting(30.0, "how long a grant lives unless renewed", 0.2, HOUR_S)
     offer_resend_s: Seconds = setting(5.0, "when an unanswered offer is sent again", 0.05, MINUTE_S)
     offer_tries: int = setting(3, "offers to one node before the task is placed anew", 1, 100)
+    warm_wait_s: Seconds = setting(
+        60.0,
+        "how long at most a call waits for a loaded model, and others for one that is called for",
+        0.0,
+        HOUR_S,
+    )
     handshake_s: Seconds = setting(
         3.0, "time a new connection has for its handshake", 0.1, MINUTE_S
     )

@@ -169,13 +169,11 @@ def build(
     core = Core(secrets.token_bytes(INCARNATION_BYTES), slots, max(1, facts.cpus_milli // MILLI))
     core.state.foreign = ForeignPolicy(node.foreign_processes)
     for handler, wanted in settings.handlers.items():
-        residents.declare(core.state, handler, wanted.workers, wanted.vram_bytes or 0)
+        residents.declare(core.state, capabilities.handler(handler, wanted), wanted.keep_ns)
     code = _runtime(node_dir)
     env = inherited_env(os.environ)
     premises = premises_of(settings, node_dir, code, env, os.environ)
-    report = Report(
-        facts, _limits(settings), node.labels, _version(), settings.handlers, premises, found
-    )
+    report = Report(facts, _limits(settings), node.labels, _version(), premises, found)
     surroundings = Surroundings(
         name, settings, node_dir / "work", lambda: report.facts.gpus, env, premises=premises
     )

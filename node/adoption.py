@@ -10,7 +10,7 @@ from pathlib import Path
 from ..protocol.messages import Outcome
 from ..protocol.spec import IfNodeLost, TaskSpec
 from ..worker.frames import PROTOCOL, Cancel, Hello
-from . import endings, grants, link, recovery, residents
+from . import endings, grants, link, loading, recovery
 from .crew import Order, Seat
 from .grants import Grant, Granted
 from .hearing import LOST, Hearing
@@ -101,7 +101,7 @@ class Adoption:
             worker = grants.WorkerGrant(hello.worker, UNKNOWN_POOL, "", ())
         elif worker.resident and self._is_wanted(worker, hello):
             card = worker.gpus[0] if worker.gpus else ""
-            lane_id = residents.adopt(state, worker.resident, card, now)
+            lane_id = loading.adopt(state, worker.resident, card, now)
         if lane_id:
             lane = state.lanes.by_id[lane_id]
         else:
@@ -118,7 +118,8 @@ class Adoption:
 
         One with an older runner is not: that would drop the limits of calls that it does not know.
         """
-        resident = residents.find(self.hearing.core.state, worker.resident)
+        card = worker.gpus[0] if worker.gpus else ""
+        resident = loading.adoptable(self.hearing.core.state, worker.resident, card)
         if resident is None or hello.newest < PROTOCOL:
             return False
         executor = self.hearing.stage.executors["handler"]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ..protocol.messages import (
     Accept,
     Desired,
+    Evict,
     ForgetFaults,
     Kill,
     Message,
@@ -19,7 +20,7 @@ from ..protocol.messages import (
     ResultAck,
     Started,
 )
-from . import endings, filling, health, intake, releases, residents, stops, usage
+from . import endings, filling, giving_way, health, intake, loading, releases, stops, usage
 from .effects import Effect
 from .gpu import Reading
 from .slots import Slots
@@ -69,6 +70,8 @@ class Core:
         elif isinstance(message, ForgetFaults) and message.incarnation == state.incarnation:
             health.forget_faults(state.health, message.gpus)
             releases.let_go(state, message.gpus)
+        elif isinstance(message, Evict):
+            giving_way.on_evict(state, message)
         else:
             state.counters.add("unexpected_message")
 
@@ -101,9 +104,11 @@ class Core:
         if now >= self._tick_at:
             self._tick_at = now + TICK_NS
             filling.close_idle(state, now)
+            giving_way.end_unused(state, now)
         endings.on_time(state, now)
         stops.stop_fenced(state)
-        residents.load_due(state, now)
+        loading.load_due(state, now)
+        endings.return_unserved(state)
         if not state.is_draining:
             filling.fill(state, now)
         effects, state.effects = state.effects, []
@@ -174,7 +179,7 @@ class Core:
         state = self.state
         due = [releases.deadline(state)]
         if not state.is_draining:
-            due.append(residents.deadline(state))
+            due.append(loading.deadline(state))
         if state.lanes.by_id:
             due.append(self._tick_at)
         return min((at for at in due if at is not None), default=None)

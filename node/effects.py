@@ -79,6 +79,10 @@ class CardsChanged(NamedTuple):
     is_news: bool = False
 
 
+class ResidentsChanged(NamedTuple):
+    """Say that a model left: its room can be had."""
+
+
 class RenewFences(NamedTuple):
     """Let fenced attempts run until then, a time of CLOCK_BOOTTIME."""
 
@@ -104,6 +108,7 @@ Effect = (
     | StoreOutputs
     | StopMoving
     | CardsChanged
+    | ResidentsChanged
     | RenewFences
     | Fused
 )

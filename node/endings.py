@@ -12,9 +12,10 @@ from .gpu import Reading
 from .lanes import Lane, LaneState
 from .state import Rejection, State
 from .storing import Storing
-from .task import FENCED, FENCED_TEXT, Attempt, Ending, Key, ending
+from .task import FENCED, FENCED_TEXT, HANDLER_POOL, Attempt, Ending, Key, ending
 
 RETURNS_MAX = 3
+MODEL_UNAVAILABLE = "model_unavailable"
 HAND_BACK = "handed back: the node is stopping"
 
 
@@ -78,7 +79,8 @@ def _goes_back(attempt: Attempt) -> bool:
     """Tell whether a call that no worker began may wait here for another worker."""
     plan = attempt.plan
     can_wait = not (plan.is_command or attempt.reserved or attempt.stop or attempt.recalled)
-    return can_wait and (not attempt.gpus) and attempt.returned < RETURNS_MAX
+    is_bound = attempt.gpus and not plan.pool.startswith(HANDLER_POOL)
+    return can_wait and not is_bound and attempt.returned < RETURNS_MAX
 
 
 def end(state: State, attempt: Attempt, answer: Ending) -> None:
@@ -207,7 +209,7 @@ def on_lane_ready(state: State, lane_id: int, now: int) -> None:
     lane.state = LaneState.READY
     lane.idle_since = now
     if lane.resident:
-        residents.on_ready(state, lane.resident)
+        residents.on_ready(state, lane.resident, now)
 
 
 def on_lane_ended(state: State, event: LaneEnd, now: int) -> None:
@@ -224,16 +226,33 @@ def on_lane_ended(state: State, event: LaneEnd, now: int) -> None:
     releases.on_lane_gone(state, lane.id)
     if lane.resident:
         residents.on_ended(state, lane.resident, event.message, now)
-        if _has_failed(state, lane):
-            _give_up(state, lane.pool, Outcome.RETURNED, "model_unavailable", event)
+        _give_up_unserved(state, lane, event)
     elif not event.was_loaded and lane.state is LaneState.OPENING and not lane.single:
         _give_up(state, lane.pool, Outcome.FAILED, event.code, event)
 
 
-def _has_failed(state: State, lane: Lane) -> bool:
-    name = lane.pool.partition(":")[2]
-    word, _ = residents.summary(state.residents.get(name, []))
-    return word == residents.ResidentState.FAILED.value
+def _give_up_unserved(state: State, lane: Lane, event: LaneEnd) -> None:
+    """End the calls of a model that nobody holds: those that had it loaded failed of that."""
+    found = list(residents.of_pool(state, lane.pool))
+    if any(each.serves for each in found):
+        return
+    if any(each.state is residents.ResidentState.FAILED for each in found):
+        outcome = Outcome.RETURNED if found[0].from_start else Outcome.FAILED
+        _give_up(state, lane.pool, outcome, MODEL_UNAVAILABLE, event)
+
+
+def return_unserved(state: State) -> None:
+    """Hand calls back for which no worker can be loaded here."""
+    if state.is_draining:
+        return
+    for bucket in list(state.backlog.buckets.values()):
+        if not bucket.pool.startswith(HANDLER_POOL) or bucket.head() is None:
+            continue
+        found = list(residents.of_pool(state, bucket.pool))
+        if not any(each.serves for each in found):
+            _, error = residents.summary(found)
+            text = error or "no worker of its handler is left here, and none can be loaded"
+            _give_up(state, bucket.pool, Outcome.RETURNED, MODEL_UNAVAILABLE, LaneEnd(0, "", text))
 
 
 def _give_up(state: State, pool: str, outcome: Outcome, code: str, event: LaneEnd) -> None:

@@ -80,6 +80,9 @@ def _feed_idle(state: State, bucket: Bucket) -> None:
     lanes = state.lanes.of_pool(bucket.pool)
     idle = [lane for lane in lanes if lane.is_idle and not _is_sick(state, lane)]
     ahead = state.lanes.ahead(bucket.pool)
+    head = bucket.head()
+    if head is not None and head.gpus:  # the card that its scheduler counts it to
+        idle.sort(key=lambda lane: lane.gpus != head.gpus)
     for position, lane in enumerate(idle):
         if bucket.head() is None or state.slots.refusal(bucket.charge):
             return

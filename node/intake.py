@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import repeat
 
 from ..protocol import codec, spec
@@ -47,7 +48,7 @@ def on_offer(state: State, offer: Offer) -> None:
     for task, number, token, args, gpus, batch, prefetched, index, claims in rows:
         plan = plans.get(index)
         if plan is None:
-            plan = plans[index] = _plan(state, offer, index)
+            plan = plans[index] = _in_pool(state, _plan(state, offer, index))
         known = state.attempts.get((task, number))
         if known is not None:
             _say_again(state, known, offer.rev)
@@ -102,6 +103,17 @@ def _plan(state: State, offer: Offer, index: int) -> Plan | str:
     return plan
 
 
+def _in_pool(state: State, plan: Plan | str) -> Plan | str:
+    """Name the workers of a handler that hold the model of its calls."""
+    if isinstance(plan, str) or plan.spec.kind != "handler":
+        return plan
+    handler = state.handlers.get(plan.spec.target)
+    if handler is None:
+        return plan
+    pool = residents.pool_of(handler.name, handler.model_for(plan.spec.model))
+    return plan if plan.pool == pool else replace(plan, pool=pool)
+
+
 def _say_again(state: State, known: Attempt, rev: int) -> None:
     """Answer an offer of an attempt that is held: nothing is executed twice."""
     known.rev = max(known.rev, rev)
@@ -139,13 +151,9 @@ def _refusal(state: State, attempt: Attempt) -> str:
     if len(attempt.token) > TOKEN_BYTES_MAX:
         return "the token is too long"
     if attempt.plan.pool.startswith(HANDLER_POOL):
-        name = attempt.plan.spec.target
-        found = state.residents.get(name)
-        if found is None:
-            return f"this node has no handler {name!r}"
-        word, error = residents.summary(found)
-        if word == residents.ResidentState.FAILED.value:
-            return f"handler {name!r} does not load: {error}"
+        spec = attempt.plan.spec
+        if reason := residents.refusal(state, spec.target, spec.model):
+            return reason
     misfit = state.slots.refusal(attempt.charge)
     if not misfit:
         return usage.refusal(state, attempt.charge, attempt.plan.spec.request)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..config.log_once import LogOnce
 from ..config.logs import get_logger
 from ..protocol import codec
 from ..protocol.errors import Conflict, RemudaError
+from ..protocol.measures import to_documents
 from ..protocol.messages import Beacon, Failure, Heartbeat, Register, Registered
-from . import moving
+from . import moving, residents
 from .core import Core
 from .mover.words import Reach as MoverReach
 from .preflight_cluster import CLOCK_REMEDY, CLOCK_WARNING_MS, clock_ahead_ms, describe_clock
@@ -77,7 +79,7 @@ class Membership:
             boot_id=self.report.facts.boot_id,
             protocol_min=codec.VERSION_OLDEST,
             protocol_max=codec.VERSION,
-            capabilities=self.report.statement(self.core, self.stage.notes, self._alarms()),
+            capabilities=self._statement(now),
             tasks=held.tasks,
             attempts=held.attempts,
             tokens=held.tokens,
@@ -94,6 +96,11 @@ class Membership:
             return
         self._knocked_ms = _wall_ms()
         self.session.on_sent(now)
+
+    def _statement(self, now: int) -> dict[str, Any]:
+        """Say what we have, with the models in memory: a frame of the oldest version holds them."""
+        found = self.report.statement(self.core, self.stage.notes, self._alarms())
+        return {**found, "residents": to_documents(residents.report(self.core.state, now))}
 
     def on_control(self, now: int) -> None:
         """Take in the answer to REGISTER."""
@@ -213,6 +220,7 @@ class Membership:
             capabilities=self.report.capabilities_due(self.core, self.stage.notes, self._alarms()),
             gpus=self.report.gpus(self.core),
             vram_used=held.vram_used,
+            residents=to_documents(residents.report(self.core.state, now)),
         )
         self.loop_lag_ns = 0
         self.wire.send("heartbeat", self.session.frame(heartbeat))

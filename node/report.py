@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from ..config.settings_node import HandlerSettings
 from ..protocol import capabilities as wire
 from . import releases, residents, usage
 from .capabilities import HostFacts, Limits, capabilities, limited_gpus
@@ -35,7 +34,6 @@ class Report:
     limits: Limits
     labels: Mapping[str, str]
     version: str
-    handlers: Mapping[str, HandlerSettings]
     premises: Premises = field(default_factory=Premises)
     found: Sequence[Finding] = ()
     _last: dict[str, Any] = field(default_factory=dict)
@@ -133,21 +131,14 @@ class Report:
 
     def _handlers(self, core: Core) -> list[wire.Handler]:
         found = []
-        for name, settings in self.handlers.items():
+        for name, handler in core.state.handlers.items():
             workers = core.state.residents.get(name, [])
+            if handler.on_demand:  # what is loaded is in each heartbeat
+                found.append(replace(handler, state=residents.COLD))
+                continue
             word, error = residents.summary(workers)
-            ready = [one for one in workers if one.state is residents.ResidentState.READY]
-            found.append(
-                wire.Handler(
-                    name=name,
-                    models=list(settings.models),
-                    workers=max(1, len(ready)),
-                    vram_bytes=settings.vram_bytes or 0,
-                    state=word,
-                    error=error,
-                    gpu_uuids=[one.gpu_uuid for one in workers if one.gpu_uuid],
-                )
-            )
+            cards = [one.gpu_uuid for one in workers if one.gpu_uuid]
+            found.append(replace(handler, state=word, error=error, gpu_uuids=cards))
         return found
 
 

@@ -1,16 +1,21 @@
-"""Which handlers does this node keep in memory, on which cards, and in what state?"""
+"""Which models does this node keep in memory, on which cards, and in what state?
+
+A resident is one worker process that holds a handler's model. Those of handlers with `load =
+"start"` are loaded when the agent starts, all others by the first call that is granted here;
+either leaves when its room is needed (see `giving_way.py`) and comes back with the next call.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from ..protocol.resources import format_bytes
-from . import releases, usage
-from .effects import OpenLane
-from .slots import CardCharge, Charge
+from ..protocol.capabilities import Handler
+from ..protocol.measures import RESIDENTS_MAX, UNKNOWN
+from ..protocol.measures import Resident as Reported
+from . import releases
 from .task import HANDLER_POOL
 
 if TYPE_CHECKING:
@@ -19,6 +24,8 @@ if TYPE_CHECKING:
 RETRY_NS_MIN = 1_000_000_000
 RETRY_NS_MAX = 60_000_000_000
 ERROR_CHARS_MAX = 500
+_NS_PER_MS = 1_000_000
+NAME_PARTS = 4
 
 
 class ResidentState(Enum):
@@ -27,123 +34,101 @@ class ResidentState(Enum):
     LOADING = "loading"
     READY = "ready"
     FAILED = "failed"
+    LEAVING = "leaving"
 
 
 @dataclass(slots=True)
 class Resident:
-    """One worker of a handler; `vram_bytes` 0 means that it uses no GPU."""
+    """One worker of a handler; `vram_bytes` 0 means that it uses no GPU.
+
+    `model` is the one that it holds ("": all that its handler loads); `gpu_uuid` the card that it
+    is on, or was, or is to be on. `opened_at` is when its worker was started (0: by an earlier
+    agent), `is_wanted` that a call waits for it: without that, one that fails is tried again only
+    if it is to be there from the start.
+    """
 
     handler: str
     index: int
     vram_bytes: int = 0
+    model: str = ""
+    from_start: bool = True
     gpu_uuid: str = ""
     lane: int = 0
     state: ResidentState = ResidentState.LOADING
     error: str = ""
     failures: int = 0
     next_try: int = 0
+    opened_at: int = 0
+    load_ms: int = 0
 
     @property
     def name(self) -> str:
-        return f"resident:{self.handler}:{self.index}"
+        name = f"resident:{self.handler}:{self.index}"
+        return f"{name}:{self.model}" if self.model else name
 
     @property
     def gpus(self) -> tuple[str, ...]:
         return (self.gpu_uuid,) if self.gpu_uuid else ()
 
+    @property
+    def pool(self) -> str:
+        return pool_of(self.handler, self.model)
 
-def declare(state: State, handler: str, workers: int, vram_bytes: int) -> None:
-    """Say that this node is to keep so many workers of a handler."""
-    residents = [Resident(handler, index, vram_bytes) for index in range(workers)]
-    state.residents[handler] = residents
-
-
-def load_due(state: State, now: int) -> None:
-    """Start the residents that are not there and whose time has come."""
-    for resident in everyone(state):
-        if _is_out(state, resident) and now >= resident.next_try and not state.is_draining:
-            _load(state, resident, now)
+    @property
+    def serves(self) -> bool:
+        """Tell whether it takes calls, or will."""
+        return self.state in (ResidentState.LOADING, ResidentState.READY)
 
 
-def _is_out(state: State, resident: Resident) -> bool:
-    """Tell whether a resident is not there, and nothing of its last worker either."""
-    return not resident.lane and resident.name not in state.releases
+def pool_of(handler: str, model: str) -> str:
+    """Name the workers that hold a model of a handler."""
+    return f"{HANDLER_POOL}{handler}/{model}" if model else HANDLER_POOL + handler
 
 
-def _load(state: State, resident: Resident, now: int) -> None:
-    resident.gpu_uuid = ""
-    charge = _place(state, resident)
-    if charge is None:
-        free = format_bytes(resident.vram_bytes)
-        _failed(resident, now, f"no GPU of this node has {free} free")
-        return
-    state.slots.take(resident.name, charge)
-    lane = state.lanes.add(
-        HANDLER_POOL + resident.handler, now, gpus=resident.gpus, resident=resident.name
-    )
-    resident.lane = lane.id
-    if resident.state is not ResidentState.FAILED:
-        resident.state = ResidentState.LOADING
-    state.effects.append(OpenLane(lane, None))
+def model_of(name: str) -> str:
+    """Return the model that a resident of this name holds."""
+    parts = name.split(":", NAME_PARTS - 1)
+    return parts[-1] if len(parts) == NAME_PARTS else ""
 
 
-def _place(state: State, resident: Resident) -> Charge | None:
-    """Choose the card with the most memory that is not lent."""
-    if not resident.vram_bytes:
-        return Charge()
-    cards = sorted(
-        state.slots.cards.items(),
-        key=lambda entry: (entry[1].vram_bytes - entry[1].memory_bytes, entry[0]),
-    )
-    for uuid, _ in cards:
-        part = CardCharge(uuid, 0, resident.vram_bytes)
-        charge = Charge(cards=(part,))
-        if not (state.slots.card_refusal(part) or usage.refusal(state, charge)):
-            resident.gpu_uuid = uuid
-            return charge
-    return None
+def declare(state: State, handler: Handler, keep_ns: int = 0) -> None:
+    """Say that this node offers a handler; `keep_ns` is how long one is kept idle (0: for good)."""
+    state.handlers[handler.name] = handler
+    state.keep_ns[handler.name] = keep_ns
+    count = 0 if handler.on_demand else handler.workers
+    state.residents[handler.name] = [
+        Resident(handler.name, index, handler.vram_bytes, handler.model_for(""))
+        for index in range(count)
+    ]
 
 
-def adopt(state: State, name: str, gpu_uuid: str, now: int) -> int:
-    """Take over a resident that an earlier agent loaded; 0 when it is not wanted any more."""
-    resident = find(state, name)
-    if resident is None or resident.lane or bool(gpu_uuid) != bool(resident.vram_bytes):
-        return 0
-    cards = (CardCharge(gpu_uuid, 0, resident.vram_bytes),) if gpu_uuid else ()
-    if cards and gpu_uuid not in state.slots.cards:
-        return 0
-    resident.gpu_uuid = gpu_uuid
-    state.slots.take(name, Charge(cards=cards), adopt=True)
-    lane = state.lanes.add(HANDLER_POOL + resident.handler, now, gpus=resident.gpus, resident=name)
-    resident.lane = lane.id
-    return lane.id
-
-
-def on_ready(state: State, name: str) -> None:
+def on_ready(state: State, name: str, now: int) -> None:
     """Take in that a resident's `load()` returned."""
-    if (resident := find(state, name)) is not None:
-        resident.state = ResidentState.READY
-        resident.error = ""
-        resident.failures = 0
+    resident = find(state, name)
+    if resident is None or resident.state is ResidentState.LEAVING:
+        return
+    resident.state = ResidentState.READY
+    resident.error = ""
+    resident.failures = 0
+    if resident.opened_at:
+        resident.load_ms = max(1, (now - resident.opened_at) // _NS_PER_MS)
 
 
 def on_ended(state: State, name: str, error: str, now: int) -> None:
-    """Take in that a resident's worker is gone; it is loaded again, later and later."""
+    """Take in that a resident's worker is gone; unless it left, it is loaded again."""
     resident = find(state, name)
     releases.begin_resident(state, name)
     if resident is None:
         return
     resident.lane = 0
-    if name not in state.releases:  # else it is named as the card's until that is free
-        resident.gpu_uuid = ""
     if resident.state is ResidentState.READY:
         resident.state = ResidentState.LOADING
         resident.next_try = now
-    else:
-        _failed(resident, now, error)
+    elif resident.state is not ResidentState.LEAVING:
+        failed(resident, now, error)
 
 
-def _failed(resident: Resident, now: int, error: str) -> None:
+def failed(resident: Resident, now: int, error: str) -> None:
     resident.state = ResidentState.FAILED
     resident.error = error[:ERROR_CHARS_MAX]
     delay = min(RETRY_NS_MAX, RETRY_NS_MIN << min(resident.failures, 10))
@@ -151,14 +136,71 @@ def _failed(resident: Resident, now: int, error: str) -> None:
     resident.next_try = now + delay
 
 
+def refusal(state: State, handler: str, model: str) -> str:
+    """Say why calls of a handler, for a model, cannot be taken; empty when they can."""
+    declared = state.handlers.get(handler)
+    if declared is None:
+        return f"this node has no handler {handler!r}"
+    if model and declared.models and model not in declared.models:
+        return f"handler {handler!r} does not list the model {model!r}"
+    held = declared.model_for(model)
+    found = [each for each in state.residents[handler] if each.model == held]
+    word, error = summary(found)
+    if word == ResidentState.FAILED.value:
+        return f"handler {handler!r} does not load: {error}"
+    return ""
+
+
 def summary(residents: Iterable[Resident]) -> tuple[str, str]:
     """Return the state of a handler and what went wrong with it, from those of its workers."""
     found = list(residents)
     error = next((resident.error for resident in found if resident.error), "")
-    for state in (ResidentState.READY, ResidentState.LOADING):
+    for state in (ResidentState.READY, ResidentState.LOADING, ResidentState.FAILED):
         if any(resident.state is state for resident in found):
             return state.value, error
-    return ResidentState.FAILED.value, error
+    return COLD, error
+
+
+COLD = "cold"
+"""The state of a handler that nothing holds: the next call loads it."""
+
+
+def report(state: State, now: int) -> list[Reported]:
+    """Say which models this node holds, and what each takes as long as that is not proven free."""
+    found = []
+    for resident in everyone(state):
+        holds = bool(resident.lane) or resident.name in state.releases
+        lane = state.lanes.by_id.get(resident.lane)
+        idle_ns = now - lane.idle_since if lane is not None and lane.is_idle else 0
+        word = resident.state.value
+        if holds and not resident.lane:
+            word = ResidentState.LEAVING.value
+        found.append(
+            Reported(
+                resident.handler,
+                resident.model,
+                resident.gpu_uuid,
+                resident.vram_bytes if holds else 0,
+                word,
+                len(lane.open) if lane is not None else 0,
+                idle_ns // _NS_PER_MS,
+                resident.load_ms,
+                resident.error,
+                _measured(state, resident),
+            )
+        )
+    return found[:RESIDENTS_MAX]
+
+
+def _measured(state: State, resident: Resident) -> int:
+    """Return what the processes of a resident were seen to hold of its card."""
+    usage = state.usage.get(resident.gpu_uuid)
+    return usage.held.get(resident.name, UNKNOWN) if usage is not None else UNKNOWN
+
+
+def of_pool(state: State, pool: str) -> Iterator[Resident]:
+    """Yield the residents that calls of a pool may go to."""
+    return (resident for resident in everyone(state) if resident.pool == pool)
 
 
 def find(state: State, name: str) -> Resident | None:
@@ -169,9 +211,3 @@ def find(state: State, name: str) -> Resident | None:
 def everyone(state: State) -> list[Resident]:
     """Return all residents."""
     return [resident for residents in state.residents.values() for resident in residents]
-
-
-def deadline(state: State) -> int | None:
-    """Say when the next load is due."""
-    waiting = [resident.next_try for resident in everyone(state) if _is_out(state, resident)]
-    return min(waiting, default=None)

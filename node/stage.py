@@ -25,6 +25,7 @@ from .effects import (
     Launch,
     OpenLane,
     RenewFences,
+    ResidentsChanged,
     StageIn,
     Stop,
     StopMoving,
@@ -301,6 +302,11 @@ def renew_fences(stage: Stage, effect: RenewFences, now: int) -> None:
         stage.crew.tell(seat, Order(Renew(effect.until_boot_ns)))
 
 
+def residents_changed(stage: Stage, effect: ResidentsChanged, now: int) -> None:
+    """Let the next heartbeat, which says that there is room, go out at once."""
+    stage.has_news = True
+
+
 def warn_of_fuse(stage: Stage, effect: Fused, now: int) -> None:
     """Say that the scheduler is not believed yet."""
     get_logger().warning(
@@ -339,6 +345,7 @@ _CARRY: dict[type, Callable[[Stage, Any, int], None]] = {
     StoreOutputs: store_outputs,
     StopMoving: stop_moving,
     CardsChanged: Stage.cards_changed,
+    ResidentsChanged: residents_changed,
     RenewFences: renew_fences,
     Fused: warn_of_fuse,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..protocol.capabilities import Handler
 from ..protocol.messages import Phase
 from .backlog import Backlog
 from .effects import Effect
@@ -43,7 +44,9 @@ class State:
     `settled` are attempts acknowledged since `rev` grew last: an offer of them came twice.
     `staging` are attempts for which something is prepared, `storing` those whose process ended and
     whose outputs are not stored yet. `usage` is of each card by UUID, `blind` why that is out of
-    date, `blamed` what drivers said while attempts were on their cards.
+    date, `blamed` what drivers said while attempts were on their cards. `handlers` are what the
+    node offers, `keep_ns` how long a model of each stays without a call (0: until its room is
+    needed), `residents` what is loaded.
     """
 
     incarnation: bytes
@@ -57,6 +60,8 @@ class State:
     staging: dict[Key, Attempt] = field(default_factory=dict)
     storing: dict[Key, Storing] = field(default_factory=dict)
     lanes: Lanes = field(default_factory=Lanes)
+    handlers: dict[str, Handler] = field(default_factory=dict)
+    keep_ns: dict[str, int] = field(default_factory=dict)
     residents: dict[str, list[Resident]] = field(default_factory=dict)
     releases: dict[Holder, Release] = field(default_factory=dict)
     baselines: dict[str, Baseline] = field(default_factory=dict)

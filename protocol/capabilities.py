@@ -40,8 +40,10 @@ class Gpu:
 class Handler:
     """A named handler on a node, with the residents that hold it in memory.
 
-    `state` is `loading`, `ready` or `failed` (then `error` says why). `gpu_uuids` lists the card
-    of each resident and `vram_bytes` what each holds of it.
+    `state` is `loading`, `ready`, `failed` (then `error` says why) or `cold`: nothing is loaded.
+    `gpu_uuids` lists the card of each resident that was there from the start and `vram_bytes` what
+    each holds of it. `workers` are at most loaded at a time; `on_demand`: by the first call, not
+    at the start.
     """
 
     name: str
@@ -51,6 +53,16 @@ class Handler:
     state: str = "ready"
     error: str = ""
     gpu_uuids: list[str] = field(default_factory=list)
+    on_demand: bool = False
+
+    def model_for(self, asked: str) -> str:
+        """Return which model a worker holds that serves calls for this one ("": all, or none).
+
+        One that is loaded on demand holds one of several models; one from the start holds all.
+        """
+        if len(self.models) == 1 or (self.models and self.on_demand):
+            return asked if asked in self.models else self.models[0]
+        return ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,3 +157,20 @@ class ForgetFaults(Message):
     SINCE = 4
     incarnation: bytes
     gpus: list[str]
+
+
+@dataclass(slots=True)
+class Evict(Message):
+    """Let models go that nobody calls: their room is needed. One that is called now stays.
+
+    A row names one worker: of which handler, with which model, on which card ("": on none).
+    """
+
+    TYPE = 105
+    SINCE = 4
+    COLUMNS = ("handlers", "models", "gpu_uuids")
+    incarnation: bytes
+    rev: int
+    handlers: list[str]
+    models: list[str]
+    gpu_uuids: list[str]

@@ -58,8 +58,10 @@ class GpuMeasure:
 class Resident:
     """One model in memory, or about to be: of which handler, on which card ("": on none).
 
-    `state` is `loading`, `ready` or `failed`; `calls` run in it now; `idle_ms` since its last one;
-    `load_ms` is how long it took to load (0: not known).
+    `vram_bytes` is what the node's own table has it hold of the card: 0 when nothing of it is
+    there, and `used_bytes` what was measured of that. `state` is `loading`, `ready`, `leaving` (its
+    card is not free yet) or `failed`, and `error` says why. `calls` run in it now; `idle_ms` since
+    its last one; `load_ms` is how long it took to load (0: not known).
     """
 
     handler: str
@@ -70,6 +72,8 @@ class Resident:
     calls: int = 0
     idle_ms: int = 0
     load_ms: int = 0
+    error: str = ""
+    used_bytes: int = UNKNOWN
 
 
 def gpus_from_document(document: dict[str, Any]) -> dict[str, GpuMeasure]:
@@ -86,6 +90,10 @@ def residents_from_documents(documents: Iterable[Any]) -> list[Resident]:
     """Read the models that a node holds; what does not fit is left out."""
     rows = (_built(Resident, document) for document in list(documents)[:RESIDENTS_MAX])
     return [row for row in rows if row is not None]
+
+
+def to_documents(residents: Iterable[Resident]) -> list[dict[str, Any]]:
+    return [dataclasses.asdict(resident) for resident in residents]
 
 
 def _built(kind: type[Any], document: Any) -> Any:

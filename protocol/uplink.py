@@ -9,7 +9,11 @@ from .message import Message
 
 @dataclass(slots=True)
 class Register(Message):
-    """Join or come back (control): who we are, what we have, what we hold."""
+    """Join or come back (control): who we are, what we have, what we hold.
+
+    The document of `capabilities` also has `residents`, as heartbeats have: a list of documents of
+    `measures.Resident`.
+    """
 
     TYPE = 32
     COLUMNS = ("tasks", "attempts", "tokens", "phases")

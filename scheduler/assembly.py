@@ -207,6 +207,7 @@ def core_settings(
         offer_tries=settings.offer_tries,
         heartbeat_ms=int(settings.heartbeat_s * 1000),
         lease_ms=int(settings.lease_s * 1000),
+        warm_wait_ns=int(settings.warm_wait_s * _NS),
         queued_max=settings.queued_tasks_max,
         queued_per_owner_max=settings.user_tasks_max,
     )

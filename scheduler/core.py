@@ -13,6 +13,7 @@ from typing import Any
 from ..protocol import asks
 from ..protocol import capabilities as wire_capabilities
 from ..protocol.codec import pack_document, unpack_document
+from ..protocol.resources import Request
 from . import (
     black_holes,
     cordons,
@@ -23,6 +24,7 @@ from . import (
     on_operator,
     recall,
     silence,
+    warmth,
 )
 from .admission import Admission
 from .batches import Batches
@@ -47,6 +49,7 @@ from .events import (
     UncordonGpu,
     UndrainNode,
 )
+from .evictions import Claim
 from .fleet import Drain, Fleet, Node, first_revision
 from .learned import Learned
 from .limits import Limits
@@ -65,6 +68,7 @@ from .retry import (
 from .runtimes import Runtimes
 from .task import Attempt, Spec, State, StopReason, Task, shared
 from .tokens import make_token
+from .warmth import Warmth
 
 SECOND_NS = 1_000_000_000
 
@@ -87,6 +91,7 @@ class CoreSettings:
     offer_resend_ns: int = 5 * SECOND_NS
     offer_tries: int = 3
     shun_ns: int = SECOND_NS
+    warm_wait_ns: int = 60 * SECOND_NS
     heartbeat_ms: int = 2_000
     lease_ms: int = 30_000
     queued_max: int = 2_000_000
@@ -128,6 +133,8 @@ class Core:
         self.cordons: dict[str, CordonRow] = {}
         self.black_holes = BlackHoles()
         self.limits = Limits()
+        self.warmth = Warmth()
+        self.claims: dict[Request, Claim] = {}
         self.admission = Admission()
         self.waits: list[tuple[int, int, int]] = []
         self.fuse_names: tuple[str, ...] = ()
@@ -154,6 +161,7 @@ class Core:
         black_holes.judge(self, now, effects)
         limits.judge(self, now, effects)
         dispatch.end_waits(self, now, effects)
+        warmth.end_waits(self, now)
         dispatch.place(self, now, effects)
         recall.take_back(self, now, effects)
         return effects
@@ -164,7 +172,8 @@ class Core:
             return 0
         due = [self.waits[0][0]] if self.waits else []
         due += (at for at in (self.silence_due_ns, self.upkeep_due_ns) if at < silence.FAR_NS)
-        due += (at for at in (self.limits.due_ns, self.black_holes.due_ns()) if at is not None)
+        at_times = (self.limits.due_ns, self.black_holes.due_ns(), self.warmth.due_ns)
+        due += (at for at in at_times if at is not None)
         for node in self.fleet.nodes.values():
             due += node.shunned.values()
             if node.backlog:
@@ -327,7 +336,7 @@ def _recover_attempt(core: Core, row: RecoveredAttempt, now: Now) -> None:
         token=make_token(core.secret, row.task, row.number, row.epoch),
         request=request,
         gpus=row.gpus,
-        prefetched=request.may_go_ahead and not node.fits(request),
+        prefetched=request.may_go_ahead and not row.gpus and not node.has_room(request),
         rev=0,
         offered_ns=now.mono_ns,
         accepted=True,

@@ -6,7 +6,7 @@ import heapq
 from typing import TYPE_CHECKING
 
 from ..protocol import asks
-from . import life, limits
+from . import evictions, life, limits, warm, warmth
 from .buckets import Bucket
 from .events import Now
 from .feasible import may_ever
@@ -42,33 +42,38 @@ def place(core: Core, now: Now, effects: Effects) -> None:
     if core.holds:
         core.unplaced = False
         return
+    evictions.end_claims(core, now)
+    leaving = evictions.Evictions(core, now, effects)
     offers: dict[str, Offering] = {}
     candidates: dict[int, _Places] = {}
     left = core.settings.grants_per_turn_max
-    for bucket in core.buckets.ready(core.fleet.revision):
+    revision = core.fleet.revision
+    for bucket in core.buckets.ready(revision):
         if not left:
             break
         task = bucket.head()
         assert task is not None
         places = candidates.get(id(bucket))
         if places is None:
-            places = candidates[id(bucket)] = _Places(core, bucket)
+            places = candidates[id(bucket)] = _Places(core, bucket, now)
         choice = places.pick(task)
         if choice is None:
-            bucket.blocked_at = core.fleet.revision
+            leaving.make_room(task, places.nodes)
+            bucket.blocked_at = revision
             continue
         bucket.pop()
         _grant(core, task, choice, now, effects, offers)
         left -= 1
-    core.unplaced = not left
+    core.unplaced = not left or core.fleet.revision != revision  # room was kept, and is left
     effects.to_nodes += offers.values()
 
 
 class _Places:
     """Where the tasks of one bucket can go in this turn."""
 
-    def __init__(self, core: Core, bucket: Bucket) -> None:
+    def __init__(self, core: Core, bucket: Bucket, now: Now) -> None:
         self._core = core
+        self._now = now
         self._request = bucket.key.request
         nodes = list(core.fleet.nodes.values())
         self._failed_it = bucket.key.avoid
@@ -76,7 +81,7 @@ class _Places:
         if self._failed_it:
             passed_over = avoided(core.fleet, self._request, self._failed_it)
             nodes = [node for node in nodes if node.name not in passed_over]
-        self._nodes = nodes
+        self.nodes = nodes
         self._options = [Candidates(nodes, each) for each in core.options.of(self._request)]
         self._ahead: list[tuple[float, str, Node]] | None = None
 
@@ -84,7 +89,8 @@ class _Places:
         """Return a place and whether it is only in the node's own queue."""
         place = None
         for each in self._options:
-            if choice := each.pick():
+            choice = each.pick()
+            if choice is not None and not self._waits_for_warmth(task, choice):
                 place = choice, False
                 break
         if place is None and self._request.may_go_ahead:
@@ -94,6 +100,16 @@ class _Places:
         waits = self._strict and could_run(self._core.fleet, self._request, avoid=self._failed_it)
         return None if waits else place
 
+    def _waits_for_warmth(self, task: Task, choice: Choice) -> bool:
+        """Tell whether a call waits for a loaded model rather than have it loaded once more."""
+        request = choice.request
+        if not request.handler or warm.idle_seat(choice.node, request) is not None:
+            return False
+        until_ns = warmth.patient_until_ns(self._core, task, request, self.nodes, self._now)
+        if until_ns is not None:
+            self._core.warmth.wake(until_ns)
+        return until_ns is not None
+
     def _pick_ahead(self, task: Task) -> tuple[Choice, bool] | None:
         """Send a tiny task ahead: as many as the node works off in `prefetch_ns`."""
         mean_ns = self._core.runtimes.mean_ns(task.spec.kind)
@@ -102,7 +118,7 @@ class _Places:
         if self._ahead is None:
             self._ahead = [
                 (len(node.backlog) / max(self._slots(node), 1), node.name, node)
-                for node in self._nodes
+                for node in self.nodes
                 if node.takes_work and self._takes_ahead(node)
             ]
             heapq.heapify(self._ahead)
@@ -125,15 +141,12 @@ class _Places:
         request = self._request
         if may_ever(node, request) or request in node.shunned or node.exclusives:
             return False
-        if not self._slots(node):
-            return False
-        return not request.handler or node.handlers[request.handler].state == "ready"
+        return self._slots(node) > 0
 
     def _slots(self, node: Node) -> int:
         """Count the tasks of this request that the node runs at a time."""
         if self._request.handler:
-            handler = node.handlers.get(self._request.handler)
-            return handler.workers if handler else 0
+            return warm.loaded_workers(node, self._request)
         return max(node.capabilities.cpus_milli // max(self._request.cpus_milli, 1), 1)
 
 
@@ -158,7 +171,14 @@ def _grant(
         task.attempt, node.name, core.epoch, token, choice.request, choice.gpus, prefetched,
         node.rev, now.mono_ns,
     )  # fmt: skip
+    is_load = warm.needs_load(node, attempt)
     node.add(task, attempt)
+    if is_load:
+        warm.promise(node, task, attempt)
+        core.warmth.on_load(attempt.seat[:2], now.mono_ns)
+    core.warmth.since_ns.pop(task.id, None)
+    if core.claims:
+        evictions.drop(core, task.spec.request)
     limits.watch_start(core, task, now)
     asked = _asked(task, attempt)
     effects.commit.granted.append(
@@ -206,8 +226,9 @@ def resend(core: Core, node: Node, tasks: list[Task], now: Now, effects: Effects
     if not again:
         return
     node.rev += 1
-    for _, attempt in again:
+    for task, attempt in again:
         attempt.rev, attempt.offered_ns = node.rev, now.mono_ns
+        warm.renew(node, task, attempt)
         attempt.offers += 1
     grants = [_granted(*pair, _asked(*pair)) for pair in again]
     effects.to_nodes.append(Offering(node.name, node.incarnation, node.rev, grants))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..protocol.failures import BUDGET_WORDS, FailureClass, class_of
 from ..protocol.resources import Request, describe_request, format_bytes
+from . import evictions, warmth
 from .events import Now
 from .explain_held import WORDS_FOR_HELD
 from .feasible import may_ever
@@ -52,7 +53,7 @@ def explain(core: Core, task_id: int, now: Now, failed_of: str = "") -> dict[str
     if task.state is State.WAITING:
         return answer | _waiting(core, task, now, failed_of)
     if task.state is State.QUEUED:
-        return answer | _queued(core, task)
+        return answer | _queued(core, task, now)
     return answer | WORDS_FOR_HELD[task.state](core, task, now)
 
 
@@ -83,7 +84,7 @@ def _budget_text(core: Core, task: Task, code: str) -> str:
     return f"retry {count} of {most} after {what}"
 
 
-def _queued(core: Core, task: Task) -> dict[str, Any]:
+def _queued(core: Core, task: Task, now: Now) -> dict[str, Any]:
     if core.holds:
         why = "; ".join(core.holds)
         return {
@@ -99,6 +100,10 @@ def _queued(core: Core, task: Task) -> dict[str, Any]:
     request = task.spec.request
     refusals = _refusals(core, task, request)
     reason, waits_for = _why_queued(core, request, refusals)
+    if waits := evictions.explain(core, task):
+        reason, waits_for = waits, "room"
+    elif waits := warmth.explain(core, task, now):
+        reason, waits_for = waits, "a warm worker"
     answer = {
         "reason": reason,
         "waits_for": waits_for,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from ..protocol.resources import MILLI, Request, format_bytes
 from .countables import lacks
-from .fleet import Card, Node, card_charge
+from .fleet import RESIDENTS_SINCE, Card, Node, card_charge
 from .suiting import cards_to_lend, goes_together, is_able, is_type
 
 GIB = 1 << 30
@@ -57,6 +57,23 @@ def _declares_handler(node: Node, request: Request) -> Refusal:
     return ""
 
 
+def _holds_model(node: Node, request: Request) -> Refusal:
+    """Tell whether a call's handler lists its model, and has a card that is large enough for it."""
+    handler = node.handlers.get(request.handler)
+    if handler is None:
+        return ""
+    if request.model and handler.models and request.model not in handler.models:
+        known = listed(handler.models)
+        return f"handler {handler.name} does not list the model {request.model} (lists: {known})"
+    largest = max((card.gpu.memory_bytes for card in node.cards.values()), default=0)
+    if handler.vram_bytes > largest:
+        return (
+            f"handler {handler.name} wants {format_bytes(handler.vram_bytes)} of VRAM, "
+            f"the largest GPU has {format_bytes(largest)}"
+        )
+    return ""
+
+
 def _large_enough(node: Node, request: Request) -> Refusal:
     has = node.capabilities
     if request.cpus_milli > has.cpus_milli:
@@ -83,7 +100,7 @@ def _has_cards(node: Node, request: Request) -> Refusal:
         best = max(card.gpu.cc for card in typed) / 10
         wanted = request.gpu_cc / 10
         return f"has {_names(typed)} of compute capability {best:g}, wanted {wanted:g} or more"
-    fitting = [card for card in able if _could_fit(card, request)]
+    fitting = [card for card in able if _could_fit(node, card, request)]
     together = [card for card in fitting if goes_together(card, request)]
     if len(together) >= request.cards:
         return ""
@@ -99,11 +116,12 @@ def _names(cards: list[Card]) -> str:
     return ", ".join(sorted({card.gpu.name for card in cards}))
 
 
-def _could_fit(card: Card, request: Request) -> bool:
-    """Tell whether a card has what is asked for next to its residents, which stay."""
+def _could_fit(node: Node, card: Card, request: Request) -> bool:
+    """Tell whether a card has what is asked for; models give way, except on an old node."""
+    stays_bytes = card.resident_bytes if node.protocol < RESIDENTS_SINCE else 0
     if request.gpus:
-        return not card.resident_bytes and card.gpu.memory_bytes >= request.vram_bytes
-    return card.resident_bytes + card_charge(request, card.gpu)[1] <= card.gpu.memory_bytes
+        return not stays_bytes and card.gpu.memory_bytes >= request.vram_bytes
+    return stays_bytes + card_charge(request, card.gpu)[1] <= card.gpu.memory_bytes
 
 
 def _too_few(cards: list[Card], able: int, request: Request) -> Refusal:
@@ -167,6 +185,7 @@ MAY_EVER: tuple[Filter, ...] = (
     _named,
     _labelled,
     _declares_handler,
+    _holds_model,
     _large_enough,
     lacks,
     _has_cards,

@@ -10,7 +10,10 @@ from ..protocol.capabilities import Capabilities, Gpu, Handler
 from ..protocol.codec import VERSION
 from ..protocol.measures import GpuMeasure, Resident
 from ..protocol.resources import MILLI, Request
+from .seats import Seat, Seats, declared, note_run
 from .task import Attempt, Task
+
+RESIDENTS_SINCE = 4
 
 
 @dataclass(slots=True)
@@ -18,6 +21,7 @@ class Card:
     """The ledger of one GPU: shares in 1/1000 and bytes of its memory.
 
     `cordoned` says why it gets no new work (see `cordons.py`); a `suspected` one is taken last.
+    `claimed_by` is for whom alone room is being made on it (see `evictions.py`).
     """
 
     gpu: Gpu
@@ -26,6 +30,7 @@ class Card:
     resident_bytes: int = 0
     cordoned: str = ""
     suspected: bool = False
+    claimed_by: Request | None = None
 
     @property
     def closed(self) -> str:
@@ -84,7 +89,8 @@ class Node:
     whose words come too late. `seen_ms` is when it was last heard in the scheduler's earlier
     lives, or when it was lost. `measures` are of its cards by UUID; `room_bytes` is
     what of them is left by now, `room_known_bytes` was so when tasks were placed by it last (see
-    `measured.py`). `residents` are models in memory.
+    `measured.py`). `seats` are models in memory, `ran` those that
+    functions and commands named which began here last.
     """
 
     name: str
@@ -109,7 +115,6 @@ class Node:
     exclusives: int = 0
     cards: dict[str, Card] = field(default_factory=dict)
     handlers: dict[str, Handler] = field(default_factory=dict)
-    handler_calls: Counter[str] = field(default_factory=Counter)
     held: dict[int, Task] = field(default_factory=dict)
     backlog: dict[int, Task] = field(default_factory=dict)
     shunned: dict[Request, int] = field(default_factory=dict)
@@ -117,7 +122,8 @@ class Node:
     measures: dict[str, GpuMeasure] = field(default_factory=dict)
     room_bytes: dict[str, int] = field(default_factory=dict)
     room_known_bytes: dict[str, int] = field(default_factory=dict)
-    residents: list[Resident] = field(default_factory=list)
+    seats: Seats = field(default_factory=Seats)
+    ran: dict[str, None] = field(default_factory=dict)
 
     @property
     def takes_work(self) -> bool:
@@ -133,14 +139,41 @@ class Node:
         self.capabilities = capabilities
         self.cards = {gpu.uuid: Card(gpu) for gpu in capabilities.gpus}
         for uuid, card in before.items():
+            if uuid in self.cards:
+                self.cards[uuid].claimed_by = card.claimed_by
             if card.share_milli or card.vram_bytes:
                 kept = self._card(uuid)
                 kept.share_milli, kept.vram_bytes = card.share_milli, card.vram_bytes
         self.handlers = {handler.name: handler for handler in capabilities.handlers}
-        for handler in capabilities.handlers:
-            for uuid in handler.gpu_uuids:
-                if uuid in self.cards:
-                    self.cards[uuid].resident_bytes += handler.vram_bytes
+        self.count_models()
+
+    def take_residents(self, reported: list[Resident], rev: int, now_ns: int = 0) -> bool:
+        """Take in which models are in memory, said after `rev`; tell whether that is new.
+
+        A node of before protocol 4 does not say: all that it declares is taken to be there.
+        """
+        if self.protocol < RESIDENTS_SINCE:
+            reported = declared(self.capabilities)
+        is_new = self.seats.report(reported, rev, now_ns)
+        if is_new:
+            self.count_models()
+        return is_new
+
+    def seat(self, attempt: Attempt) -> Seat:
+        """Return where a call of a handler runs."""
+        request = attempt.request
+        handler = self.handlers.get(request.handler)
+        model = handler.model_for(request.model) if handler else request.model
+        if attempt.gpus:
+            return Seat(request.handler, model, attempt.gpus[0])
+        found = self.seats.loaded(request.handler, model)  # it was sent ahead
+        return found[0] if found else Seat(request.handler, model, "")
+
+    def count_models(self) -> None:
+        """Enter in the ledger what models hold of each card."""
+        held = self.seats.held_bytes()
+        for uuid, card in self.cards.items():
+            card.resident_bytes = held[uuid]
 
     def add(self, task: Task, attempt: Attempt) -> None:
         """Enter an attempt: charged, or waiting in the node's queue when it is prefetched."""
@@ -161,22 +194,33 @@ class Node:
 
     def fits(self, request: Request) -> bool:
         """Tell whether what may be sent ahead can begin: its CPUs, memory and worker are free."""
+        is_served = not request.handler or self.free_workers(request) > 0
+        return self.has_room(request) and is_served
+
+    def has_room(self, request: Request) -> bool:
+        """Tell whether CPUs and memory are free."""
         return (
             self.cpus_used_milli + request.cpus_milli <= self.capabilities.cpus_milli
             and self.memory_used_bytes + request.memory_bytes <= self.capabilities.memory_bytes
-            and (not request.handler or self.free_workers(request.handler) > 0)
         )
 
-    def free_workers(self, handler: str) -> int:
-        """Count the idle workers of a handler that is loaded here."""
-        known = self.handlers.get(handler)
-        if known is None or known.state != "ready":
+    def free_workers(self, request: Request) -> int:
+        """Count the idle workers that hold the model of a call."""
+        handler = self.handlers.get(request.handler)
+        if handler is None:
             return 0
-        return known.workers - self.handler_calls[handler]
+        seats = self.seats.loaded(handler.name, handler.model_for(request.model))
+        return sum(max(self.seats.idle(seat), 0) for seat in seats)
 
     def _charge(self, attempt: Attempt, sign: int) -> None:
         request = attempt.request
-        if sign > 0:
+        if request.handler:  # its model has the card
+            if sign > 0:
+                attempt.seat = self.seat(attempt)
+            self.seats.count_call(attempt.seat, sign)
+        elif sign > 0:
+            if request.model:
+                note_run(self.ran, request.model)
             attempt.charges = tuple(
                 (uuid, *card_charge(request, self._card(uuid).gpu)) for uuid in attempt.gpus
             )
@@ -185,8 +229,6 @@ class Node:
         self.exclusives += sign * request.exclusive
         for name, count in request.resources:
             self.resources_used[name] += sign * count
-        if request.handler:
-            self.handler_calls[request.handler] += sign
         for uuid, share_milli, vram_bytes in attempt.charges:
             card = self._card(uuid)
             card.share_milli += sign * share_milli

@@ -51,10 +51,15 @@ def see(
 
 def refusal(node: Node, card: Card, request: Request) -> str:
     """Say why a card that has room by what was asked for has none as measured, or nothing."""
+    is_whole = bool(request.gpus)
+    wanted = request.vram_bytes if is_whole else card_charge(request, card.gpu)[1]
+    return too_little(node, card, wanted, is_whole=is_whole)
+
+
+def too_little(node: Node, card: Card, wanted: int, *, is_whole: bool = False) -> str:
+    """Say why so many bytes of a card are not to be had as measured, or nothing."""
     uuid = card.gpu.uuid
     measure = node.measures.get(uuid)
     if measure is None or uuid not in node.room_bytes:
         return ""
-    is_whole = bool(request.gpus)
-    wanted = request.vram_bytes if is_whole else card_charge(request, card.gpu)[1]
     return measure.refusal(wanted, is_whole=is_whole, room_bytes=node.room_bytes[uuid])

@@ -8,6 +8,7 @@ from ..protocol.measures import UNKNOWN, GpuMeasure
 from ..protocol.nodes_said import by_text, in_short
 from .events import Now
 from .fleet import Card, Node
+from .warm import handler_state
 
 ALARMS_MAX = 100
 ALARM_CHARS_MAX = 300
@@ -50,11 +51,14 @@ def node_row(node: Node, now: Now, suspect_after_s: float) -> dict[str, Any]:
         "handlers": [
             {
                 "name": handler.name,
-                "state": handler.state,
-                "error": handler.error,
+                **handler_state(node, handler),
                 "models": list(handler.models),
                 "workers": handler.workers,
-                "calls": node.handler_calls[handler.name],
+                "calls": sum(
+                    calls
+                    for seat, calls in node.seats.calls.items()
+                    if seat.handler == handler.name
+                ),
             }
             for handler in known.handlers
         ],
@@ -108,7 +112,7 @@ def card_row(card: Card, node: Node) -> dict[str, Any]:
     gpu = card.gpu
     share_bytes = gpu.memory_bytes * min(card.share_milli, 1000) // 1000
     measure = node.measures.get(gpu.uuid, GpuMeasure())
-    residents = [each for each in node.residents if each.gpu_uuid == gpu.uuid]
+    residents = [each for each in node.seats.residents if each.gpu_uuid == gpu.uuid]
     return {
         "uuid": gpu.uuid,
         "name": gpu.name,

@@ -24,7 +24,7 @@ from ..protocol.messages import (
     Results,
     Started,
 )
-from . import cordons, dispatch, life, measured, silence
+from . import cordons, dispatch, life, measured, silence, warm
 from .events import JoinNode, NodeRevoked, NodeSays, Now
 from .fleet import Node, first_revision
 from .on_results import on_results
@@ -80,6 +80,11 @@ def on_join(core: Core, event: JoinNode, now: Now, effects: Effects) -> None:
     node.shunned.clear()
     core.fleet.changed_shape()
     kept = _adopt(core, node, register, now, effects)
+    offered = node.held.keys() - kept if is_known else set()  # it may still be under way
+    node.seats.forget_promises(offered)
+    said = register.capabilities.get("residents", [])
+    residents = residents_from_documents(said if type(said) is list else [])
+    node.take_residents(residents, -1, now.mono_ns)
     if rebooted:
         facts: dict[str, object] = {"node": node.name, "held": len(node.held) - len(kept)}
         effects.notes.append(Note("warning", "node was restarted", facts))
@@ -96,6 +101,7 @@ def on_join(core: Core, event: JoinNode, now: Now, effects: Effects) -> None:
     for task in node.held.values():  # a heartbeat from before this answer says nothing of them
         assert task.live is not None
         task.live.rev = node.rev
+        warm.renew(node, task, task.live)
     node.seen_ms = now.wall_ms
     core.write_node(node, effects)
     effects.commit.audit.append(AuditRow(now.wall_ms, node.name, "register", node.name))
@@ -225,9 +231,11 @@ def on_heartbeat(core: Core, node: Node, message: Heartbeat, now: Now, effects: 
     node.gpu_free_bytes = {
         uuid: free for uuid, free in message.gpu_free.items() if type(free) is int
     }
-    node.residents = residents_from_documents(message.residents)
     if message.capabilities:
         _take_capabilities(core, node, message, now, effects)
+    if node.take_residents(residents_from_documents(message.residents), message.rev, now.mono_ns):
+        core.fleet.revision += 1
+        core.warmth.learn(node)
     rows = zip(message.tasks, message.attempts, message.phases, strict=True)
     holding = {(blob, number): phase for blob, number, phase in rows}
     if measured.see(node, gpus_from_document(message.gpus), holding):

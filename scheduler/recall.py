@@ -71,7 +71,7 @@ def _room(node: Node, task: Task) -> int:
         return 0
     free_milli = node.capabilities.cpus_milli - node.cpus_used_milli
     slots = free_milli // max(request.cpus_milli, 1)
-    return min(slots, node.free_workers(request.handler)) if request.handler else slots
+    return min(slots, node.free_workers(request)) if request.handler else slots
 
 
 def _recall(node: Node, tasks: list[Task], effects: Effects) -> None:

@@ -10,6 +10,7 @@ from enum import Enum, IntEnum
 from ..protocol.failures import FailureClass
 from ..protocol.resources import Request
 from ..protocol.spec import IfNodeLost, TaskSpec
+from .seats import NO_SEAT, Seat
 
 
 class State(IntEnum):
@@ -175,6 +176,7 @@ class Attempt:
     what was measured as free. `recalled`: its node was asked to hand it back.
     `request` is what it was granted: of what the task asks for, the alternative that was chosen
     with the VRAM that was found for it; what was measured of that is of one card: now, and at most.
+    `seat` is where a call of a handler is counted.
     """
 
     number: int
@@ -191,6 +193,7 @@ class Attempt:
     recalled: bool = False
     charges: tuple[tuple[str, int, int], ...] = ()
     is_spoken_for: bool = False
+    seat: Seat = NO_SEAT
     progress_milli: int = -1
     progress_text: str = ""
     vram_used_bytes: int = -1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..protocol.resources import MILLI, Request, format_bytes
-from . import measured
+from . import measured, warm
 from .countables import lacks_now
 from .feasible import (
     MAY_EVER,
@@ -50,17 +50,7 @@ def _alone(node: Node, request: Request) -> Refusal:
 def _handler_ready(node: Node, request: Request) -> Refusal:
     if not request.handler:
         return ""
-    handler = node.handlers[request.handler]
-    if handler.state != "ready":
-        return f"handler {handler.name} is {handler.state}" + (
-            f": {handler.error}" if handler.error else ""
-        )
-    closed = [c.closed for u in handler.gpu_uuids if (c := node.cards.get(u)) and c.closed]
-    if closed and len(closed) >= handler.workers:
-        return f"the GPU of handler {handler.name} gets no work: {closed[0]}"
-    if node.free_workers(handler.name) <= len(closed):
-        return f"all {handler.workers} workers of handler {handler.name} are busy"
-    return ""
+    return warm.refusal(node, request)
 
 
 def _has_room(node: Node, request: Request) -> Refusal:
@@ -77,12 +67,15 @@ def _has_room(node: Node, request: Request) -> Refusal:
 def _has_free_cards(node: Node, request: Request) -> Refusal:
     if not request.cards or len(free_cards(node, request)) >= request.cards:
         return ""
-    tight = [card for card in matching(node, request) if _card_fits(card, request)]
+    found = matching(node, request)
+    tight = [card for card in found if _card_fits(card, request)]
     if len(tight) >= request.cards:
         short = [card for card in tight if measured.refusal(node, card, request)]
         return f"GPU {short[0].gpu.index} {measured.refusal(node, short[0], request)}"
-    lent = [card for card in matching(node, request) if not card.closed]
-    also = _not_lent([card for card in matching(node, request) if card.closed])
+    cleared = sum(card.claimed_by not in (None, request) for card in found)
+    lent = [card for card in found if not card.closed and card.claimed_by in (None, request)]
+    also = _not_lent([card for card in found if card.closed])
+    also += f" ({gpus_text(cleared)} being cleared for another task)" if cleared else ""
     if request.gpus:
         free = len(free_cards(node, request))
         return f"{gpus_text(free)} of that kind wholly free, wanted {request.gpus}{also}"
@@ -125,7 +118,7 @@ def _card_has_room(node: Node, card: Card, request: Request) -> bool:
 
 
 def _card_fits(card: Card, request: Request) -> bool:
-    if card.closed:
+    if card.closed or card.claimed_by not in (None, request):
         return False
     if request.gpus:
         return card.untouched

@@ -82,6 +82,10 @@ class Run(NamedTuple):
     task_dir: str | None = None
 
 
+MODEL_VARIABLE = "REMUDA_MODEL"
+"""Names the model to a worker that is to load that one alone."""
+
+
 class Host(NamedTuple):
     """Agent -> runner: start a warm worker and keep it. One worker per runner, bound for life.
 

@@ -98,8 +98,7 @@ class Worker:
         if self._host.handler is not None:
             try:
                 self._handler = self._targets.find(self._host.handler)()
-                if hasattr(self._handler, "load"):
-                    self._handler.load()
+                _load(self._handler)
             except BaseException as error:  # noqa: BLE001 - whatever the user's code raises
                 failure = describe(error)
                 if failure.code not in LOAD_CODES:
@@ -226,3 +225,20 @@ class _Reader:
                 os._exit(0)
             self._ready = self._parser.feed(data)
         return self._ready.pop(0)
+
+
+def _load(handler: Any) -> None:
+    """Load a handler: with the name of its model, where it takes one."""
+    load = getattr(handler, "load", None)
+    if load is None:
+        return
+    import inspect
+
+    takes = [each for each in inspect.signature(load).parameters.values() if each.kind <= 1]
+    model = os.environ.get(frames.MODEL_VARIABLE, "")
+    if takes and not model and takes[0].default is takes[0].empty:
+        raise TypeError(
+            "load() takes a model, but its worker is to load all that its handler lists: set "
+            'load = "first_use" there, or list one model'
+        )
+    load(*([model] if takes and model else []))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...config.settings import HandlerSettings
-from ...worker.frames import Call, Finished, Host, Outcome
+from ...worker.frames import MODEL_VARIABLE, Call, Finished, Host, Outcome
+from ..residents import model_of
 from ..secret_files import Stamp
 from ..task import Attempt, Ending
 from .calls import call_ending
@@ -13,7 +14,7 @@ from .surroundings import Surroundings
 
 
 class HandlerExecutor:
-    """Call handlers; `resident:NAME:INDEX` names a worker."""
+    """Call handlers; `resident:NAME:INDEX`, with `:MODEL` if it holds one alone, is a worker."""
 
     def __init__(self, surroundings: Surroundings) -> None:
         self._surroundings = surroundings
@@ -26,7 +27,7 @@ class HandlerExecutor:
         return Host(
             worker=worker,
             python=around.program(python),
-            env=around.env({}, gpus, python),
+            env=around.env(_own(worker), gpus, python),
             sys_path=around.python_path,
             handler=handler.target,
             grace_s=around.settings.tasks.grace_s,
@@ -50,3 +51,9 @@ class HandlerExecutor:
 
     def _settings(self, worker: str) -> HandlerSettings:
         return self._surroundings.settings.handlers[worker.split(":")[1]]
+
+
+def _own(worker: str) -> dict[str, str]:
+    """Tell a worker which model it is to load, where that is one alone."""
+    model = model_of(worker)
+    return {MODEL_VARIABLE: model} if model else {}

@@ -252,7 +252,7 @@ vram = "10GiB"
 """
 
 
-def test_a_task_waits_that_does_not_fit_beside_a_resident(
+def test_an_idle_model_gives_its_room_to_tasks_and_comes_back_with_the_next_call(
     tmp_path: Path, common: Path, truth: Path
 ) -> None:
     scene = scenario.write(common / "scene.json", [SMALL])
@@ -262,18 +262,17 @@ def test_a_task_waits_that_does_not_fit_beside_a_resident(
         first = submit(cluster, command(truth, LONG_S, 10 * GIB), vram="10GiB")
         remuda.wait_state(first.id, "running")
         second = submit(cluster, command(truth, 0.0, 10 * GIB), vram="10GiB")
-        why = remuda("why", second.id).stdout
-        refused = remuda("submit", "--vram", "20GiB", "true")
-        whole = remuda("submit", "--gpus", "1", "true")
-        let_end(truth)
         assert SMALL["uuid"] == told(second)["REMUDA_GPU_UUIDS"]
+        assert "running" == remuda.json("task", "show", first.id)["state"]
+        (handler,) = remuda.json("node", "show", "node-1")["handlers"]
+        assert "cold" == handler["state"]
+        back = cluster.client.submit("model").result(FINISH_S)
+        whole = submit(cluster, command(truth, 0.0, 20 * GIB), gpus=1)
+        let_end(truth)
         told(first)
-        assert resident == cluster.client.submit("model").result(FINISH_S)
-    assert SMALL["uuid"] == resident["CUDA_VISIBLE_DEVICES"]
-    assert "at most 4GiB of VRAM free" in why
-    assert (4, 4) == (refused.returncode, whole.returncode)
-    assert "loaded handlers leave at most 14GiB of VRAM on one GPU" in refused.stderr
-    assert "without a loaded handler" in whole.stderr
+        assert SMALL["uuid"] == told(whole)["REMUDA_GPU_UUIDS"]
+    assert SMALL["uuid"] == resident["CUDA_VISIBLE_DEVICES"] == back["CUDA_VISIBLE_DEVICES"]
+    assert resident["pid"] != back["pid"]
 
 
 def test_a_card_on_which_its_task_is_still_shown_is_not_lent(

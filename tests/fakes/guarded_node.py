@@ -13,8 +13,10 @@ from remuda.protocol import capabilities as wire
 from remuda.protocol import ids
 from remuda.protocol import messages as m
 from remuda.protocol.codec import pack_document, unpack_document
+from remuda.protocol.measures import Resident
 from remuda.protocol.spec import TaskSpec, from_document
 
+from . import models
 from .world import SimNode, World
 
 Key = tuple[int, int]
@@ -46,6 +48,10 @@ class GuardedNode(SimNode):
         for key in [key for key in self.held if key not in before]:
             spec = from_document(unpack_document(self.specs[key[0]]))
             self.offered[key] = spec, self.gpus[key[0]]
+            if not self._load(key[0]):
+                assert self._is_behind(), f"{self.name} has no room for the model of {key}"
+                self.refused.append((key, self.held.pop(key)[0]))
+                continue
             if not self._lend(key) and not spec.request.may_go_ahead:
                 why = self.slots.refusal(self._charge(key))
                 is_guess = "CPUs asked" in why or "of memory asked" in why
@@ -58,6 +64,7 @@ class GuardedNode(SimNode):
     def settle(self) -> None:
         """Take back what ended, start what waited for that, and look whether it adds up."""
         self._take_back()
+        self._count_models()
         for key in [key for key in self.held if self._lives(key) and key not in self._holder]:
             self._lend(key)
         self.slots.check()
@@ -85,6 +92,7 @@ class GuardedNode(SimNode):
         self.refused.clear()
         self.unacked.clear()
         self.acked.clear()
+        self.residents.clear()
         self.begin_life()
 
     def begin_life(self) -> None:
@@ -131,11 +139,31 @@ class GuardedNode(SimNode):
         has = self.capabilities
         cards = {gpu.uuid: Card(gpu.memory_bytes) for gpu in has.gpus}
         slots = Slots(has.cpus_milli, has.memory_bytes, cards, resources=dict(has.resources))
-        for handler in has.handlers:
-            for number, uuid in enumerate(handler.gpu_uuids):
-                part = Charge(cards=(CardCharge(uuid, 0, handler.vram_bytes),))
-                slots.take(f"{handler.name}:{number}", part)
         return slots
+
+    def _load(self, task: int) -> bool:
+        """Load the model of a call, if that is not loaded; tell whether there is room for it."""
+        self._count_models()
+        found = models.wanted(self, task)
+        if found is None:
+            return True
+        if self.slots.refusal(_charge_of(found)):
+            return False
+        self.residents.append(found)
+        self._count_models()
+        return True
+
+    def _count_models(self) -> None:
+        """Have the guard hold what is loaded, all of which fits."""
+        for holder in [each for each in self.slots.holders if isinstance(each, str)]:
+            self.slots.release(holder)
+        for number, each in enumerate(self.residents):
+            self.slots.take(f"model:{number}", _charge_of(each))
+
+
+def _charge_of(resident: Resident) -> Charge:
+    uuid, size = resident.gpu_uuid, resident.vram_bytes
+    return Charge(cards=(CardCharge(uuid, 0, size),) if uuid else ())
 
 
 def _written_down(holders: dict[Key, int], slots: Slots) -> dict[Key, Charge]:
@@ -174,14 +202,12 @@ def over_lent(node: GuardedNode) -> list[str]:
     if any(spec.exclusive for spec, _ in lent) and len(lent) > 1:
         found.append("a task is not alone")
     for gpu in has.gpus:
-        found += _over_lent_card(gpu, users.get(gpu.uuid, []), has.handlers)
+        found += _over_lent_card(gpu, users.get(gpu.uuid, []), node.residents)
     return found
 
 
-def _over_lent_card(
-    gpu: wire.Gpu, users: list[TaskSpec], handlers: list[wire.Handler]
-) -> list[str]:
-    resident = sum(each.vram_bytes * each.gpu_uuids.count(gpu.uuid) for each in handlers)
+def _over_lent_card(gpu: wire.Gpu, users: list[TaskSpec], residents: list[Resident]) -> list[str]:
+    resident = sum(each.vram_bytes for each in residents if each.gpu_uuid == gpu.uuid)
     shares = sum(1_000 if spec.gpus else spec.gpu_milli for spec in users)
     used = resident + sum(
         gpu.memory_bytes * spec.gpu_milli // 1_000 if spec.gpu_milli else spec.vram_bytes

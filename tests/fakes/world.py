@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
 from remuda.protocol import capabilities as wire
-from remuda.protocol import codec, ids
+from remuda.protocol import codec, ids, measures
 from remuda.protocol import messages as m
 from remuda.protocol.spec import TaskSpec, to_document
 from remuda.scheduler import invariants
@@ -33,9 +32,11 @@ from remuda.scheduler.journal import Journal
 from remuda.scheduler.node_rows import node_row
 from remuda.scheduler.offers import Payloads
 from remuda.scheduler.records import Change, Effects, Offering
+from remuda.scheduler.seats import declared
 from remuda.scheduler.task import State, policy_of
 
 from ..invariants import Commits
+from . import models
 
 SECOND_NS = 1_000_000_000
 GIB = 1 << 30
@@ -48,6 +49,7 @@ class SimNode:
         self.name = name
         self.capabilities = capabilities
         self.protocol = codec.VERSION
+        self.residents = declared(capabilities)
         self.incarnation = name.encode().ljust(16, b"-")
         self.boot_id = "boot"
         self.rev = 0
@@ -74,6 +76,9 @@ class SimNode:
                 self.held.setdefault(key, (token, m.Phase.QUEUED))
                 self.gpus[key[0]] = tuple(gpus)
                 self.specs[key[0]] = message.specs[index]
+        elif isinstance(message, m.Evict):
+            self.rev = max(self.rev, message.rev)
+            self.let_go(message)
         elif isinstance(message, m.Desired):
             self.rev = max(self.rev, message.rev)
             self.keep_only(set(keys))
@@ -83,6 +88,9 @@ class SimNode:
             self.acked += keys
             for key in keys:
                 self.held.pop(key, None)
+
+    def let_go(self, message: m.Evict) -> None:
+        models.evict(self, message)
 
     def begin(self, welcome: m.Registered) -> None:
         """Begin with the scheduler that let us in."""
@@ -99,14 +107,19 @@ class SimNode:
 
     def heartbeat(self) -> m.Heartbeat:
         self.seq += 1
-        return m.Heartbeat(self.incarnation, self.seq, self.rev, *self._columns(), {}, 0, 0, {})
+        return m.Heartbeat(
+            self.incarnation, self.seq, self.rev, *self._columns(), {}, 0, 0, {},
+            residents=measures.to_documents(self.residents),
+        )  # fmt: skip
 
     def register(self) -> m.Register:
         tokens = [token for token, _ in self.held.values()]
         tasks, attempts, phases = self._columns()
+        document = wire.to_document(self.capabilities)
+        document["residents"] = measures.to_documents(self.residents)
         return m.Register(
             self.name, self.incarnation, self.boot_id, codec.VERSION_OLDEST, self.protocol,
-            wire.to_document(self.capabilities), tasks, attempts, tokens, phases,
+            document, tasks, attempts, tokens, phases,
         )  # fmt: skip
 
     def _columns(self) -> tuple[list[bytes], list[int], list[int]]:
@@ -244,6 +257,7 @@ class World(Operated):
         pythons: dict[str, str] | None = None,
         secrets: list[str] | None = None,
         resources: dict[str, int] | None = None,
+        protocol: int = codec.VERSION,
     ) -> SimNode:
         """Register a new node."""
         known = wire.Capabilities(
@@ -251,6 +265,7 @@ class World(Operated):
             pythons=pythons or {}, secrets=secrets or [], resources=resources or {},
         )  # fmt: skip
         node = self.nodes[name] = SimNode(name, known)
+        node.protocol = protocol
         self.join(node)
         return node
 
@@ -382,11 +397,3 @@ def mig(number: int, gib: int, parent: str = "GPU-9") -> wire.Gpu:
     return wire.Gpu(
         f"MIG-{number}", name, gib * GIB, gib * GIB, 80, number, mig=True, parent=parent
     )
-
-
-def worlds(folder: Path, settings: CoreSettings | None = None) -> Iterator[World]:
-    """Yield a world for a fixture, checked and closed at the end."""
-    world = World(folder, settings)
-    yield world
-    assert invariants.violations(world.core) == []
-    world.close()

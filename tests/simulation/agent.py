@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from remuda.node import residents
 from remuda.node.core import Core
 from remuda.node.gpu import Reading
 from remuda.node.slots import Card, Slots
@@ -18,7 +19,7 @@ from . import crew, moving
 from .agenda import MS
 from .host import Host, Runner, leave_unguarded
 from .ledger import SlotsView
-from .membership import Membership
+from .membership import RESIDENTS_SINCE, Membership
 from .moving import Moving
 from .network import Network
 from .probe import Probe
@@ -51,6 +52,8 @@ class Agent:
         slots = Slots(known.cpus_milli, known.memory_bytes, cards, resources=dict(known.resources))
         incarnation = self.life.encode().ljust(INCARNATION_BYTES, b"-")
         self.core = Core(incarnation, slots, max(1, known.cpus_milli // MILLI))
+        for handler in known.handlers if version >= RESIDENTS_SINCE else ():
+            residents.declare(self.core.state, handler)
         self.membership = Membership(host, self.core, version)
         self.probe = Probe(host)
         self.moving = Moving(self)

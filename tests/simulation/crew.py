@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from remuda.node import endings
+from remuda.node import endings, loading
 from remuda.node.adoption import UNKNOWN_POOL
 from remuda.node.effects import (
     CardsChanged,
@@ -18,6 +18,7 @@ from remuda.node.effects import (
     Launch,
     OpenLane,
     RenewFences,
+    ResidentsChanged,
     StageIn,
     Stop,
     StopMoving,
@@ -28,7 +29,7 @@ from remuda.node.endings import LaneEnd
 from remuda.node.fencing import is_fenced
 from remuda.node.grants import Grant, WorkerGrant
 from remuda.node.hearing import LOST
-from remuda.node.lanes import LaneState
+from remuda.node.lanes import Lane, LaneState
 from remuda.node.slots import Charge
 from remuda.node.task import Attempt, Ending, Key, Plan, ending
 from remuda.protocol.messages import Outcome
@@ -130,6 +131,10 @@ def _cards_changed(agent: Agent, effect: CardsChanged, now: int) -> None:
         agent.membership.beat_soon(now)
 
 
+def _residents_changed(agent: Agent, _effect: ResidentsChanged, now: int) -> None:
+    agent.membership.beat_soon(now)
+
+
 def _renew_fences(agent: Agent, effect: RenewFences, _now: int) -> None:
     found = map(agent.seat_of.get, agent.core.state.fence.attempts)
     for runner in dict.fromkeys(runner for runner in found if runner is not None):
@@ -176,6 +181,7 @@ _CARRY: dict[type, Callable[[Agent, Any, int], None]] = {
     StoreOutputs: _store_outputs,
     StopMoving: _stop_moving,
     CardsChanged: _cards_changed,
+    ResidentsChanged: _residents_changed,
     RenewFences: _renew_fences,
     Fused: _fused,
 }
@@ -264,9 +270,7 @@ def adopt(agent: Agent, now: int) -> None:
 def _take_over(agent: Agent, runner: Runner, now: int) -> None:
     lane = None
     if runner.worker is not None:
-        worker = runner.worker
-        lane = agent.core.state.lanes.add(worker.pool, now, gpus=worker.gpus, single=True)
-        lane.state = LaneState.READY
+        lane = _lane_of(agent, runner, runner.worker, now)
         agent.lane_seats[lane.id] = runner
         agent.lane_of[runner.number] = lane.id
     for key in [*runner.works, *runner.answers]:
@@ -274,10 +278,23 @@ def _take_over(agent: Agent, runner: Runner, now: int) -> None:
         in_lane = lane is not None and grant.kind != "command"
         agent.core.adopt(_attempt(grant), lane.id if lane is not None and in_lane else 0)
         agent.seat_of[key] = runner
-    if lane is not None and not lane.open:
+    if lane is not None and lane.single and not lane.open:
         endings.close(agent.core.state, lane)
     for answer in list(runner.answers.values()):
         agent.hear(runner, "answer", answer)
+
+
+def _lane_of(agent: Agent, runner: Runner, worker: WorkerGrant, now: int) -> Lane:
+    """Count a worker as ours: a model stays, others end with the calls that they have."""
+    state = agent.core.state
+    card = worker.gpus[0] if worker.gpus else ""
+    if worker.resident and (lane_id := loading.adopt(state, worker.resident, card, now)):
+        if runner.is_loaded:
+            endings.on_lane_ready(state, lane_id, now)
+        return state.lanes.by_id[lane_id]
+    lane = state.lanes.add(worker.pool, now, gpus=worker.gpus, single=True)
+    lane.state = LaneState.READY
+    return lane
 
 
 def _left_of(runner: Runner, key: Key) -> Grant:

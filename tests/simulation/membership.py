@@ -6,11 +6,11 @@ from dataclasses import asdict, replace
 from random import Random
 from typing import Any
 
-from remuda.node import releases, usage
+from remuda.node import releases, residents, usage
 from remuda.node.core import Core
 from remuda.node.session import Session, Standing
 from remuda.protocol import capabilities as wire
-from remuda.protocol import codec
+from remuda.protocol import codec, measures
 from remuda.protocol.messages import Heartbeat, Register, Registered
 
 from .agenda import MS, SECOND
@@ -19,6 +19,7 @@ from .host import Host
 EARLY_NS = (0, 150 * MS, 500 * MS)
 FULL_EVERY = 15
 SAY_NEW_TIMES = 4
+RESIDENTS_SINCE = 4
 RECONNECT_NS = (SECOND // 2, 5 * SECOND)
 
 
@@ -73,9 +74,10 @@ class Membership:
         self.asked += 1
         self.session.on_sent(now)
         self._core.state.fence.on_knock()
+        document = {**self._statement(), "residents": self._models(now)}
         register = Register(
             self._host.name, self._core.state.incarnation, f"boot-{self._host.boot}",
-            codec.VERSION_OLDEST, self._version, self._statement(),
+            codec.VERSION_OLDEST, self._version, document,
             held.tasks, held.attempts, held.tokens, held.phases,
         )  # fmt: skip
         return codec.encode(register, self.session.epoch, codec.VERSION_OLDEST)
@@ -100,8 +102,11 @@ class Membership:
         state = self._core.state
         return Heartbeat(
             state.incarnation, self._seq, state.rev, held.tasks, held.attempts, held.phases, {}, 0,
-            0, document, self._measures(), held.vram_used,
+            0, document, self._measures(), held.vram_used, self._models(now),
         )  # fmt: skip
+
+    def _models(self, now: int) -> list[dict[str, Any]]:
+        return measures.to_documents(residents.report(self._core.state, now))
 
     def _measures(self) -> dict[str, dict[str, Any]]:
         """Return what the last reading showed of each card."""

@@ -16,7 +16,11 @@ NODES = {
     "alpha": wire.Capabilities(2_000, 8 * GIB, labels={"zone": "a"}, resources={"licence": 2}),
     "beta": wire.Capabilities(2_000, 8 * GIB, [gpu(1, 8), gpu(2, 8)], labels={"zone": "a"}),
     "gamma": wire.Capabilities(
-        4_000, 64 * GIB, [gpu(3, 24), gpu(4, 80, "NVIDIA H100")], resources={"licence": 1}
+        4_000,
+        64 * GIB,
+        [gpu(3, 24), gpu(4, 80, "NVIDIA H100")],
+        [wire.Handler("draw", ["a", "b", "c"], 2, 11 * GIB, "cold", on_demand=True)],
+        resources={"licence": 1},
     ),
 }
 CLIENTS = ("ana", "bob")
@@ -29,6 +33,7 @@ ROLES = {
     OPERATOR: Role.OPERATOR,
     INTRUDER: Role.VIEWER,
 }
+CALL: dict[str, object] = {"kind": "handler", "target": "draw", "argv": [], "cpus_milli": 250}
 FUNCTION: dict[str, object] = {"kind": "function", "target": "m:tiny", "argv": []}
 SHAPES: tuple[dict[str, object], ...] = (
     {"cpus_milli": 1_000},
@@ -45,6 +50,9 @@ SHAPES: tuple[dict[str, object], ...] = (
     {"nodes": ["alpha", "gamma"]},
     {"resources": {"licence": 1}, "cpus_milli": 250},
     {"resources": {"licence": 1}, "cpus_milli": 250, **FUNCTION},
+    {**CALL, "model": "a"},
+    {**CALL, "model": "b"},
+    {**CALL, "model": "c"},
     {"exclusive": True, "cpus_milli": 500},
     {"gpus": 1, "gpu_type": "H100", "alternatives": [{"vram_bytes": 5 * GIB}, {"cpus_milli": 500}]},
 )
@@ -55,6 +63,7 @@ LEASE_S = 10
 SUSPECT_AFTER_S = 4
 LOST_AFTER_S = 8
 RECONCILE_S = 15
+WARM_WAIT_S = 3
 FENCE_S, REPLACE_AFTER_S, DRIFT_S = 9, 13, 1
 _POLICIES = {
     kind: ClassPolicy(row.retries, *BACKOFF_MS, row.placement) if row.retries else row
@@ -70,6 +79,7 @@ SETTINGS = CoreSettings(
     fuse_nodes_min=len(NODES),
     lease_ms=LEASE_S * 1_000,
     policies={**_POLICIES, FailureClass.NODE_LOST: ClassPolicy(2, 0, 0, Placement.ELSEWHERE)},
+    warm_wait_ns=WARM_WAIT_S * SECOND,
     queued_max=60,
     queued_per_owner_max=40,
     grants_per_turn_max=4,

@@ -17,7 +17,7 @@ def said(report: Report, beats: int, notes: dict[str, str]) -> list[bool]:
 
 
 def test_what_is_new_is_said_in_several_heartbeats_and_then_seldom() -> None:
-    report = Report(FACTS, Limits(), {}, "1", {})
+    report = Report(FACTS, Limits(), {}, "1")
     quiet = [False] * (FULL_EVERY - 1)
     assert [True] * SAY_NEW_TIMES + quiet + [True] + quiet == said(
         report, SAY_NEW_TIMES + 1 + 2 * len(quiet), {}
@@ -25,7 +25,7 @@ def test_what_is_new_is_said_in_several_heartbeats_and_then_seldom() -> None:
 
 
 def test_a_change_is_said_in_several_heartbeats_again() -> None:
-    report = Report(FACTS, Limits(), {}, "1", {})
+    report = Report(FACTS, Limits(), {}, "1")
     said(report, SAY_NEW_TIMES + 2, {})
     assert [True] * SAY_NEW_TIMES + [False] == said(report, SAY_NEW_TIMES + 1, {"GPU-a": "held"})
 
@@ -39,7 +39,7 @@ def test_a_card_that_is_held_back_is_named_with_its_reason() -> None:
     read(driver, card("GPU-a", 4711))
     driver.turn(WAIT_NS_MAX // 1_000_000)
     facts = replace(FACTS, gpus=(card("GPU-a"), card("GPU-b")))
-    statement = Report(facts, Limits(), {}, "1", {}).statement(driver.core, {})
+    statement = Report(facts, Limits(), {}, "1").statement(driver.core, {})
     reason = "30 s after the end of its task it still shows process 4711"
     assert [reason, ""] == [gpu["withheld"] for gpu in statement["gpus"]]
     assert f"GPU GPU-a is held back: {reason}" in statement["notes"]

@@ -9,6 +9,7 @@ from remuda.node.effects import OpenLane
 from remuda.node.gpu import LostGpu, Reading, Xid
 from remuda.protocol import codec
 from remuda.protocol import messages as m
+from remuda.protocol.capabilities import Handler
 from remuda.protocol.failures import FailureClass, class_of
 
 from .core_driver import CARDS, GIB, INCARNATION, CoreDriver, card, details, read, spec, task
@@ -116,7 +117,7 @@ def test_a_faulty_card_is_granted_to_nobody_until_a_person_says_so() -> None:
 def test_a_model_on_a_card_that_broke_gets_no_more_calls_and_none_is_loaded_there() -> None:
     driver = CoreDriver()
     see(driver)
-    residents.declare(driver.state, "greet", 1, 4 * GIB)
+    residents.declare(driver.state, Handler("greet", vram_bytes=4 * GIB))
     driver.turn()
     (lane,) = [each.lane for each in driver.of(OpenLane)]
     assert ("GPU-a",) == tuple(lane.gpus)
@@ -134,6 +135,6 @@ def test_a_model_on_a_card_that_broke_gets_no_more_calls_and_none_is_loaded_ther
 def test_a_model_is_loaded_on_a_card_that_is_well() -> None:
     driver = CoreDriver()
     see(driver, 79)
-    residents.declare(driver.state, "greet", 1, 4 * GIB)
+    residents.declare(driver.state, Handler("greet", vram_bytes=4 * GIB))
     driver.turn()
     assert [("GPU-b",)] == [tuple(each.lane.gpus) for each in driver.of(OpenLane)]

@@ -6,6 +6,7 @@ from remuda.node.endings import LaneEnd, on_lane_ended, on_stale, on_started
 from remuda.node.lanes import Lane
 from remuda.node.task import plan_of
 from remuda.protocol import messages as m
+from remuda.protocol.capabilities import Handler
 from remuda.protocol.messages import Outcome, Phase
 from remuda.protocol.spec import TaskSpec
 
@@ -127,7 +128,7 @@ def test_a_worker_of_a_task_with_a_card_ends_with_its_task():
 
 def test_a_call_of_a_handler_waits_for_its_resident_and_unknown_ones_are_refused():
     driver = CoreDriver()
-    residents.declare(driver.state, "greet", 1, 4 * GIB)
+    residents.declare(driver.state, Handler("greet", workers=1, vram_bytes=4 * GIB))
     body = spec(kind="handler", target="greet")
     driver.offer(body, task(1))
     driver.offer(spec(kind="handler", target="nobody"), task(2))
@@ -141,7 +142,7 @@ def test_a_call_of_a_handler_waits_for_its_resident_and_unknown_ones_are_refused
 
 def test_a_handler_that_does_not_load_returns_its_calls_and_is_tried_again_later():
     driver = CoreDriver()
-    residents.declare(driver.state, "greet", 1, 0)
+    residents.declare(driver.state, Handler("greet"))
     driver.turn()
     driver.offer(spec(kind="handler", target="greet"), task(1))
     lane = driver.of(OpenLane)[0].lane

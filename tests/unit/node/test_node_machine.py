@@ -18,6 +18,7 @@ from remuda.node.endings import LaneEnd
 from remuda.node.outbox import RESEND_NS
 from remuda.node.stops import TAKEN_BACK
 from remuda.protocol import messages as m
+from remuda.protocol.capabilities import Handler
 from remuda.protocol.messages import Outcome, Phase
 from remuda.protocol.resources import MILLI
 
@@ -100,7 +101,7 @@ class NodeMachine(MovesFiles):
 
     def __init__(self):
         super().__init__()
-        residents.declare(self.driver.state, "greet", 1, 6 * GIB)
+        residents.declare(self.driver.state, Handler("greet", workers=1, vram_bytes=6 * GIB))
         self.running = {}
         self.executed = {}
         self.workers = {}

@@ -7,6 +7,7 @@ from remuda.node.effects import CardsChanged, CloseLane, OpenLane
 from remuda.node.endings import LaneEnd
 from remuda.node.gpu import RELEASE_SLACK_BYTES
 from remuda.node.releases import WAIT_NS_MAX
+from remuda.protocol.capabilities import Handler
 from remuda.protocol.messages import ForgetFaults, Outcome
 
 from .core_driver import GIB, INCARNATION, CoreDriver, card, read, reasons, spec, task
@@ -225,7 +226,7 @@ def test_a_worker_that_does_not_end_keeps_its_card_and_not_its_result() -> None:
 
 def test_a_resident_is_loaded_again_once_its_card_is_free() -> None:
     driver = CoreDriver(cards=("GPU-a",))
-    residents.declare(driver.state, "greet", 1, 20 * GIB)
+    residents.declare(driver.state, Handler("greet", workers=1, vram_bytes=20 * GIB))
     driver.turn()
     lane = driver.of(OpenLane)[0].lane
     driver.load(driver.of(OpenLane)[0])
@@ -242,7 +243,7 @@ def test_a_resident_is_loaded_again_once_its_card_is_free() -> None:
 
 def test_a_resident_is_loaded_elsewhere_when_its_card_is_held_back() -> None:
     driver = CoreDriver()
-    residents.declare(driver.state, "greet", 1, 20 * GIB)
+    residents.declare(driver.state, Handler("greet", workers=1, vram_bytes=20 * GIB))
     driver.turn()
     lane = driver.of(OpenLane)[0].lane
     driver.load(driver.of(OpenLane)[0])

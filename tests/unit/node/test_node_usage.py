@@ -11,6 +11,7 @@ from remuda.node.report import Report
 from remuda.node.slots import Charge
 from remuda.node.task import Attempt
 from remuda.node.usage import BLIND, ForeignPolicy, Owner, look_back, measure
+from remuda.protocol.capabilities import Handler
 from remuda.protocol.measures import UNKNOWN, GpuMeasure
 from remuda.protocol.resources import Request
 
@@ -234,7 +235,7 @@ def test_a_whole_card_that_others_compute_on_is_refused_and_one_that_they_draw_o
 def test_a_handler_is_not_loaded_where_others_left_too_little() -> None:
     driver = CoreDriver(cards=("GPU-a",))
     read(driver, strangers(16))
-    residents.declare(driver.state, "sd", 1, 10 * GIB)
+    residents.declare(driver.state, Handler("sd", vram_bytes=10 * GIB))
     driver.turn()
     (resident,) = driver.state.residents["sd"]
     assert "no GPU of this node has 10GiB free" == resident.error
@@ -256,5 +257,5 @@ def test_what_is_not_lent_for_want_of_readings_is_said_with_the_reason() -> None
     driver = CoreDriver()
     look_back(driver.state, 61, 60)
     facts = HostFacts("h", "boot", "6.1", "3.11", 1000, GIB, gpus=(shown(used=0),))
-    statement = Report(facts, Limits(), {}, "1", {}).statement(driver.core, {})
+    statement = Report(facts, Limits(), {}, "1").statement(driver.core, {})
     assert [BLIND] == [gpu["withheld"] for gpu in statement["gpus"]]

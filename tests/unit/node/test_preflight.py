@@ -323,7 +323,7 @@ def test_a_report_for_programs_is_plain() -> None:
 
 def test_what_was_found_goes_with_what_the_node_says_of_itself() -> None:
     report = Report(
-        HostFacts("h", "boot", "6.1", "3.11", 1000, GIB), Limits(), {}, "1", {}, found=FOUND
+        HostFacts("h", "boot", "6.1", "3.11", 1000, GIB), Limits(), {}, "1", found=FOUND
     )
     statement = report.statement(CoreDriver().core, {}, report.alarms())
     assert ["limits: it is all wrong: mend it"] == statement["alarms"]
@@ -335,5 +335,5 @@ def test_what_was_found_goes_with_what_the_node_says_of_itself() -> None:
 def test_cards_that_came_back_end_the_alarm_about_them() -> None:
     facts = HostFacts("h", "boot", "6.1", "3.11", 1000, GIB)
     found = [serious("gpus", "no driver", "load it")]
-    assert 1 == len(Report(facts, Limits(), {}, "1", {}, found=found).alarms())
-    assert [] == Report(replace(facts, gpus=(CARD,)), Limits(), {}, "1", {}, found=found).alarms()
+    assert 1 == len(Report(facts, Limits(), {}, "1", found=found).alarms())
+    assert [] == Report(replace(facts, gpus=(CARD,)), Limits(), {}, "1", found=found).alarms()

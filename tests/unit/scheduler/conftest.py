@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ...fakes.world import World, worlds
+from ...fakes.world import World
+from ...fakes.worlds import worlds
 
 
 @pytest.fixture

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from remuda.protocol.capabilities import Capabilities, Gpu, Handler
+from remuda.protocol.codec import VERSION
 from remuda.protocol.resources import Request
 from remuda.scheduler.fleet import Node
 from remuda.scheduler.scores import pick_cards
+from remuda.scheduler.seats import declared
 from remuda.scheduler.task import Attempt, Policy, Spec, Task
 
 from ...fakes.world import GIB
@@ -21,6 +23,7 @@ def make_node(
     labels: dict[str, str] | None = None,
     handlers: list[Handler] | None = None,
     resources: dict[str, int] | None = None,
+    protocol: int = VERSION,
 ) -> Node:
     known = Capabilities(
         round(cpus * 1000),
@@ -30,8 +33,9 @@ def make_node(
         labels or {},
         resources=resources or {},
     )
-    node = Node(name, known, connected=True)
+    node = Node(name, known, connected=True, protocol=protocol)
     node.take_capabilities(known)
+    node.take_residents(declared(known), 0)
     return node
 
 

@@ -26,7 +26,7 @@ VERDICTS = {
     "ShowConfig": "vsoa", "ShowBatch": "vsoa", "ListBatches": "vsoa",
     "Drain": "oa", "Undrain": "oa", "DeclareLost": "oa", "ForgetNode": "oa",
     "ListGpus": "vsoa", "ListStats": "vsoa",
-    "CordonGpu": "oa", "UncordonGpu": "oa", "ForgetFaults": "",
+    "CordonGpu": "oa", "UncordonGpu": "oa", "ForgetFaults": "", "Evict": "",
     "Events": "vsoa", "Prune": "soa", "EventRows": "",
     "ListKeys": "oa", "AllowKey": "a", "RevokeKey": "a",
     "Invite": "a", "Enrol": "ni",

@@ -12,7 +12,8 @@ from remuda.scheduler.black_holes import REASON, Rules
 from remuda.scheduler.core import CoreSettings
 from remuda.scheduler.happenings import happenings
 
-from ...fakes.world import SimNode, World, gpu, worlds
+from ...fakes.world import SimNode, World, gpu
+from ...fakes.worlds import worlds
 
 FAILED = m.Outcome.FAILED
 FAST_US = 50_000

@@ -145,6 +145,8 @@ def pick(fleet: Fleet, request: Request) -> Choice | None:
 def test_a_request_is_refused_exactly_when_an_empty_fleet_has_no_place_for_it(
     fleet: Fleet, request: Request
 ) -> None:
+    for node in fleet.nodes.values():
+        node.take_residents([], 0)
     refused = bool(Feasibility(fleet).refusals(request))
     assert refused == (pick(fleet, request) is None)
 

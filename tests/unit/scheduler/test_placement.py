@@ -106,14 +106,16 @@ BESIDE = [
 
 
 @pytest.mark.parametrize(("request_", "words"), BESIDE)
-def test_what_a_resident_holds_is_never_to_be_had(request_: Request, words: str) -> None:
-    node = make_node("n1", gpu(1, 24), handlers=[RESIDENT])
+def test_what_a_model_holds_on_a_node_that_evicts_none_is_never_to_be_had(
+    request_: Request, words: str
+) -> None:
+    node = make_node("n1", gpu(1, 24), handlers=[RESIDENT], protocol=3)
     assert words == may_ever(node, request_)
     assert words == refusal_now(node, request_)
 
 
 def test_a_retry_goes_back_rather_than_wait_for_a_card_that_a_resident_keeps(world: World) -> None:
-    world.node("n1", gpus=[gpu(1, 24)], handlers=[RESIDENT])
+    world.node("n1", protocol=3, gpus=[gpu(1, 24)], handlers=[RESIDENT])
     two = world.node("n2", gpus=[gpu(2, 24)])
     (task,) = world.submit(gpus=1, retries=1)
     world.end(two, task, m.Outcome.FAILED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 from hypothesis import given, settings
@@ -111,6 +111,13 @@ class Judge:
         )
         return handler.workers - sum(r.handler == self.asked.handler for r, _ in lent)
 
+    def model_bytes(self) -> int:
+        known = {each.name: each for each in self.node.capabilities.handlers}
+        return known[self.asked.handler].vram_bytes
+
+    def largest_bytes(self) -> int:
+        return max((gpu.memory_bytes for gpu in self.node.capabilities.gpus), default=0)
+
     def lacks(self, lent: Lent) -> Iterator[str]:
         """Yield what of the request is not there, with so much lent."""
         asked, has = self.asked, self.node.capabilities
@@ -122,6 +129,8 @@ class Judge:
             yield "label"
         if asked.handler and asked.handler not in [each.name for each in has.handlers]:
             yield "handler"
+        elif asked.handler and self.model_bytes() > self.largest_bytes():
+            yield "model"
         elif asked.handler and self.workers(lent) <= 0:
             yield "workers"
         if asked.cpus_milli > self.cpus(lent):
@@ -156,6 +165,9 @@ CLAIMS: dict[str, Callable[[Judge, Lent, re.Match[str]], bool]] = {
     ),
     r"does not declare the handler (\w+) .*": lambda j, _l, m: (
         m[1] not in [each.name for each in j.node.capabilities.handlers]
+    ),
+    r"handler \w+ wants \S+ of VRAM, the largest GPU has \S+": lambda j, _l, _m: (
+        j.model_bytes() > j.largest_bytes()
     ),
     r"has ([\d.]+) CPUs?, wanted ([\d.]+)": lambda j, _l, m: (
         float(m[1]) * MILLI == j.cpus([]) < j.asked.cpus_milli == float(m[2]) * MILLI
@@ -205,7 +217,22 @@ def is_true(judge: Judge, lent: Lent, words: str) -> bool:
     return False
 
 
-@given(fleets(), focused)
+@st.composite
+def old_fleets(draw: st.DrawFn) -> Fleet:
+    """Draw nodes of the protocol before, on which what is loaded stays and nothing else is."""
+    fleet = draw(fleets())
+    for node in fleet.nodes.values():
+        handlers = [
+            replace(each, workers=1) if each.gpu_uuids else replace(each, vram_bytes=0)
+            for each in node.capabilities.handlers
+        ]
+        node.protocol = 3
+        node.take_capabilities(replace(node.capabilities, handlers=handlers))
+        node.take_residents([], 0)
+    return fleet
+
+
+@given(old_fleets(), focused)
 @settings(max_examples=600, derandomize=True, deadline=None)
 def test_what_never_fits_is_refused_for_a_true_reason(fleet: Fleet, request: Request) -> None:
     for node in fleet.nodes.values():
@@ -214,7 +241,7 @@ def test_what_never_fits_is_refused_for_a_true_reason(fleet: Fleet, request: Req
         assert not words or is_true(judge, [], words), words
 
 
-@given(fleets(), focused, st.lists(focused, max_size=6))
+@given(old_fleets(), focused, st.lists(focused, max_size=6))
 @settings(max_examples=300, derandomize=True, deadline=None)
 def test_what_does_not_fit_now_is_refused_for_a_true_reason(
     fleet: Fleet, request: Request, others: list[Request]

@@ -1,0 +1,30 @@
+"""Be a handler of several models that writes down what it loads, and fails to load one of them."""
+
+import os
+import time
+from pathlib import Path
+
+
+class Draw:
+    """Holds one model; `loads` in the folder of the test counts what was loaded where."""
+
+    folder = Path(__file__).parent
+
+    def load(self, model):
+        folder = Path(os.environ["WARM_FOLDER"])
+        with (folder / "loads").open("a") as file:
+            file.write(f"{model}\n")
+        if (folder / f"broken-{model}").exists():
+            raise RuntimeError(f"the weights of {model} are not there")
+        if (folder / f"slow-{model}").exists():
+            time.sleep(3.0)
+        self.model = model
+
+    def __call__(self, seconds=0.0):
+        time.sleep(seconds)
+        return {
+            "model": self.model,
+            "pid": os.getpid(),
+            "card": os.environ.get("REMUDA_GPU_UUIDS"),
+            "variable": os.environ.get("REMUDA_MODEL"),
+        }
