@@ -11,7 +11,7 @@ import heapq
 import itertools
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from remuda.protocol import capabilities, ids, measures
@@ -234,7 +234,7 @@ class Fleet:
         host.calls[grant.task, grant.attempt] = grant
         host.idle_since.pop(seat, None)
         begun_ns = self.now_ns
-        if not any(seat_of(each) == seat for each in host.residents):
+        if not any(seat_of(each) == seat and each.state != "leaving" for each in host.residents):
             self.found.loads += 1
             took_ns = load_ns(call.model)
             begun_ns += took_ns
@@ -277,8 +277,17 @@ class Fleet:
         leaving = [Seat(*row) for row in rows]
         assert not leaving or all(seat in host.idle_since for seat in leaving), "it has a call"
 
+        host.residents = [
+            replace(each, state="leaving") if seat_of(each) in leaving else each
+            for each in host.residents
+        ]
+
         def gone() -> list[Event]:
-            host.residents = [each for each in host.residents if seat_of(each) not in leaving]
+            host.residents = [
+                each
+                for each in host.residents
+                if each.state != "leaving" or seat_of(each) not in leaving
+            ]
             return [NodeSays(host.name, host.heartbeat(self.now_ns))]
 
         self._at(self.now_ns + round(RELEASE_S * S), gone)
