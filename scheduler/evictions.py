@@ -275,13 +275,16 @@ def end_claims(core: Core, now: Now) -> None:
 
 
 def _is_in_vain(node: Node | None, claim: Claim) -> bool:
-    """Tell whether a node heard what is to leave, or might have, and keeps it."""
+    """Tell whether a node heard what is to leave and keeps it, or holds another model instead."""
     if node is None or node.lost:
         return True
     if node.seats.seen_rev < claim.rev:
         return False
     stays = {seat_of(each) for each in node.seats.residents if each.state == READY}
-    return not stays.isdisjoint(claim.seats)
+    if not stays.isdisjoint(claim.seats):
+        return True
+    handler = node.handlers.get(claim.request.handler)
+    return handler is not None and node.seats.count(handler.name) >= handler.workers
 
 
 def drop(core: Core, request: Request) -> None:

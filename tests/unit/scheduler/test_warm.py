@@ -6,6 +6,7 @@ import pytest
 
 from remuda.protocol import messages as m
 from remuda.protocol.capabilities import Handler
+from remuda.protocol.measures import Resident
 from remuda.protocol.resources import Request
 from remuda.scheduler.explain import explain
 from remuda.scheduler.feasible import may_ever
@@ -258,6 +259,20 @@ def test_room_that_never_comes_is_kept_for_a_while_only(world: World) -> None:
     before = world.state(small)
     world.keep_alive(2, node, other)
     assert ("queued", "assigned") == (before, world.state(small))
+
+
+def test_a_call_asks_again_when_another_model_took_the_worker_that_was_freed_for_it(
+    world: World,
+) -> None:
+    node = join(world, "n1", gpu(1, 24), gpu(2, 24), workers=1)
+    finish(world, node, *call(world, "a"))
+    (task,) = call(world, "b")
+    assert ["a"] == node.evicted
+    seat = Resident(handler="draw", model="c", gpu_uuid="GPU-2", vram_bytes=10 * GIB)
+    node.residents = [seat]
+    world.heartbeat(node)
+    world.heartbeat(node)
+    assert (["a", "c"], "n1") == (node.evicted, where(world, task)[0])
 
 
 def test_a_handler_with_all_its_workers_replaces_one_model_by_another(world: World) -> None:
