@@ -20,6 +20,7 @@ from .settings_environments import (
 )
 from .settings_gpus import GpuSettings
 from .settings_node import HandlerSettings, NodeSettings, TaskSettings
+from .settings_placement import PlacementSettings
 from .settings_policies import Policies, PolicySettings, default_policies
 from .settings_redis import RedisSettings
 from .settings_scheduler import PortPlan, SchedulerSettings
@@ -90,6 +91,7 @@ class Settings(Section):
     gpus: GpuSettings = Field(default_factory=GpuSettings)
     tasks: TaskSettings = Field(default_factory=TaskSettings)
     policies: Policies = Field(default_factory=default_policies)
+    placement: PlacementSettings = Field(default_factory=PlacementSettings)
     handlers: Annotated[dict[Name, HandlerSettings], Field(max_length=HANDLERS_MAX)] = Field(
         default_factory=dict
     )

@@ -10,7 +10,7 @@ import resource
 import secrets
 import socket
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,12 +21,15 @@ from ..config.endpoints import Endpoints
 from ..config.home import Home
 from ..config.keys import AuthorizedKey, KeyPair, load_authorized
 from ..config.load import Loaded
+from ..config.settings import Settings
 from ..config.settings_node import TaskSettings
-from ..config.settings_policies import PolicyClass, PolicySettings
+from ..config.settings_placement import PlacementSettings
+from ..config.settings_policies import PolicySettings
 from ..config.settings_scheduler import SchedulerSettings
 from ..config.strangers import check_strangers_are_refused
 from ..protocol.errors import NotFound, Refused
 from ..protocol.failures import FailureClass
+from . import scores
 from .access import Role
 from .black_holes import Rules
 from .core import Core, CoreSettings
@@ -41,6 +44,7 @@ from .mirror_pipe import MirrorPipe
 from .outputs import Outputs
 from .reach import Reach
 from .retry import ClassPolicy, Placement
+from .scores import Rating
 from .sockets import Door
 from .store_side import StoreSide
 from .verbs import Verbs
@@ -128,7 +132,7 @@ def _make_core(parts: Parts, epoch: int) -> Core:
         epoch=epoch,
         secret=parts.journal.secret(),
         seed=secrets.randbits(63),
-        settings=core_settings(parts.loaded.settings.scheduler, parts.loaded.settings.policies),
+        settings=core_settings(parts.loaded.settings),
         now=read_clock(),
     )
     gc.freeze()
@@ -188,10 +192,9 @@ def make_door(settings: SchedulerSettings, pair: KeyPair, keys: Keys) -> Door:
     return Door(_context(settings), host, pair, settings.handshake_s, settings.frame_bytes_max)
 
 
-def core_settings(
-    settings: SchedulerSettings, policies: Mapping[PolicyClass, PolicySettings]
-) -> CoreSettings:
+def core_settings(whole: Settings) -> CoreSettings:
     """Translate the configuration into the core's numbers."""
+    settings = whole.scheduler
     return CoreSettings(
         suspect_after_ns=int(settings.suspect_after_s * _NS),
         lost_after_ns=int(settings.lost_after_s * _NS),
@@ -202,7 +205,7 @@ def core_settings(
         reconcile_ns=int(settings.reconcile_s * _NS),
         fuse_nodes_min=settings.fuse_nodes_min,
         forget_after_ms=int(settings.forget_after_s * 1000),
-        policies={FailureClass(name): _policy(row) for name, row in policies.items()},
+        policies={FailureClass(name): _policy(row) for name, row in whole.policies.items()},
         offer_resend_ns=int(settings.offer_resend_s * _NS),
         offer_tries=settings.offer_tries,
         heartbeat_ms=int(settings.heartbeat_s * 1000),
@@ -210,7 +213,15 @@ def core_settings(
         warm_wait_ns=int(settings.warm_wait_s * _NS),
         queued_max=settings.queued_tasks_max,
         queued_per_owner_max=settings.user_tasks_max,
+        order_window_ms=round(whole.placement.order_window_s * 1000),
+        rating=_rating(whole.placement),
     )
+
+
+def _rating(settings: PlacementSettings) -> Rating:
+    weights = dict(scores.POLICIES[settings.policy])
+    weights.update(settings.weights.items())
+    return Rating(settings.policy, weights, dict(settings.speeds))
 
 
 def black_hole_rules(settings: SchedulerSettings) -> Rules:

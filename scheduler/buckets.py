@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from ..protocol.resources import Request
 from .task import State, Task
 
+Rank = tuple[int, int, int, int]
 WaitsForAnother = Callable[[Task], bool]
 """Tells whether a task waits for another node rather than go back to one that failed it."""
 
@@ -70,8 +71,9 @@ class Bucket:
 class Buckets:
     """All queued tasks."""
 
-    def __init__(self, waits_for_another: WaitsForAnother) -> None:
+    def __init__(self, waits_for_another: WaitsForAnother, window_ms: int = 0) -> None:
         self._waits_for_another = waits_for_another
+        self._window_ms = window_ms
         self._buckets: dict[BucketKey, Bucket] = {}
         self._last: Bucket | None = None
 
@@ -103,20 +105,50 @@ class Buckets:
         return self._last
 
     def ready(self, revision: int) -> Iterator[Bucket]:
-        """Yield the bucket whose head is next by (priority, age), until the caller stops.
+        """Yield the bucket whose head is next (see `_rank`), until the caller stops.
 
         The caller takes the head (`pop`), or sets `blocked_at` to have the bucket skipped while
-        the fleet stays at `revision`.
+        the fleet stays at `revision`. It may also take the head of another bucket.
         """
-        heap: list[tuple[int, int, int, Bucket]] = []
+        heap: list[tuple[Rank, int, Bucket]] = []
         for order, bucket in enumerate(list(self._buckets.values())):
             if bucket.blocked_at != revision:
                 self._push(heap, order, bucket)
         while heap:
-            _, _, order, bucket = heapq.heappop(heap)
-            yield bucket
+            rank, order, bucket = heapq.heappop(heap)
+            task = bucket.head()
+            if task is not None and self._rank(task) == rank:
+                yield bucket
             if bucket.blocked_at != revision:
                 self._push(heap, order, bucket)
+
+    def beside(self, task: Task, revision: int) -> list[tuple[int, Bucket]]:
+        """Return with its size, smallest first, each bucket whose head may go instead of a task.
+
+        Both want a part of one card, and neither is before the other but for its size.
+        """
+        rank = self._rank(task)[:2]
+        found = []
+        for order, bucket in enumerate(self._buckets.values()):
+            head = bucket.head() if bucket.blocked_at != revision else None
+            size = bucket.key.request.vram_bytes
+            if head is None or not is_part(bucket.key.request) or bucket.key.avoid:
+                continue
+            if self._rank(head)[:2] == rank:
+                found.append((size, order, bucket))
+        return [(size, bucket) for size, _, bucket in sorted(found)]
+
+    def _rank(self, task: Task) -> Rank:
+        """Say what decides when a task is next: priority, window of age, size, age.
+
+        Of tasks that were submitted within the same window those that want more of a card go
+        first: what is small finds a place later too. No task is overtaken by one of a later window.
+        """
+        priority = -task.spec.policy.priority
+        if not self._window_ms:
+            return priority, 0, 0, task.number
+        window = task.created_ms // self._window_ms
+        return priority, window, -_demand(task.spec.request), task.number
 
     def heads(self) -> Iterator[Task]:
         """Yield the next task of each bucket, in no order."""
@@ -125,10 +157,22 @@ class Buckets:
             if task is not None:
                 yield task
 
-    def _push(self, heap: list[tuple[int, int, int, Bucket]], order: int, bucket: Bucket) -> None:
+    def _push(self, heap: list[tuple[Rank, int, Bucket]], order: int, bucket: Bucket) -> None:
         task = bucket.head()
         if task is None:
             del self._buckets[bucket.key]
             self._last = None
         else:
-            heapq.heappush(heap, (-task.spec.policy.priority, task.number, order, bucket))
+            heapq.heappush(heap, (self._rank(task), order, bucket))
+
+
+def is_part(request: Request) -> bool:
+    """Tell whether a request wants so much VRAM of one card that may be shared."""
+    return bool(request.vram_bytes) and not (request.gpus or request.others or request.handler)
+
+
+def _demand(request: Request) -> int:
+    """Compare requests by what they take of cards: whole ones, then parts by their VRAM."""
+    if request.gpus:
+        return (request.gpus << 60) + request.vram_bytes
+    return request.vram_bytes or request.gpu_milli

@@ -55,6 +55,7 @@ from .learned import Learned
 from .limits import Limits
 from .needs import Needs, with_raised, with_size
 from .options import Options
+from .paces import Paces
 from .placement import Feasibility
 from .records import CordonRow, Effects, NodeRow
 from .retry import (
@@ -66,6 +67,7 @@ from .retry import (
     waits_for_another,
 )
 from .runtimes import Runtimes
+from .scores import PACKED, Rating
 from .task import Attempt, Spec, State, StopReason, Task, shared
 from .tokens import make_token
 from .warmth import Warmth
@@ -99,6 +101,8 @@ class CoreSettings:
     grants_per_turn_max: int = 1_024
     prefetch_ns: int = 50_000_000
     prefetch_per_node_max: int = 512
+    order_window_ms: int = 60_000
+    rating: Rating = PACKED
 
 
 class Core:
@@ -124,9 +128,13 @@ class Core:
         self.chance = Random(seed)
         self.tasks: dict[int, Task] = {}
         self.fleet = Fleet()
-        self.buckets = Buckets(partial(waits_for_another, settings.policies))
+        self.buckets = Buckets(
+            partial(waits_for_another, settings.policies), settings.order_window_ms
+        )
         self.feasibility = Feasibility(self.fleet)
         self.runtimes = Runtimes()
+        self.paces = Paces()
+        self.rating = settings.rating
         self.needs = Needs()
         self.learned = Learned()
         self.options = Options(self.fleet, self.learned)

@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING
 
 from ..protocol import asks
 from . import evictions, life, limits, warm, warmth
-from .buckets import Bucket
+from .buckets import Bucket, is_part
 from .events import Now
 from .feasible import may_ever
+from .fills import first_into
 from .fleet import Node
 from .placement import Candidates, Choice, avoided, could_run
 from .records import AttemptGranted, Effects, Granted, Offering
+from .scores import FASTEST, PACK
 from .task import NOT_RAISED, Attempt, Fact, State, Task
 from .tokens import make_token
+from .vacancy import refusal_now, takes
 
 if TYPE_CHECKING:
     from .core import Core
@@ -42,6 +45,8 @@ def place(core: Core, now: Now, effects: Effects) -> None:
     if core.holds:
         core.unplaced = False
         return
+    if core.rating.order == FASTEST and core.paces.is_news:
+        core.rating = core.settings.rating.measured(core.paces.speeds())
     evictions.end_claims(core, now)
     leaving = evictions.Evictions(core, now, effects)
     offers: dict[str, Offering] = {}
@@ -61,11 +66,38 @@ def place(core: Core, now: Now, effects: Effects) -> None:
             leaving.make_room(task, places.nodes)
             bucket.blocked_at = revision
             continue
-        bucket.pop()
+        taken = bucket
+        if core.rating.order == PACK and is_part(bucket.key.request):
+            taken, task, choice = _better_fill(core, bucket, task, choice)
+        taken.pop()
         _grant(core, task, choice, now, effects, offers)
         left -= 1
     core.unplaced = not left or core.fleet.revision != revision  # room was kept, and is left
     effects.to_nodes += offers.values()
+
+
+_Place = tuple[Choice, bool]
+"""A choice, and whether it is only in the node's own queue."""
+
+
+def _better_fill(
+    core: Core, bucket: Bucket, task: Task, place_: _Place
+) -> tuple[Bucket, Task, _Place]:
+    """Return what should go onto the chosen card instead of a task, or that task itself."""
+    choice, _ = place_
+    node, (uuid,) = choice.node, choice.gpus
+    others = core.buckets.beside(task, core.fleet.revision)
+    gap = node.cards[uuid].vram_free_bytes
+    size = first_into(gap, [size for size, _ in others])
+    if size is None or size == task.spec.request.vram_bytes:
+        return bucket, task, place_
+    for wanted, other in others:
+        request = other.key.request
+        if wanted == size and not refusal_now(node, request) and takes(node, uuid, request):
+            head = other.head()
+            assert head is not None
+            return other, head, (Choice(node, request, (uuid,)), False)
+    return bucket, task, place_
 
 
 class _Places:
@@ -82,11 +114,13 @@ class _Places:
             passed_over = avoided(core.fleet, self._request, self._failed_it)
             nodes = [node for node in nodes if node.name not in passed_over]
         self.nodes = nodes
-        self._options = [Candidates(nodes, each) for each in core.options.of(self._request)]
+        self._options = [
+            Candidates(nodes, each, core.rating) for each in core.options.of(self._request)
+        ]
         self._ahead: list[tuple[float, str, Node]] | None = None
 
-    def pick(self, task: Task) -> tuple[Choice, bool] | None:
-        """Return a place and whether it is only in the node's own queue."""
+    def pick(self, task: Task) -> _Place | None:
+        """Return where a task goes now, or None."""
         place = None
         for each in self._options:
             choice = each.pick()
@@ -110,7 +144,7 @@ class _Places:
             self._core.warmth.wake(until_ns)
         return until_ns is not None
 
-    def _pick_ahead(self, task: Task) -> tuple[Choice, bool] | None:
+    def _pick_ahead(self, task: Task) -> _Place | None:
         """Send a tiny task ahead: as many as the node works off in `prefetch_ns`."""
         mean_ns = self._core.runtimes.mean_ns(task.spec.kind)
         if mean_ns is None:
@@ -153,7 +187,7 @@ class _Places:
 def _grant(
     core: Core,
     task: Task,
-    place_: tuple[Choice, bool],
+    place_: _Place,
     now: Now,
     effects: Effects,
     offers: dict[str, Offering],

@@ -12,7 +12,7 @@ from . import black_holes, life, needs
 from .events import Now
 from .fleet import Node
 from .records import AttemptEnded, Effects, Note, ToNode
-from .task import Fact, State, StopReason, Task
+from .task import Attempt, Fact, State, StopReason, Task
 from .tokens import same_token
 
 if TYPE_CHECKING:
@@ -94,6 +94,8 @@ def _settle(core: Core, task: Task, said: _Said, now: Now, effects: Effects) -> 
     wanted = task.state is not State.STOPPING or task.stop is not StopReason.CANCELLED
     if outcome == Outcome.SUCCEEDED and wanted:
         core.runtimes.add(task.spec.kind, run_us * 1_000)
+        if task.live.gpus:
+            _note_pace(core, task, task.live, run_us)
         black_holes.on_success(core, task, task.live, now, effects)
         attempt = life.close_attempt(core, task, "succeeded", now, effects, run_us=run_us)
         needs.note_run(core, task, attempt, run_us, now, effects.commit.learned)
@@ -124,6 +126,14 @@ def _settle(core: Core, task: Task, said: _Said, now: Now, effects: Effects) -> 
             holder = core.fleet.nodes[task.live.node]
             holder.shunned[task.live.request] = now.mono_ns + core.settings.shun_ns
         life.requeue(core, task, now, effects, "returned", _why_returned(details))
+
+
+def _note_pace(core: Core, task: Task, attempt: Attempt, run_us: int) -> None:
+    """Remember how quick the cards of an attempt were, where they are all of one model."""
+    cards = core.fleet.nodes[attempt.node].cards
+    models = {cards[uuid].gpu.name for uuid in attempt.gpus if uuid in cards}
+    if len(models) == 1:
+        core.paces.add(task.spec.kind, models.pop(), run_us * 1_000)
 
 
 def _failed_by_itself(task: Task, outcome: int) -> bool:

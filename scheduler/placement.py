@@ -10,8 +10,8 @@ from itertools import islice
 from ..protocol.resources import Request
 from .feasible import Refusal, listed, may_ever, nearness
 from .fleet import Fleet, Node
-from .scores import how_well, pick_cards
-from .vacancy import refusal_now
+from .scores import PACKED, Rating, how_well, pick_cards
+from .vacancy import lacks_vram, refusal_now
 
 FEASIBLE_CACHE_MAX = 10_000
 KNOWN_NODES_MAX = 10
@@ -30,12 +30,13 @@ class Choice:
 class Candidates:
     """The nodes that have room for one request without alternatives, best first, for a turn."""
 
-    def __init__(self, nodes: Iterable[Node], request: Request) -> None:
+    def __init__(self, nodes: Iterable[Node], request: Request, rating: Rating = PACKED) -> None:
         self._request = request
+        self._rating = rating
         self._heap = [
-            (how_well(node, request), node.name, node)
+            (-how_well(node, request, rating), node.name, node)
             for node in nodes
-            if not refusal_now(node, request)
+            if not (lacks_vram(node, request) or refusal_now(node, request))
         ]
         heapq.heapify(self._heap)
 
@@ -45,12 +46,12 @@ class Candidates:
             _, name, node = heapq.heappop(self._heap)
             if refusal_now(node, self._request):
                 continue
-            score = how_well(node, self._request)
+            score = -how_well(node, self._request, self._rating)
             if self._heap and (score, name) > self._heap[0][:2]:
                 heapq.heappush(self._heap, (score, name, node))
                 continue
             heapq.heappush(self._heap, (score, name, node))
-            cards = pick_cards(node, self._request)
+            cards = pick_cards(node, self._request, self._rating)
             return Choice(node, self._request, tuple(card.gpu.uuid for card in cards))
         return None
 

@@ -113,6 +113,17 @@ def free_cards(node: Node, request: Request) -> list[Card]:
     return [card for card in matching(node, request) if _card_has_room(node, card, request)]
 
 
+def lacks_vram(node: Node, request: Request) -> bool:
+    """Tell in short, where most requests fail, whether no card has as much free as is wanted."""
+    wanted = request.vram_bytes
+    return bool(wanted) and all(card.vram_free_bytes < wanted for card in node.cards.values())
+
+
+def takes(node: Node, uuid: str, request: Request) -> bool:
+    """Tell whether one card of a node has room for a request."""
+    return any(card.gpu.uuid == uuid for card in free_cards(node, request))
+
+
 def _card_has_room(node: Node, card: Card, request: Request) -> bool:
     return _card_fits(card, request) and not measured.refusal(node, card, request)
 

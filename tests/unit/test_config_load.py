@@ -194,8 +194,8 @@ def test_asking_for_a_free_key_that_nobody_set_is_not_found(here):
         ("[scheduler]\nlaese = 1", 2, "unknown key scheduler.laese: did you mean lease?"),
         ("[metrics]\nlisten = 1", 1,
          "unknown key metrics: "
-         "allowed are client, cluster, environments, gpus, handlers, logging, node, policies, "
-         "pythons, redis, scheduler, secrets, store, tasks"),
+         "allowed are client, cluster, environments, gpus, handlers, logging, node, placement, "
+         "policies, pythons, redis, scheduler, secrets, store, tasks"),
         ("[node]\ncpus = ", 2, "is not TOML: Invalid value"),
         ("[node]\ncpus = 1\ncpus = 2", 3, "is not TOML: Cannot overwrite a value"),
         ('[scheduler]\nheartbeat = "2s"\nlease = "3s"\noffer_tries = 1\noffer_resend = 1', 3,

@@ -43,7 +43,7 @@ def tries_until_failed(task: Task, code: str) -> int:
 
 def test_the_packaged_table_is_that_of_the_configuration() -> None:
     settings = Settings()
-    assert PACKAGED == core_settings(settings.scheduler, settings.policies).policies
+    assert PACKAGED == core_settings(settings).policies
 
 
 def test_every_class_has_a_code_and_every_code_a_row() -> None:

@@ -1,0 +1,37 @@
+"""How the scheduler chooses among nodes and cards that have room."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from .fields import HOUR_S, Seconds, Section, setting
+
+PlacementPolicy = Literal["pack", "spread", "fastest"]
+Score = Literal["warm", "another", "fit", "hosts", "room", "speed", "apart", "idle"]
+_Weight = Annotated[float, Field(ge=0.0, le=1_000.0)]
+_Speed = Annotated[float, Field(gt=0.0, le=1_000.0)]
+_Model = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class PlacementSettings(Section):
+    """Which of the places that a task could have it gets."""
+
+    policy: PlacementPolicy = setting(
+        "pack",
+        "pack: full cards first; spread: empty ones; fastest: the quickest model, as measured",
+    )
+    order_window_s: Seconds = setting(
+        60.0,
+        "tasks of one priority submitted within so long go by what they want of a card, largest "
+        "first; 0: by age alone",
+        0.0,
+        HOUR_S,
+    )
+    weights: Annotated[dict[Score, _Weight], Field(max_length=16)] = setting(
+        {}, "how much a score counts, instead of what the policy says"
+    )
+    speeds: Annotated[dict[_Model, _Speed], Field(max_length=64)] = setting(
+        {}, "relative speed of models of cards, instead of what was measured"
+    )
