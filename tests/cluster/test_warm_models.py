@@ -75,7 +75,7 @@ def test_a_call_of_a_busy_model_waits_for_its_worker_as_long_as_a_load_takes(sit
     gate = site.call("c", 2.0)
     site.remuda.wait_state(gate.id, "running")
     second = site.call("c")
-    said = site.remuda("why", second.id).stdout
+    said = second.explain()["reason"]
     assert second.result(FINISH_S) == gate.result(FINISH_S)
     assert "for the warm worker on node-1" in said
     assert ["c"] == site.loads
