@@ -141,7 +141,8 @@ def real_cluster(
     made = Cluster(folder, nodes, environment, settings)
     try:
         yield made
-        assert [] == made.violations()
+        found = made.violations()
+        assert [] == found, found  # pytest does not look into this file
     except BaseException:
         print(made.logs())  # pytest shows it with the failure
         raise
@@ -155,9 +156,9 @@ def processes_naming(text: str) -> list[psutil.Process]:
     for process in psutil.process_iter():
         try:
             words = [*process.cmdline(), *process.environ().values()]
+            ours = process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE
         except psutil.Error:
             continue  # it ended meanwhile, or is not ours
-        ours = process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE
         if not ours and any(text in word for word in words):
             found.append(process)
     return found

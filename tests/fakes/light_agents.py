@@ -67,7 +67,7 @@ class LightAgent:
             SimpleNamespace(core=self.core, notes={}, unkillable={}, moving=_Still()),  # type: ignore[arg-type]  # of the stage nothing else is asked
             self.wire,
             self.session,
-            Report(FACTS, Limits(), {}, "simulated", {}),
+            Report(FACTS, Limits(), {}, "simulated"),
             SimpleNamespace(age_s=lambda _now: 0.0),  # type: ignore[arg-type]  # of the probe nothing else is asked
             lambda: locate(home, identity),
             SimpleNamespace(problems=[]),  # type: ignore[arg-type]  # of the strain nothing else is asked

@@ -18,7 +18,6 @@ class Tried(NamedTuple):
     granted_ns: int
     outcome: str = ""
     ended_ns: int = 0
-    message: str = ""
 
 
 @dataclass(slots=True)
@@ -67,9 +66,7 @@ class Commits:
                 yield f"I2 {_name(row.task)} succeeded twice"
         key = ids.to_bytes(row.task), row.number
         if key in self.tried:
-            self.tried[key] = self.tried[key]._replace(
-                outcome=row.outcome, ended_ns=at_ns, message=row.message
-            )
+            self.tried[key] = self.tried[key]._replace(outcome=row.outcome, ended_ns=at_ns)
 
     def _grant(self, commit: Commit, at_ns: int) -> Iterator[str]:
         for row in commit.granted:

@@ -24,6 +24,7 @@ class Attempt:
     outcome: str
     node: str = ""
     code: str = ""
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,10 @@ def read_records(database: Any) -> Records:
 
 def _tasks(execute: Callable[[str], Iterable[tuple[Any, ...]]]) -> dict[bytes, Stored]:
     attempts: dict[bytes, list[Attempt]] = defaultdict(list)
-    query = "SELECT task, number, epoch, outcome, node, code FROM attempts ORDER BY task, number"
+    query = (
+        "SELECT task, number, epoch, outcome, node, code, message FROM attempts"
+        " ORDER BY task, number"
+    )
     for task, *row in execute(query):
         attempts[task].append(Attempt(*row))
     results = {task for (task,) in execute("SELECT task FROM results")}

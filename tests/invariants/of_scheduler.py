@@ -11,7 +11,7 @@ from remuda.scheduler.retry import OWN
 from remuda.scheduler.task import State
 
 from .history import History
-from .journal import Records, Stored
+from .journal import Attempt, Records, Stored
 from .of_tasks import name_of
 
 SUBMITTERS = frozenset({"submit", "operator", "admin"})
@@ -49,7 +49,7 @@ def counts_conserve(history: History, records: Records) -> Iterator[str]:
         if members != len(records.tasks):
             yield f"I8 {members} tasks were submitted, {len(records.tasks)} are stored"
     for task, stored in records.tasks.items():
-        yield from (f"I8 {name_of(task)} {what}" for what in _overdrawn(history, task, stored))
+        yield from (f"I8 {name_of(task)} {what}" for what in _overdrawn(history, stored))
     for task, drawn_ms, longest_ms in history.waits:
         if not 0 <= drawn_ms <= longest_ms:
             yield f"I8 {name_of(task)} waits {drawn_ms} ms, the bound is {longest_ms}"
@@ -58,12 +58,12 @@ def counts_conserve(history: History, records: Records) -> Iterator[str]:
             yield f"I8 {ahead} tasks were sent ahead, {allowed} are allowed"
 
 
-def _overdrawn(history: History, task: bytes, stored: Stored) -> Iterator[str]:
+def _overdrawn(history: History, stored: Stored) -> Iterator[str]:
     """Say which budget a task overdrew: its own retries, or those of a class of failures."""
     kinds = [
         class_of(each.code)
         for each in stored.attempts
-        if each.outcome == "failed" and not _is_free(history, task, each.number)
+        if each.outcome == "failed" and not _is_free(each)
     ]
     failed = sum(kind in OWN for kind in kinds)
     if 0 <= stored.retries < failed - 1:
@@ -74,10 +74,9 @@ def _overdrawn(history: History, task: bytes, stored: Stored) -> Iterator[str]:
             yield f"failed {count} times of {kind.value}, {allowed} retries are allowed"
 
 
-def _is_free(history: History, task: bytes, number: int) -> bool:
+def _is_free(attempt: Attempt) -> bool:
     """Tell whether a try failed where others do as well, so that it is charged to nothing."""
-    tried = history.commits.tried.get((task, number))
-    return tried is not None and tried.message.endswith(FREE)
+    return attempt.message.endswith(FREE)
 
 
 def cache_follows(history: History) -> Iterator[str]:
