@@ -2,7 +2,7 @@
 
 A fast failure of its own counts against the place that had the task: its node, and each of its
 GPUs. A success there wipes them out. From the second different task on the place is suspected:
-what fails there is tried elsewhere, charged nothing. That is a second opinion: a task that fails
+what fails there, and may be tried again, is tried elsewhere, charged nothing. That is a second opinion: a task that fails
 elsewhere as well is bad itself, and counts against no place; one that does well speaks against the
 place that failed it. Enough different ones with one such witness, or twice as many without, and
 the place gets no more work: a GPU is cordoned, a node drained. After a while it is given work
@@ -153,8 +153,9 @@ def places_of(attempt: Attempt) -> tuple[Place, ...]:
 
 
 def _wants_no_other_run(task: Task, code: str) -> bool:
+    """Tell whether a task asked not to be run again after its own errors."""
     policy = task.spec.policy
-    return policy.if_node_lost == "fail" or code in policy.never_on
+    return not policy.retries or policy.if_node_lost == "fail" or code in policy.never_on
 
 
 def _clear(core: Core, spec_id: int, places: Sequence[Place]) -> None:

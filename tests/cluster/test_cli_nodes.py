@@ -187,16 +187,17 @@ def test_a_forgotten_node_is_off_the_list_until_it_comes_back(remuda: Desk) -> N
 
 
 def test_a_node_that_fails_what_its_neighbour_does_well_gets_no_more_work(remuda: Desk) -> None:
-    def ends_as(script: str, wanted: str) -> list[dict[str, Any]]:
-        task = remuda.submit("--cpus", "0.1", "--", "sh", "-c", script)
+    def ends_as(script: str, wanted: str, *more: str) -> list[dict[str, Any]]:
+        task = remuda.submit("--cpus", "0.1", *more, "--", "sh", "-c", script)
         attempts: list[dict[str, Any]] = remuda.wait_task(task, wanted)["attempts"]
         return attempts
 
     broken = ends_as("true", "succeeded")[0]["node"]
     script = f'test "$REMUDA_NODE" != {broken} || exit'
     assert [broken] == [each["node"] for each in ends_as(f"{script} 1", "failed")]
+    again = ("--retries", "1")
     for number in (2, 3):
-        nodes = [each["node"] for each in ends_as(f"{script} {number}", "succeeded")]
+        nodes = [each["node"] for each in ends_as(f"{script} {number}", "succeeded", *again)]
         assert [broken, OTHER[broken]] == nodes
     remuda.wait_node(broken, "drained")
     assert "black hole: 3 different tasks in a row failed fast here" in remuda("status").stdout

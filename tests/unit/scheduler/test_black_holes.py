@@ -19,6 +19,7 @@ FAILED = m.Outcome.FAILED
 FAST_US = 50_000
 SLOW_US = 60_000_000
 HOLD_S = 300
+AGAIN = {"retries": 1, "backoff_first_ms": 600_000, "backoff_longest_ms": 600_000}
 
 
 @pytest.fixture
@@ -36,11 +37,14 @@ def node_of(world: World, task: int) -> str:
 
 
 def submit_to(world: World, node: str, **fields: object) -> int:
-    """Submit a task of its own spec that goes to a node first, and may go to others."""
+    """Submit a task of its own spec that goes to a node first, and may go to others.
+
+    It may be tried again, but that is long to come.
+    """
     others = [each for each in world.core.fleet.nodes.values() if each.name != node]
     for each in others:
         each.suspect = True
-    (task,) = world.submit(**fields)
+    (task,) = world.submit(**AGAIN | fields)
     for each in others:
         each.suspect = False
     assert node == node_of(world, task), world.core.tasks.get(task)
@@ -76,15 +80,17 @@ def test_a_node_that_fails_different_tasks_which_do_well_elsewhere_gets_no_more(
 ) -> None:
     tasks = break_n1(pair)
     assert drained(pair, "n1").startswith(f"{REASON} 3 different tasks in a row failed fast here")
-    assert ["failed", "succeeded", "succeeded"] == pair.states(tasks)
+    assert ["waiting", "succeeded", "succeeded"] == pair.states(tasks)
     assert {"n2"} == {node_of(pair, task) for task in pair.submit(4)}
 
 
-def test_a_task_without_retries_is_not_lost_from_the_second_failure_on(pair: World) -> None:
+def test_a_task_is_tried_elsewhere_and_charged_nothing_from_the_second_failure_on(
+    pair: World,
+) -> None:
     first, second = submit_to(pair, "n1"), submit_to(pair, "n1")
     fail(pair, first)
     fail(pair, second)
-    assert ("failed", "assigned") == (pair.state(first), pair.state(second))
+    assert ("waiting", "assigned") == (pair.state(first), pair.state(second))
     assert "n2" == node_of(pair, second)
     assert 0 == pair.core.tasks[second].charged
 
@@ -119,7 +125,7 @@ def test_different_tasks_that_are_bad_everywhere_are_held_against_no_node(pair: 
         fail(pair, task)
         if node_of(pair, task):
             fail(pair, task)
-    assert {"failed"} == set(pair.states(tasks))
+    assert {"waiting"} == set(pair.states(tasks))
     assert ("", "") == (drained(pair, "n1"), drained(pair, "n2"))
     assert {1, 2} == {len(pair.attempts(task)) for task in tasks}
 
@@ -160,11 +166,16 @@ def test_a_lone_node_is_never_one(world: World) -> None:
     assert "" == drained(world, "n1")
 
 
-def test_a_task_that_is_not_to_run_twice_does_not(pair: World) -> None:
+@pytest.mark.parametrize(
+    ("fields", "state"), [({"retries": 0}, "failed"), ({"if_node_lost": "fail"}, "waiting")]
+)
+def test_a_task_that_is_not_to_run_twice_does_not(
+    pair: World, fields: dict[str, object], state: str
+) -> None:
     for _ in range(3):
-        task = submit_to(pair, "n1", if_node_lost="fail")
+        task = submit_to(pair, "n1", **fields)
         fail(pair, task)
-        assert "failed" == pair.state(task)
+        assert state == pair.state(task)
 
 
 def test_it_is_tried_again_and_a_single_failure_is_then_enough(pair: World) -> None:
@@ -194,7 +205,7 @@ def test_a_persons_undrain_is_believed(pair: World) -> None:
     pair.undrain("n1")
     task = submit_to(pair, "n1")
     fail(pair, task)
-    assert ("failed", "") == (pair.state(task), drained(pair, "n1"))
+    assert ("waiting", "") == (pair.state(task), drained(pair, "n1"))
 
 
 def test_a_drain_that_a_person_made_of_it_is_not_lifted(pair: World) -> None:
@@ -233,7 +244,7 @@ def test_none_of_this_happens_where_it_is_turned_off(tmp_path: Path) -> None:
         for _ in range(8):
             task = submit_to(world, "n1")
             fail(world, task)
-            assert "failed" == world.state(task)
+            assert "waiting" == world.state(task)
         assert "" == drained(world, "n1")
 
 
@@ -247,9 +258,9 @@ def cards_of(world: World, task: int) -> tuple[str, ...]:
 
 def on_first(world: World, node: SimNode) -> int:
     """Submit a task that goes to the first card; the other is in use until it has begun."""
-    (task,) = world.submit(gpus=1)
+    (task,) = world.submit(gpus=1, **AGAIN)
     if cards_of(world, task) != ("GPU-1",):
-        (other,) = world.submit(gpus=1)
+        (other,) = world.submit(gpus=1, **AGAIN)
         assert ("GPU-1",) == cards_of(world, other)
         world.end(node, task, run_us=FAST_US)
         return other
@@ -270,7 +281,7 @@ def test_one_gpu_on_which_all_fail_is_cordoned_and_its_node_works_on(world: Worl
     assert "black hole" == row.principal
     assert row.reason.startswith(f"{REASON} 3 different tasks")
     assert "" == drained(world, "n1")
-    assert ["failed", "succeeded", "succeeded"] == world.states(tasks)
+    assert ["waiting", "succeeded", "succeeded"] == world.states(tasks)
     (task,) = world.submit(gpus=1)
     assert ("GPU-2",) == cards_of(world, task)
     world.keep_alive(HOLD_S, node)
@@ -294,7 +305,7 @@ def test_what_one_gpu_explains_is_not_held_against_its_node(world: World) -> Non
     node = world.node("n1", cpus=8, gpus=[gpu(1, 24)])
     tasks = []
     for _ in range(3):
-        tasks += world.submit(gpus=1)
+        tasks += world.submit(gpus=1, **AGAIN)
         if len(tasks) == 1:
             world.node("n2", cpus=8, gpus=[gpu(2, 80)])
         world.end(node, tasks[-1], FAILED, run_us=FAST_US)
