@@ -1,13 +1,13 @@
 """Which nodes and GPUs eat the queue: different tasks fail there fast that do well elsewhere.
 
 A fast failure of its own counts against the place that had the task: its node, and each of its
-GPUs. A success there wipes them out. From the second different task on the place is suspected:
-what fails there, and may be tried again, is tried elsewhere, charged nothing. That is a second opinion: a task that fails
-elsewhere as well is bad itself, and counts against no place; one that does well speaks against the
-place that failed it. Enough different ones with one such witness, or twice as many without, and
-the place gets no more work: a GPU is cordoned, a node drained. After a while it is given work
-again; then a single failure is enough, until a success. Tasks that nobody else could take judge
-nobody, so a lone node is never a black hole.
+GPUs. A success there wipes them out. From the second different task on the place is suspected: what
+fails there, and may be tried again, is tried elsewhere, charged nothing. That is a second opinion:
+a task that fails elsewhere as well is bad itself, and counts against no place; one that does well
+speaks against the place that failed it. Enough different ones with one such witness, or twice as
+many without, and the place gets no more work: a GPU is cordoned, a node drained. After a while it
+is given work again; then a single failure is enough, until a success. Tasks that nobody else could
+take judge nobody, so a lone node is never a black hole.
 """
 
 from __future__ import annotations
