@@ -53,6 +53,7 @@ def place(core: Core, now: Now, effects: Effects) -> None:
     candidates: dict[int, _Places] = {}
     left = core.settings.grants_per_turn_max
     revision = core.fleet.revision
+    is_packing = core.rating.order == PACK and bool(core.settings.order_window_ms)
     for bucket in core.buckets.ready(revision):
         if not left:
             break
@@ -67,8 +68,9 @@ def place(core: Core, now: Now, effects: Effects) -> None:
             bucket.blocked_at = revision
             continue
         taken = bucket
-        if core.rating.order == PACK and is_part(bucket.key.request):
-            taken, task, choice = _better_fill(core, bucket, task, choice)
+        if is_packing and is_part(bucket.key.request):
+            beside = core.buckets.beside(task, revision)
+            taken, task, choice = _better_fill(beside, bucket, task, choice)
         taken.pop()
         _grant(core, task, choice, now, effects, offers)
         left -= 1
@@ -81,12 +83,11 @@ _Place = tuple[Choice, bool]
 
 
 def _better_fill(
-    core: Core, bucket: Bucket, task: Task, place_: _Place
+    others: list[tuple[int, Bucket]], bucket: Bucket, task: Task, place_: _Place
 ) -> tuple[Bucket, Task, _Place]:
-    """Return what should go onto the chosen card instead of a task, or that task itself."""
+    """Return what of the buckets beside should go onto the chosen card, or the task itself."""
     choice, _ = place_
     node, (uuid,) = choice.node, choice.gpus
-    others = core.buckets.beside(task, core.fleet.revision)
     gap = node.cards[uuid].vram_free_bytes
     size = first_into(gap, [size for size, _ in others])
     if size is None or size == task.spec.request.vram_bytes:

@@ -13,6 +13,8 @@ KINDS_MAX = 1_024
 MODELS_MAX = 64
 _WEIGHT = 0.2
 _RUNS_MIN = 3
+NEWS_EVERY = 32
+"""Runs after which speeds are worked out anew: that is dear, and moves little with one run."""
 
 
 class Paces:
@@ -20,7 +22,12 @@ class Paces:
 
     def __init__(self) -> None:
         self._means: dict[str, dict[str, tuple[int, float]]] = {}
-        self.is_news = False
+        self._runs = 0
+
+    @property
+    def is_news(self) -> bool:
+        """Tell whether speeds should be asked for again."""
+        return self._runs >= NEWS_EVERY
 
     def add(self, kind: str, model: str, run_ns: int) -> None:
         """Take in one run on one model of card."""
@@ -33,11 +40,11 @@ class Paces:
             return
         runs, mean_ns = means.get(model, (0, float(run_ns)))
         means[model] = runs + 1, mean_ns + max(_WEIGHT, 1 / (runs + 1)) * (run_ns - mean_ns)
-        self.is_news = True
+        self._runs += 1
 
     def speeds(self) -> dict[str, float]:
         """Return the speed of each model that was compared; the slowest has 1."""
-        self.is_news = False
+        self._runs = 0
         found: dict[str, list[float]] = defaultdict(list)
         for means in self._means.values():
             logs = {
