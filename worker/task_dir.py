@@ -64,7 +64,10 @@ class TaskDir:
     def look(self) -> None:
         """See whether calls have folders at all; those of a batch are there before it comes."""
         if self._counts:
-            links = os.stat(self._tasks_dir).st_nlink  # noqa: PTH116 - each batch pays for it
+            try:
+                links = os.stat(self._tasks_dir).st_nlink  # noqa: PTH116 - each batch pays for it
+            except OSError:
+                links = FOLDER_LINKS  # it is gone, and what was prepared with it
             self._may_be_prepared = links > FOLDER_LINKS
 
     def enter(self, task: bytes, attempt: int) -> None:
@@ -209,7 +212,10 @@ def _counts_folders(path: str) -> bool:
     The folder around it has this one, so that it has three links where they are counted.
     """
     folder = pathlib.Path(path)
-    inside, around = folder.stat(), folder.parent.stat()
+    try:
+        inside, around = folder.stat(), folder.parent.stat()
+    except OSError:
+        return False
     is_one = inside.st_dev == around.st_dev
     return is_one and inside.st_nlink >= FOLDER_LINKS and around.st_nlink > FOLDER_LINKS
 
