@@ -12,6 +12,7 @@ import typer
 from ..protocol.resources import format_bytes
 from . import gpu_drawing, screen, views
 from .commands import Session, command
+from .pages import page
 from .screen import Column
 from .writing import age, rfc3339, row_id
 
@@ -39,9 +40,7 @@ def gpu_list(
 
     with session.connect() as link:
         rows = gpus.list_gpus(link, node)
-    uuids = [str(row["uuid"]) for row in rows]
-    start = uuids.index(cursor) + 1 if cursor in uuids else 0
-    shown = rows[start : start + limit]
+    shown, more = page(rows, lambda row: str(row["uuid"]), limit, cursor)
     if session.json:
         screen.document([plain(row) for row in shown])
     elif session.quiet:
@@ -51,9 +50,8 @@ def gpu_list(
         gpu_drawing.table(shown, with_node=True)
     else:
         screen.remark("no GPUs: `remuda node show NAME` says what a node found, and why not")
-    if start + len(shown) < len(rows) and not session.quiet:
-        last = shown[-1]["uuid"]
-        screen.remark(f"{len(shown):,} of {len(rows):,} shown; more: --cursor {last}")
+    if more and not session.quiet:
+        screen.remark(more)
 
 
 @command("gpu show", example="remuda gpu show gpu-1:0\nremuda gpu show GPU-8f3a6c1d")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -11,6 +10,7 @@ import typer
 from ..protocol.resources import format_bytes, learning_key
 from . import screen
 from .commands import Session, command
+from .pages import page
 from .screen import Column
 from .writing import span
 
@@ -45,9 +45,9 @@ def stats(
 
     with session.connect() as link:
         rows = gpus.list_stats(link, kind)
-    keys = [learning_key(row["kind"], row["size_class"]) for row in rows]
-    start = keys.index(cursor) + 1 if cursor in keys else 0
-    shown = rows[start : start + limit]
+    shown, more = page(
+        rows, lambda row: learning_key(row["kind"], row["size_class"]), limit, cursor
+    )
     if session.json:
         screen.document([dict(row) for row in shown])
     elif session.quiet:
@@ -59,9 +59,8 @@ def stats(
         screen.remark(
             "no task with a GPU has ended yet" if not kind else f"no kind begins {kind!r}"
         )
-    if start + len(shown) < len(rows) and not session.quiet:
-        last = keys[start + len(shown) - 1]
-        screen.remark(f"{len(shown):,} of {len(rows):,} shown; more: --cursor {shlex.quote(last)}")
+    if more and not session.quiet:
+        screen.remark(more)
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
