@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -99,7 +100,7 @@ def to_documents(residents: Iterable[Resident]) -> list[dict[str, Any]]:
 def _built(kind: type[Any], document: Any) -> Any:
     if type(document) is not dict:
         return None
-    fields = {f.name: str(f.type) for f in dataclasses.fields(kind)}
+    fields = _fields(kind)
     known = {key: value for key, value in document.items() if key in fields}
     if not all(_fits(fields[key], value) for key, value in known.items()):
         return None
@@ -107,6 +108,12 @@ def _built(kind: type[Any], document: Any) -> Any:
         return kind(**known)
     except TypeError:
         return None
+
+
+@functools.cache
+def _fields(kind: type[Any]) -> dict[str, str]:
+    """Return the annotations of a kind by field: each card of each heartbeat asks for them."""
+    return {f.name: str(f.type) for f in dataclasses.fields(kind)}
 
 
 def _fits(annotation: str, value: object) -> bool:
