@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -97,10 +96,16 @@ def to_documents(residents: Iterable[Resident]) -> list[dict[str, Any]]:
     return [dataclasses.asdict(resident) for resident in residents]
 
 
+# Each card of each heartbeat asks for these.
+_FIELDS: dict[type[Any], dict[str, str]] = {
+    kind: {f.name: str(f.type) for f in dataclasses.fields(kind)} for kind in (GpuMeasure, Resident)
+}
+
+
 def _built(kind: type[Any], document: Any) -> Any:
     if type(document) is not dict:
         return None
-    fields = _fields(kind)
+    fields = _FIELDS[kind]
     known = {key: value for key, value in document.items() if key in fields}
     if not all(_fits(fields[key], value) for key, value in known.items()):
         return None
@@ -108,12 +113,6 @@ def _built(kind: type[Any], document: Any) -> Any:
         return kind(**known)
     except TypeError:
         return None
-
-
-@functools.cache
-def _fields(kind: type[Any]) -> dict[str, str]:
-    """Return the annotations of a kind by field: each card of each heartbeat asks for them."""
-    return {f.name: str(f.type) for f in dataclasses.fields(kind)}
 
 
 def _fits(annotation: str, value: object) -> bool:
