@@ -62,7 +62,7 @@ def on_offer(state: State, offer: Offer) -> None:
         charge = charges.get(index) if not gpus else None
         if charge is None:
             try:
-                charge = state.slots.charge(plan.spec.request, tuple(gpus))
+                charge = state.slots.charge(plan.request, tuple(gpus))
             except Mismatch as error:
                 state.rejected.append(Rejection((task, number), token, str(error)))
                 continue
@@ -156,7 +156,7 @@ def _refusal(state: State, attempt: Attempt) -> str:
             return reason
     misfit = state.slots.refusal(attempt.charge)
     if not misfit:
-        return usage.refusal(state, attempt.charge, attempt.plan.spec.request)
+        return usage.refusal(state, attempt.charge, attempt.plan.request)
     if attempt.charge.cards or not state.slots.could_ever(attempt.charge):
         return misfit
     # What was sent ahead may hold the slot that the scheduler meant: then this one waits too.

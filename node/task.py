@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from ..protocol import codec
 from ..protocol.messages import Outcome, Phase
+from ..protocol.resources import Request
 from ..protocol.spec import TaskSpec
 from .slots import Charge
 
@@ -36,7 +37,8 @@ TRANSITIONS: dict[Phase, tuple[Phase, ...]] = {
 class Plan:
     """What attempts of one spec and owner share.
 
-    `pool` names the warm workers that may run it: nothing for a command. `is_staged`: something is
+    `pool` names the warm workers that may run it: nothing for a command. `request` is what the spec
+    asks for, kept because that is dear to work out for each attempt. `is_staged`: something is
     prepared for each of them, be it only a directory of its own; `is_stored`: something of each
     goes to the store.
     """
@@ -44,7 +46,7 @@ class Plan:
     spec: TaskSpec
     owner: str
     pool: str
-    cards: int
+    request: Request
     is_staged: bool = False
     is_stored: bool = False
 
@@ -148,4 +150,4 @@ def plan_of(spec: TaskSpec, owner: str) -> Plan:
         pool = kind + hashlib.blake2b(repr(key).encode(), digest_size=12).hexdigest()
     is_staged = bool(spec.files or spec.outputs or spec.project or spec.stdin_object)
     is_stored = bool(spec.outputs or spec.keep_log)
-    return Plan(spec, owner, pool, spec.request.cards, is_staged, is_stored)
+    return Plan(spec, owner, pool, spec.request, is_staged, is_stored)

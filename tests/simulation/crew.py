@@ -322,7 +322,7 @@ def _attempt(grant: Grant) -> Attempt:
         kind=kind, grace_ms=grant.grace_ms, if_node_lost=fate, outputs=list(grant.outputs)  # type: ignore[arg-type]
     )  # fmt: skip
     pool = "" if kind == "command" else UNKNOWN_POOL
-    plan = Plan(spec, "", pool, 0, is_stored=bool(spec.outputs))
+    plan = Plan(spec, "", pool, spec.request, is_stored=bool(spec.outputs))
     return Attempt(
         *grant.key, grant.token, plan, grant.charge, gpus=grant.gpus, batch=grant.batch,
         returned=ADOPTED_RETURNS,
