@@ -2,19 +2,19 @@
 
 `first fit` and `random` look at what is free on a card right now, as scripts around nvidia-smi do:
 what a task that still loads will take is not seen. `whole cards` gives each task a card of its own,
-of whatever size: who runs out of memory tries the next one.
+of whatever size: who runs out of memory alone on one tries a larger one from then on.
 """
 
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Callable
 
 from .cards import Card, Cards, Outcomes
 from .workloads import Work, Workload
 
 Choose = Callable[[list[Card], Work, random.Random], Card | None]
-TRIES_MAX = 50
 
 
 def first_fit(cards: list[Card], work: Work, chance: random.Random) -> Card | None:
@@ -39,18 +39,21 @@ RIVALS: dict[str, Choose] = {
 def run(workload: Workload, choose: Choose) -> Outcomes:
     """Run a workload to its end, whoever ran out of memory again at the end of the queue."""
     chance, cards = random.Random(workload.name), Cards.of(workload)
-    known, queue = list(cards.by_name.values()), list(range(len(workload.tasks)))
-    tries = [0] * len(workload.tasks)
+    known, queue = list(cards.by_name.values()), deque(range(len(workload.tasks)))
+    too_small = [0] * len(workload.tasks)
     while True:
         while queue:
-            work = workload.tasks[queue[0]]
-            card = choose(known, work, chance)
+            index = queue[0]
+            work = workload.tasks[index]
+            able = [card for card in known if card.memory_bytes > too_small[index]]
+            card = choose(able, work, chance)
             if card is None:
                 break
-            tries[queue[0]] += 1
-            assert tries[queue[0]] <= TRIES_MAX, "a task finds no card that is large enough"
-            cards.start(card.name, work, queue.pop(0))
+            cards.start(card.name, work, (queue.popleft(), card))
         ends = cards.next_ends()
         if not ends:
             return cards.outcomes()
-        queue += [end.tag for end in ends if end.is_oom]
+        for index, card in (end.tag for end in ends if end.is_oom):
+            queue.append(index)
+            if not card.running:  # it was alone
+                too_small[index] = card.memory_bytes
