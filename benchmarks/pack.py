@@ -1,12 +1,14 @@
 """How well are cards filled: the scheduler's core beside habits, and a bound that nobody beats.
 
 `pack.py` runs one seed of each workload of the two smaller fleets, `pack.py --all` all of them
-(hours: the core decides for tens of thousands of tasks, each of a size of its own).
+(hours: the core decides for tens of thousands of tasks, each of a size of its own). With
+`--plot FILE.svg` it draws what it printed.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
+from pathlib import Path
 
 from packing import fleet_core, rivals, workloads
 from packing.bound import makespan_bound_s
@@ -18,32 +20,41 @@ SMALL = ("eight big cards", "a lab")
 
 
 def main() -> None:
-    """Print makespans as multiples of the bound, VRAM that nobody had, and tasks out of memory."""
-    everything = "--all" in sys.argv
-    fleets = tuple(workloads.FLEETS) if everything else SMALL
-    seeds = workloads.SEEDS if everything else workloads.SEEDS[:1]
+    """Print makespans as multiples of the bound, VRAM that nobody had, and tries out of memory."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--all", action="store_true", help="every fleet and every seed")
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw it as well")
+    said = parser.parse_args()
+    fleets = tuple(workloads.FLEETS) if said.all else SMALL
+    seeds = workloads.SEEDS if said.all else workloads.SEEDS[:1]
     print("| workload | tasks | who | makespan / bound | stranded VRAM | out of memory |")
     print("|---|---:|---|---:|---:|---:|")
+    measured = {}
     for fleet in fleets:
         for mix in workloads.MIXES:
             for seed in seeds:
-                _compare(workloads.make(fleet, mix, seed))
+                workload = workloads.make(fleet, mix, seed)
+                measured[workload.name] = _compare(workload)
+    if said.plot:
+        from packing import plot
+
+        plot.draw(measured, said.plot)
 
 
-def _compare(workload: workloads.Workload) -> None:
+def _compare(workload: workloads.Workload) -> dict[str, tuple[Outcomes, float]]:
+    """Run a workload under each; return by who how it went, and its multiple of the bound."""
     bound_s = makespan_bound_s(workload)
     settings = fleet_core.patient(CoreSettings())
-    _row(workload, "remuda", fleet_core.run(workload, settings), bound_s)
-    for name, choose in rivals.RIVALS.items():
-        _row(workload, name, rivals.run(workload, choose), bound_s)
-
-
-def _row(workload: workloads.Workload, who: str, found: Outcomes, bound_s: float) -> None:
-    print(
-        f"| {workload.name} | {len(workload.tasks):,} | {who} | {found.makespan_s / bound_s:.3f}"
-        f" | {found.stranded:.1%} | {found.ooms:,} |",
-        flush=True,
-    )
+    found = {"remuda": fleet_core.run(workload, settings)}
+    found |= {name: rivals.run(workload, choose) for name, choose in rivals.RIVALS.items()}
+    measured = {who: (each, each.makespan_s / bound_s) for who, each in found.items()}
+    for who, (each, ratio) in measured.items():
+        print(
+            f"| {workload.name} | {len(workload.tasks):,} | {who} | {ratio:.3f}"
+            f" | {each.stranded:.1%} | {each.ooms:,} |",
+            flush=True,
+        )
+    return measured
 
 
 if __name__ == "__main__":
