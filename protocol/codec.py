@@ -21,7 +21,7 @@ import msgpack
 from .errors import ForeignProtocol, MalformedFrame, UnknownMessage
 from .messages import MESSAGES, Message
 
-VERSION = 4
+VERSION = 5
 VERSION_OLDEST = 1
 FRAME_BYTES_MAX = 4 * 1024 * 1024
 ARRAY_MAX = 20_000
