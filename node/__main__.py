@@ -18,6 +18,7 @@ import zmq
 
 from ..config.daemon import home_of
 from ..config.endpoints import read_endpoints
+from ..config.findings import Finding, Level, of_level, render, to_plain
 from ..config.home import Home, make_private_directory
 from ..config.keys import Identity, load_identity
 from ..config.load import load
@@ -53,7 +54,6 @@ from .moving import Moving
 from .naming import name_of
 from .options import options_of
 from .porter import Porter
-from .preflight import Finding, Level, of_level, render, to_plain
 from .preflight_host import of_host
 from .premises import premises_of
 from .probe import Probe, read_once

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..config.endpoints import read_endpoints
 from ..config.enrolment import Welcome, ask_again
+from ..config.findings import Finding, fine, serious, warning
 from ..config.home import Home, make_private_directory
 from ..config.invitation import ANOTHER_LINE, Invitation, from_line
 from ..config.keys import Identity, load_identity
@@ -19,7 +20,6 @@ from ..protocol.errors import NotFound, RemudaError
 from .dialling import Scheduler, reach_ports
 from .gpu import Reading
 from .naming import name_of
-from .preflight import Finding, fine, serious, warning
 from .preflight_cluster import Reach, of_cluster
 from .preflight_driver import judge_use
 from .preflight_host import of_host

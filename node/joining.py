@@ -8,20 +8,26 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..config.enrolment import enrol
+from ..config.findings import Finding, Level, of_level, render
 from ..config.home import Home
 from ..config.invitation import Invitation, from_line
 from ..config.keys import load_identity, load_key_pair
 from ..config.settings import Settings
-from ..protocol.errors import Conflict, Invalid, NotFound, Refused, Unreachable
+from ..protocol.errors import Conflict, Invalid, NotFound, Refused, RemudaError, Unreachable
 from .checking import has_agent, look_at_cluster, look_at_host
 from .naming import name_by_line
-from .preflight import Finding, Level, NotFit, of_level, render
 from .preflight_driver import judge_use
 from .probe import read_once
 
 FROM_STDIN = "-"
 JOIN_VARIABLE = "REMUDA_JOIN"
 LINE_BYTES_MAX = 8_192
+
+
+class NotFit(RemudaError):  # noqa: N818 - the public names read as outcomes
+    """This host cannot be a node as it is; the report before says why."""
+
+    code = "preflight"
 
 
 def line_from(option: str | None) -> str:

@@ -9,8 +9,8 @@ from enum import Enum
 import zmq
 
 from ..config.enrolment import Welcome
+from ..config.findings import Finding, fine, serious, warning
 from ..protocol.codec import VERSION, VERSION_OLDEST
-from .preflight import Finding, fine, serious, warning
 
 CLOCK_WARNING_MS, CLOCK_SERIOUS_MS = 2_000, 60_000
 LIBZMQ_OLDEST = (4, 3, 4)  # before that, strangers could crash or stall a CURVE socket

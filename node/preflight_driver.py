@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ..config.findings import Finding, fine, serious, warning
 from ..protocol.resources import format_bytes
 from .gpu import Reading
-from .preflight import Finding, fine, serious, warning
 
 NVIDIA_VENDOR = "0x10de"
 DISPLAY_CLASS = "0x03"

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..config.filesystems import MEMORY_FILE_SYSTEMS, NETWORK_FILE_SYSTEMS, file_system_of
+from ..config.findings import Finding, fine, serious, warning
 from ..config.settings_node import NodeSettings
 from ..protocol.resources import format_bytes
 from .gpu import Reading
 from .gpu_locks import lock_dir
-from .preflight import Finding, fine, serious, warning
 from .preflight_driver import judge_driver, seen_cards
 from .strain import DISK_FREE_BYTES_MIN
 

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from ..config.findings import Finding, Level, of_level
 from ..protocol import capabilities as wire
 from . import releases, residents, usage
 from .capabilities import HostFacts, Limits, capabilities, limited_gpus
 from .core import Core
 from .gpu import Reading
-from .preflight import Finding, Level, of_level
 from .premises import Premises
 from .probe import Probe
 

@@ -11,11 +11,20 @@ from typing import Any
 import pytest
 
 from remuda.config.enrolment import Welcome
+from remuda.config.findings import (
+    Finding,
+    Level,
+    fine,
+    of_level,
+    render,
+    serious,
+    to_plain,
+    warning,
+)
 from remuda.config.settings_node import NodeSettings
 from remuda.node import preflight_cluster, preflight_driver, preflight_host
 from remuda.node.capabilities import HostFacts, Limits
 from remuda.node.gpu import Gpu, LostGpu, Reading
-from remuda.node.preflight import Finding, Level, fine, of_level, render, serious, to_plain, warning
 from remuda.node.preflight_cluster import Reach
 from remuda.node.report import Report
 from remuda.protocol.codec import VERSION, VERSION_OLDEST

@@ -1,4 +1,4 @@
-"""What stands between this host and being a good node: findings, and the report of them."""
+"""What a look at a host found: findings in words, each with what to do, and the report of them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
 
-from ..protocol.errors import RemudaError
-
 TOPIC_CHARS, LEVEL_CHARS = 9, 8
 
 
 class Level(Enum):
-    """How bad a finding is; a SERIOUS one keeps a host from joining."""
+    """How bad a finding is; a SERIOUS one keeps a host from doing its work."""
 
     FINE = "fine"
     WARNING = "warning"
@@ -31,12 +29,6 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.topic}: {self.text}: {self.remedy}" if self.remedy else self.text
-
-
-class NotFit(RemudaError):  # noqa: N818 - the public names read as outcomes
-    """This host cannot be a node as it is; the report before says why."""
-
-    code = "preflight"
 
 
 def fine(topic: str, text: str) -> Finding:
