@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from remuda.protocol import capabilities as wire
 from remuda.protocol import ids
 from remuda.protocol import messages as m
+from remuda.protocol.codec import VERSION
 from remuda.scheduler.events import JoinNode, NodeSays
 
 from ...fakes.hostile import documents, messages_of, node_messages
@@ -90,7 +91,7 @@ def test_an_outcome_that_is_none_gives_the_task_back(world: World) -> None:
     assert "queued" == world.state(task)
 
 
-@pytest.mark.parametrize(("low", "high"), [(5, 9), (0, 0)])
+@pytest.mark.parametrize(("low", "high"), [(VERSION + 1, VERSION + 4), (0, 0)])
 def test_a_node_of_another_protocol_is_told_to_upgrade(world: World, low: int, high: int) -> None:
     register = stranger().register()
     register.protocol_min, register.protocol_max = low, high
