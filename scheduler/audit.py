@@ -17,7 +17,11 @@ def write_audit(connection: apsw.Connection, rows: Iterable[AuditRow]) -> None:
     for row in rows:
         seq += 1
         previous = _link(previous, seq, row)
-        connection.execute("INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?)", (seq, *row, previous))
+        connection.execute(
+            "INSERT INTO audit (seq, at_ms, principal, verb, subject, hash)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (seq, *row, previous),
+        )
 
 
 def _link(previous: bytes, seq: int, row: AuditRow) -> bytes:

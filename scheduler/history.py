@@ -27,6 +27,10 @@ class TaskBrief(NamedTuple):
     node: str
 
 
+_SUBMISSION = (
+    "SELECT principal, submit_key, batch, batch_key, offset, first_number, members, created_ms"
+    " FROM submissions"
+)
 ROW = """
 SELECT t.id, t.number, t.batch, t.spec_id, t.name, t.owner, t.state, t.code, t.created_ms,
        t.ended_ms, coalesce(a.number, 0), coalesce(a.node, ''), t.retry_of,
@@ -68,7 +72,7 @@ class History:
     def find_submission(self, principal: str, submit_key: bytes) -> SubmissionRow | None:
         """Return the frame that was stored under a key, if one was."""
         row = self._db.execute(
-            "SELECT * FROM submissions WHERE principal = ? AND submit_key = ?",
+            f"{_SUBMISSION} WHERE principal = ? AND submit_key = ?",
             (principal, submit_key),
         ).fetchone()
         return None if row is None else _submission(row)
@@ -84,7 +88,7 @@ class History:
     def batch_rows(self, batch: int) -> list[SubmissionRow]:
         """Return all frames of a batch, by offset."""
         rows = self._db.execute(
-            "SELECT * FROM submissions WHERE batch = ? ORDER BY offset", (ids.to_bytes(batch),)
+            f"{_SUBMISSION} WHERE batch = ? ORDER BY offset", (ids.to_bytes(batch),)
         )
         return [_submission(row) for row in rows]
 

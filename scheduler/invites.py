@@ -17,6 +17,15 @@ PENDING_MAX = 1_000
 KEPT_MS = 7 * 24 * 3_600_000
 """How long whoever comes with a line that is over is told what became of it."""
 
+_ROW = (
+    "SELECT public_key, name, role, principal, created_ms, expires_ms, withdrawn_ms, spent_ms,"
+    " spent_by FROM invites"
+)
+_INSERT = (
+    "INSERT INTO invites (public_key, name, role, principal, created_ms, expires_ms, withdrawn_ms,"
+    " spent_ms, spent_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+
 
 class InviteRow(NamedTuple):
     """An invitation, by the public half of its one-time key; a time of 0: it did not happen."""
@@ -50,14 +59,14 @@ class Invites:
 
     def all(self) -> list[InviteRow]:
         """Return all that are kept, over or not, the oldest first."""
-        rows = self._db.execute("SELECT * FROM invites ORDER BY created_ms, public_key")
+        rows = self._db.execute(f"{_ROW} ORDER BY created_ms, public_key")
         return [InviteRow(*row) for row in rows]
 
     def pending(self, now_ms: int) -> list[InviteRow]:
         return [row for row in self.all() if row.is_pending(now_ms)]
 
     def find(self, public_key: str) -> InviteRow | None:
-        found = self._db.execute("SELECT * FROM invites WHERE public_key = ?", (public_key,))
+        found = self._db.execute(f"{_ROW} WHERE public_key = ?", (public_key,))
         row = found.fetchone()
         return None if row is None else InviteRow(*row)
 
@@ -75,7 +84,7 @@ class Invites:
         def write() -> int:
             self._db.execute("DELETE FROM invites WHERE expires_ms < ?", (now_ms - KEPT_MS,))
             replaced = self._withdraw("name = ? AND name <> ''", row.name, now_ms)
-            self._db.execute("INSERT INTO invites VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+            self._db.execute(_INSERT, row)
             subject = f"{row.label} as {row.role}"
             write_audit(self._db, [AuditRow(now_ms, row.principal, "key invite", subject)])
             return replaced

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.resources
 import os
 import secrets
 from pathlib import Path
@@ -12,7 +11,6 @@ import apsw
 from ..config import sqlite
 from ..config.state_dir import claim
 from ..protocol import ids
-from ..protocol.errors import RemudaError
 from .audit import write_audit
 from .ballast import Ballast
 from .batch_history import BatchHistory
@@ -25,19 +23,11 @@ from .records import Commit, CordonRow, LearnedRow, NodeRow
 from .registry import Registry
 from .retention import Retention
 from .room import Room
+from .schema import JournalError, migrate
 from .stored_specs import StoredSpecs
 from .task import State
 
-SCHEMA_VERSION = 4
-"""`schema.sql` is version 1; `schema_N.sql` brings a journal from the version before to N."""
-
 EPOCH_FIRST = 1
-
-
-class JournalError(RemudaError):
-    """The journal cannot be opened; the message says why and what to do."""
-
-    code = "journal"
 
 
 class Journal:
@@ -97,7 +87,8 @@ class Journal:
             row = self._db.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()
             epoch = EPOCH_FIRST if row is None else int(row[0]) + 1
             self._db.execute(
-                "INSERT OR REPLACE INTO meta VALUES ('epoch', ?)", (str(epoch).encode(),)
+                "INSERT OR REPLACE INTO meta (key, value) VALUES ('epoch', ?)",
+                (str(epoch).encode(),),
             )
             return epoch
 
@@ -116,7 +107,7 @@ class Journal:
             return bytes(row[0])
         assert callable(make)
         value = bytes(make())
-        self._db.execute("INSERT INTO meta VALUES (?, ?)", (key, value))
+        self._db.execute("INSERT INTO meta (key, value) VALUES (?, ?)", (key, value))
         return value
 
     def commit(self, commit: Commit) -> None:
@@ -128,7 +119,7 @@ class Journal:
     def _write(self, commit: Commit) -> None:
         many = self._db.executemany
         if commit.specs:
-            many("INSERT INTO specs VALUES (?, ?, ?)", commit.specs)
+            many("INSERT INTO specs (spec_id, body, objects) VALUES (?, ?, ?)", commit.specs)
         refer(self._db, commit)
         if commit.submissions:
             self._write_submissions(commit)
@@ -170,7 +161,8 @@ class Journal:
 
     def _write_submissions(self, commit: Commit) -> None:
         self._db.executemany(
-            "INSERT INTO submissions VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO submissions (principal, submit_key, batch, batch_key, offset,"
+            " first_number, members, created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 (row.principal, row.submit_key, _or_null(row.batch), row.batch_key or None,
                  row.offset, row.first_number, row.members, row.created_ms)
@@ -194,7 +186,9 @@ class Journal:
             if row.once
         ]
         if once:
-            self._db.executemany("INSERT INTO once_keys VALUES (?, ?, ?, ?)", once)
+            self._db.executemany(
+                "INSERT INTO once_keys (owner, key, task, created_ms) VALUES (?, ?, ?, ?)", once
+            )
 
     def _write_ended(self, commit: Commit) -> None:
         self._db.executemany(
@@ -222,7 +216,7 @@ class Journal:
             [(row.state, row.code, row.ended_ms, ids.to_bytes(row.id)) for row in commit.results],
         )
         self._db.executemany(
-            "INSERT INTO results VALUES (?, ?, ?, ?)",
+            "INSERT INTO results (task, value, details, objects) VALUES (?, ?, ?, ?)",
             [
                 (ids.to_bytes(row.id), row.value, row.details, row.objects)
                 for row in commit.results
@@ -261,7 +255,7 @@ class Journal:
             next_spec_id=self._next("SELECT max(spec_id) + 1 FROM specs"),
             ended_of=self.batches.ended_of,
             learned=[LearnedRow(*row) for row in many(_LEARNED)],
-            cordons=[CordonRow(*row) for row in many("SELECT * FROM cordons ORDER BY uuid")],
+            cordons=[CordonRow(*row) for row in many(_CORDONS)],
         )
 
     def _next(self, query: str) -> int:
@@ -286,11 +280,18 @@ class Journal:
 
 def _write_gpus(db: apsw.Connection, commit: Commit) -> None:
     """Write what was learned of VRAM, and which GPUs get no work."""
-    db.executemany("INSERT OR REPLACE INTO learned VALUES (?, ?, ?)", commit.learned.values())
+    db.executemany(
+        "INSERT OR REPLACE INTO learned (key, body, changed_ms) VALUES (?, ?, ?)",
+        commit.learned.values(),
+    )
     over = [(row.uuid,) for row in commit.cordons.values() if not row.since_ms]
     db.executemany("DELETE FROM cordons WHERE uuid = ?", over)
     held = [row for row in commit.cordons.values() if row.since_ms]
-    db.executemany("INSERT OR REPLACE INTO cordons VALUES (?, ?, ?, ?, ?, ?)", held)
+    db.executemany(
+        "INSERT OR REPLACE INTO cordons (uuid, node, reason, principal, since_ms, lifting)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        held,
+    )
 
 
 _OPEN_TASKS = """
@@ -304,7 +305,8 @@ SELECT a.task, a.number, a.node, a.epoch, a.gpus, a.asked
 FROM tasks t JOIN attempts a ON a.task = t.id
 WHERE t.state < 5 AND a.ended_ms = 0 ORDER BY t.number
 """
-_LEARNED = "SELECT * FROM learned ORDER BY changed_ms, key"
+_LEARNED = "SELECT key, body, changed_ms FROM learned ORDER BY changed_ms, key"
+_CORDONS = "SELECT uuid, node, reason, principal, since_ms, lifting FROM cordons ORDER BY uuid"
 _OPEN_SPECS = """
 SELECT spec_id, body FROM specs
 WHERE spec_id IN (SELECT spec_id FROM tasks WHERE state < 5)
@@ -314,32 +316,6 @@ WHERE spec_id IN (SELECT spec_id FROM tasks WHERE state < 5)
 def connect(path: Path, *, read_only: bool = False) -> apsw.Connection:
     """Open the journal's file; the log is checkpointed when nobody waits (see `retention.py`)."""
     return sqlite.connect(path, read_only=read_only, autocheckpoint=False)
-
-
-def migrate(connection: apsw.Connection, migrations: dict[int, str] | None = None) -> None:
-    """Bring a journal to the newest schema, one committed step at a time.
-
-    Raises JournalError when it was written by a newer remuda.
-    """
-    steps = migrations or {}
-    newest = max([SCHEMA_VERSION, *steps])
-    version = int(connection.pragma("user_version"))
-    if version > newest:
-        raise JournalError(
-            f"the journal has schema {version}, this remuda knows {newest}: "
-            "upgrade remuda, or restore a backup made by this version"
-        )
-    while version < newest:
-        version += 1
-        script = steps[version] if version in steps else _schema(version)
-        with connection:
-            connection.execute(script)
-            connection.execute(f"PRAGMA user_version = {version}")
-
-
-def _schema(version: int) -> str:
-    name = "schema.sql" if version == 1 else f"schema_{version}.sql"
-    return importlib.resources.files(__package__).joinpath(name).read_text("utf-8")
 
 
 def _or_null(task_id: int) -> bytes | None:

@@ -51,7 +51,7 @@ def refer(db: apsw.Connection, commit: Commit) -> None:
     named += [(ids.to_bytes(row.id), row.objects) for row in commit.results if row.objects]
     if named:
         db.executemany(
-            "INSERT OR IGNORE INTO object_refs VALUES (?, ?)",
+            "INSERT OR IGNORE INTO object_refs (holder, digest) VALUES (?, ?)",
             [(holder, each.digest) for holder, objects in named for each in split_objects(objects)],
         )
 

@@ -12,6 +12,8 @@ from .invites import Invites
 from .records import AuditRow
 from .room import Room
 
+_KEYS = "SELECT name, role, public_key, created_ms, revoked_ms FROM keys ORDER BY name"
+
 
 class KeyRow(NamedTuple):
     """A public key (Z85) under a name and a role; `revoked_ms` is 0 while it is good."""
@@ -33,7 +35,7 @@ class Registry:
 
     def keys(self) -> list[KeyRow]:
         """Return all keys, revoked ones included, by name."""
-        return [KeyRow(*row) for row in self._db.execute("SELECT * FROM keys ORDER BY name")]
+        return [KeyRow(*row) for row in self._db.execute(_KEYS)]
 
     def allow_key(
         self,
@@ -62,7 +64,8 @@ class Registry:
         def write() -> None:
             self._db.execute("DELETE FROM keys WHERE name = ?", (name,))
             self._db.execute(
-                "INSERT INTO keys VALUES (?, ?, ?, ?, 0)", (name, role, public_key, now_ms)
+                "INSERT INTO keys (name, role, public_key, created_ms) VALUES (?, ?, ?, ?)",
+                (name, role, public_key, now_ms),
             )
             verb = "key allow"
             if invite:
@@ -97,6 +100,6 @@ class Registry:
 
         def write() -> None:
             self._db.execute("DELETE FROM ports WHERE port = ? OR node = ?", (port, node))
-            self._db.execute("INSERT INTO ports VALUES (?, ?)", (node, port))
+            self._db.execute("INSERT INTO ports (node, port) VALUES (?, ?)", (node, port))
 
         self._room.write(self._db, write)

@@ -18,7 +18,7 @@ from remuda.client.outcome import TaskCancelled, TaskFailed
 from remuda.client.task import Task
 from remuda.protocol.codec import VERSION
 from remuda.protocol.errors import Conflict, Infeasible
-from remuda.scheduler.journal import SCHEMA_VERSION
+from remuda.scheduler.schema import OPENED_SINCE, SCHEMA_VERSION
 
 from .command_line import wait_until
 from .two_releases import NEW, OLD, TwoReleases, two_releases
@@ -233,7 +233,9 @@ def test_the_old_scheduler_refuses_the_journal_and_says_what_to_do(upgraded: Upg
         "migrate(apsw.Connection(sys.argv[1]))"
     )
     done = upgraded.cluster.python(OLD, "-c", word, path)
-    assert f"the journal has schema {SCHEMA_VERSION}, this remuda knows 1" in done.stderr
+    assert (
+        f"the journal has schema {OPENED_SINCE[SCHEMA_VERSION]}, this remuda knows 1" in done.stderr
+    )
 
 
 @pytest.fixture(scope="module")

@@ -34,14 +34,14 @@ MEMORY_BYTES = 4 << 30
 OLD, NEW = "old", "new"
 
 
-def unpack_release_before(folder: Path) -> Path:
-    """Unpack the code of the release before into a folder; return where its package is."""
+def unpack_release_before(folder: Path, commit: str = BEFORE) -> Path:
+    """Unpack the code of an earlier state into a folder; return where its package is."""
     try:
         archive = subprocess.run(
-            ["git", "-C", str(ROOT), "archive", BEFORE], capture_output=True, check=True
+            ["git", "-C", str(ROOT), "archive", commit], capture_output=True, check=True
         ).stdout
     except (OSError, subprocess.CalledProcessError):
-        pytest.skip(f"no git history that reaches back to {BEFORE[:7]}")
+        pytest.skip(f"no git history that reaches back to {commit[:7]}")
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         tar.extractall(folder, filter="data")
     return folder / "src"

@@ -9,9 +9,10 @@ from pathlib import Path
 import apsw
 
 from remuda.scheduler.ballast import Ballast
-from remuda.scheduler.journal import Journal, migrate
+from remuda.scheduler.journal import Journal
 from remuda.scheduler.records import Commit
 from remuda.scheduler.room import Room
+from remuda.scheduler.schema import migrate
 
 RESERVE_BYTES, FLOOR_BYTES, ROOM_BYTES = 1 << 20, 2 << 20, 1 << 30
 

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 from pathlib import Path
 
 import apsw
 import pytest
 
+from remuda import scheduler
 from remuda.config.filesystems import NETWORK_FILE_SYSTEMS, file_system_of
 from remuda.config.state_dir import StateDirError, claim
 from remuda.protocol import capabilities
 from remuda.protocol.codec import pack_document
 from remuda.protocol.ids import to_bytes
 from remuda.protocol.spec import TaskSpec, to_document
-from remuda.scheduler.journal import SCHEMA_VERSION, Journal, JournalError, connect, migrate
-from remuda.scheduler.records import NodeRow
+from remuda.scheduler.invites import InviteRow
+from remuda.scheduler.journal import Journal, connect
+from remuda.scheduler.records import CordonRow, LearnedRow, NodeRow
+from remuda.scheduler.schema import (
+    OPENED_SINCE,
+    SCHEMA_VERSION,
+    JournalError,
+    migrate,
+    opened_since,
+    version_of,
+)
 from remuda.scheduler.task import State, StopReason
+
+from . import facts
 
 MOUNTS = """\
 overlay / overlay rw 0 0
@@ -25,10 +38,6 @@ tmpfs /tmp tmpfs rw 0 0
 server:/home /srv/home nfs4 rw 0 0
 server:/odd /srv/with\\040space cifs rw 0 0
 """
-
-
-def version_of(database: apsw.Connection) -> int:
-    return int(database.pragma("user_version"))
 
 
 def tables_of(database: apsw.Connection) -> set[str]:
@@ -75,8 +84,84 @@ def test_a_journal_of_a_newer_remuda_is_refused(tmp_path: Path) -> None:
     set_version(folder, SCHEMA_VERSION + 1)
     with pytest.raises(JournalError, match=f"has schema {SCHEMA_VERSION + 1}.*upgrade remuda"):
         Journal.open(folder)
-    set_version(folder, SCHEMA_VERSION)
+    set_version(folder, OPENED_SINCE[SCHEMA_VERSION])
     Journal.open(folder).close()
+
+
+# What the next version may do to a journal, and this one must bear: more tables and columns.
+NEXT = SCHEMA_VERSION + 1
+WIDER = (
+    ("audit", "note TEXT NOT NULL DEFAULT ''"), ("attempts", "zone TEXT NOT NULL DEFAULT ''"),
+    ("cordons", "level INTEGER NOT NULL DEFAULT 0"), ("keys", "note TEXT NOT NULL DEFAULT ''"),
+    ("invites", "note TEXT NOT NULL DEFAULT ''"), ("learned", "runs INTEGER NOT NULL DEFAULT 0"),
+    ("meta", "changed_ms INTEGER NOT NULL DEFAULT 0"), ("nodes", "zone TEXT NOT NULL DEFAULT ''"),
+    ("object_refs", "at_ms INTEGER NOT NULL DEFAULT 0"), ("once_keys", "uses INTEGER DEFAULT 0"),
+    ("ports", "host TEXT NOT NULL DEFAULT ''"), ("results", "kind TEXT NOT NULL DEFAULT ''"),
+    ("specs", "kind TEXT NOT NULL DEFAULT ''"), ("submissions", "note TEXT NOT NULL DEFAULT ''"),
+    ("tasks", "zone TEXT NOT NULL DEFAULT ''"),
+)  # fmt: skip
+STEP = ";\n".join(
+    [
+        "CREATE TABLE of_the_next (a)",
+        *(f"ALTER TABLE {table} ADD COLUMN {column}" for table, column in WIDER),
+    ]
+)
+
+
+def test_a_journal_of_the_next_remuda_is_opened_and_worked_with(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    Journal.open(folder).close()
+    database = connect(folder / "journal.db")
+    migrate(database, {NEXT: STEP}, since={NEXT: SCHEMA_VERSION})
+    journal = Journal.open(folder)
+    assert (NEXT, SCHEMA_VERSION) == (version_of(database), opened_since(database))
+    journal.next_epoch()
+    turn = facts.submission(1, once="a key")
+    turn.granted, turn.nodes = facts.granted(1).granted, {"n1": NodeRow("n1", "boot", b"", 5)}
+    turn.learned = {"kind": LearnedRow("kind", b"", 1)}
+    turn.cordons = {"GPU-1": CordonRow("GPU-1", "n1", "hot", "ann", 5)}
+    journal.commit(turn)
+    journal.commit(facts.ended(1, value=b"v"))
+    journal.registry.allow_key("ann", "admin", "k" * 40, principal="test", now_ms=1)
+    journal.registry.invites.add(InviteRow("i" * 40, "bob", "submit", "ann", 1, 10**15))
+    journal.registry.set_dispatch_port("n1", 7710)
+    journal.close()
+    journal = Journal.open(folder)
+    assert State.SUCCEEDED == journal.history.briefs([1])[1].state
+    assert 1 == journal.history.find_once("ana", "a key")
+    assert journal.history.find_submission("ana", to_bytes(1)) is not None
+    assert ["ann"] == [row.name for row in journal.registry.keys()]
+    assert ["bob"] == [row.name for row in journal.registry.invites.all()]
+    found = journal.recover()
+    assert (["n1"], 1, 1) == ([n.name for n in found.nodes], len(found.learned), len(found.cordons))
+    assert NEXT == version_of(database)
+    journal.close()
+    database.close()
+
+
+def test_every_statement_names_its_columns_so_that_a_journal_may_have_more() -> None:
+    careless = re.compile(r"INSERT (?:OR \w+ )?INTO \w+[\s\"]+VALUES|SELECT \*|SELECT \w\.\*")
+    found = [
+        f"{path.name}: {match[0]}"
+        for path in sorted(Path(scheduler.__file__).parent.glob("*.py"))
+        for match in careless.finditer(path.read_text("utf-8"))
+    ]
+    assert [] == found
+
+
+def test_only_what_a_remuda_of_the_schema_before_can_bear_is_added_since_it_may_open_it() -> None:
+    scripts = files("remuda.scheduler")
+    for version, oldest in OPENED_SINCE.items():
+        for step in range(oldest + 1, version + 1):
+            script = (scripts / f"schema_{step}.sql").read_text("utf-8").upper()
+            words = re.sub("--.*", "", script)
+            assert not re.search(r"\b(DROP|RENAME|UPDATE|DELETE|TRIGGER)\b", words), step
+            assert "ALTER" not in words or oldest >= NAMES_COLUMNS_SINCE, step
+
+
+NAMES_COLUMNS_SINCE = 5
+"""Before this schema statements did not name their columns: to such a remuda nothing but whole
+tables may be added."""
 
 
 def set_version(folder: Path, version: int) -> None:
