@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from structlog.stdlib import BoundLogger
 
 from ..protocol.errors import RemudaError
+from .findings import Finding, Level, of_level, render, to_plain
 from .home import HOME_VARIABLE, Home, default_home
+from .host_checks import of_runtime
 from .load import Loaded, load
 from .logs import configure_logs, get_logger
 
 IO_FAILURE_EXIT = 70
 Serve = Callable[[Home, Loaded, BoundLogger], None]
+Check = Callable[[Home, Loaded], Sequence[Finding]]
 
 
 def parser_of(daemon: str, *, example: str) -> argparse.ArgumentParser:
@@ -32,6 +36,10 @@ def parser_of(daemon: str, *, example: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--config", type=Path, action="append", default=[], help="a configuration file more"
     )
+    parser.add_argument(
+        "--check", action="store_true", help="only say what stands in the way; 1: something serious"
+    )
+    parser.add_argument("--json", action="store_true", help="with --check: as JSON")
     parser.add_argument("--log-level", help="debug, info, warning or error")
     return parser
 
@@ -45,11 +53,12 @@ def run(
     daemon: str,
     options: argparse.Namespace,
     serve: Serve,
+    check: Check,
     *,
     settings: Mapping[str, object],
     disk_errors: tuple[type[Exception], ...],
 ) -> int:
-    """Serve until told to stop; return the exit code.
+    """Serve until told to stop, or only check; return the exit code.
 
     `settings` are keys of the configuration that options stand for; `disk_errors` mean that the
     disk failed.
@@ -61,6 +70,8 @@ def run(
     except RemudaError as error:
         sys.stderr.write(f"remuda-{daemon}: {error}\n")
         return error.exit_code
+    if options.check:
+        return print_findings([*of_runtime(), *check(home, loaded)], as_json=options.json)
     configure_logs(loaded.settings.logging, daemon=daemon)
     log = get_logger()
     try:
@@ -74,6 +85,15 @@ def run(
         return IO_FAILURE_EXIT
     log.info("stopped")
     return 0
+
+
+def print_findings(found: Sequence[Finding], *, as_json: bool) -> int:
+    """Print what a check found; 1 when something serious is among it."""
+    if as_json:
+        sys.stdout.write(json.dumps(to_plain(found), indent=2) + "\n")
+    else:
+        sys.stdout.write(render(found))
+    return int(bool(of_level(found, Level.SERIOUS)))
 
 
 def stop_on_signals(stop: Callable[[], None], watch: Callable[[int], None]) -> None:

@@ -40,3 +40,18 @@ def claim(folder: Path, daemon: str, mounts: str | None = None) -> int:
             f"another {daemon} runs on {folder}: stop it first (`remuda down`, or systemctl)"
         ) from error
     return lock
+
+
+def is_claimed(folder: Path) -> bool:
+    """Tell whether a daemon runs on a folder; changes nothing there."""
+    try:
+        lock = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False

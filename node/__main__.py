@@ -16,9 +16,9 @@ from typing import NoReturn
 
 import zmq
 
-from ..config.daemon import home_of
+from ..config.daemon import home_of, print_findings
 from ..config.endpoints import read_endpoints
-from ..config.findings import Finding, Level, of_level, render, to_plain
+from ..config.findings import Finding
 from ..config.home import Home, make_private_directory
 from ..config.keys import Identity, load_identity
 from ..config.load import load
@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return print_probe(settings, as_json=options.json)
         line = joining.line_from(options.join)
         if options.check:
-            return print_check(checking.check(home, settings, line), as_json=options.json)
+            return print_findings(checking.check(home, settings, line), as_json=options.json)
         name = joining.join(home, settings, line) if line else name_of(home, settings)
         configure_logs(settings.logging, daemon=f"node {name}")
         return serve(home, settings, name)
@@ -101,15 +101,6 @@ def print_probe(settings: Settings, *, as_json: bool) -> int:
     else:
         sys.stdout.write(capabilities.render(facts))
     return 0
-
-
-def print_check(found: list[Finding], *, as_json: bool) -> int:
-    """Print what the preflight found; 1 when something serious is among it."""
-    if as_json:
-        sys.stdout.write(json.dumps(to_plain(found), indent=2) + "\n")
-    else:
-        sys.stdout.write(render(found))
-    return int(bool(of_level(found, Level.SERIOUS)))
 
 
 def serve(home: Home, settings: Settings, name: str) -> int:

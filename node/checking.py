@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from importlib import metadata
 from pathlib import Path
 
+from ..config.disk_checks import judge_syncs, time_syncs
 from ..config.endpoints import read_endpoints
 from ..config.enrolment import Welcome, ask_again
 from ..config.findings import Finding, fine, serious, warning
 from ..config.home import Home, make_private_directory
+from ..config.host_checks import of_runtime
 from ..config.invitation import ANOTHER_LINE, Invitation, from_line
 from ..config.keys import Identity, load_identity
 from ..config.knock import NotLetIn
 from ..config.settings import Settings
 from ..config.settings_node import NodeSettings
+from ..config.state_dir import is_claimed
 from ..protocol.errors import NotFound, RemudaError
 from .dialling import Scheduler, reach_ports
 from .gpu import Reading
 from .naming import name_of
 from .preflight_cluster import Reach, of_cluster
 from .preflight_driver import judge_use
-from .preflight_host import of_host
+from .preflight_host import of_host, place_of
 from .probe import read_once
 
 CONTROL_PATIENCE_S = 3.0
@@ -37,7 +38,8 @@ def check(home: Home, settings: Settings, line: str = "") -> list[Finding]:
     name = name_of(home, settings)
     node_dir = settings.node.state_dir or home.node_dir(name)
     reading = read_once(settings.node.nvml, settings.node.probe_deadline_s)
-    found = look_at_host(settings.node, node_dir, reading)
+    found = of_runtime() + look_at_host(settings.node, node_dir, reading)
+    found += _time_disk(node_dir)
     try:
         identity = load_identity(home.key_file(f"node-{name}"))
     except NotFound:
@@ -48,10 +50,17 @@ def check(home: Home, settings: Settings, line: str = "") -> list[Finding]:
         welcome = ask_again(identity, control)
     except RemudaError as error:
         return [*found, _no_welcome(error, control)]
-    is_running = has_agent(node_dir)
+    is_running = is_claimed(node_dir)
     if not is_running:
         found += judge_use(reading)
     return found + look_at_cluster(identity, control, welcome, is_running=is_running)
+
+
+def _time_disk(node_dir: Path) -> list[Finding]:
+    try:
+        return list(judge_syncs(place_of(node_dir), time_syncs(node_dir)))
+    except OSError:
+        return []  # that it cannot be written is found already
 
 
 def look_at_host(node: NodeSettings, node_dir: Path, reading: Reading) -> list[Finding]:
@@ -106,18 +115,3 @@ def _no_welcome(error: RemudaError, control: str) -> Finding:
         text = "the scheduler is older and tells nothing of its clock and its ports"
         return warning("cluster", text, "upgrade it: docs/upgrade.md")
     return serious("cluster", str(error), f"it is to be at {control}: look there first")
-
-
-def has_agent(node_dir: Path) -> bool:
-    """Tell whether an agent of this node runs."""
-    try:
-        descriptor = os.open(node_dir / "lock", os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False

@@ -13,8 +13,9 @@ from ..config.home import Home
 from ..config.invitation import Invitation, from_line
 from ..config.keys import load_identity, load_key_pair
 from ..config.settings import Settings
+from ..config.state_dir import is_claimed
 from ..protocol.errors import Conflict, Invalid, NotFound, Refused, RemudaError, Unreachable
-from .checking import has_agent, look_at_cluster, look_at_host
+from .checking import look_at_cluster, look_at_host
 from .naming import name_by_line
 from .preflight_driver import judge_use
 from .probe import read_once
@@ -74,7 +75,7 @@ def _enrol(
     _stop_if_serious(found, "nothing was asked of the scheduler, the line is unused")
     enrolled = enrol(invitation, name, path)
     found += look_at_cluster(
-        enrolled.identity, invitation.endpoint, enrolled.welcome, is_running=has_agent(node_dir)
+        enrolled.identity, invitation.endpoint, enrolled.welcome, is_running=is_claimed(node_dir)
     )
     _stop_if_serious(found, "the same line is good for another try on this host")
     enrolled.keep()

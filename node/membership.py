@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..config.host_checks import CLOCK_REMEDY
 from ..config.log_once import LogOnce
 from ..config.logs import get_logger
 from ..protocol import codec
@@ -16,7 +17,7 @@ from ..protocol.messages import Beacon, Failure, Heartbeat, Register, Registered
 from . import moving, residents
 from .core import Core
 from .mover.words import Reach as MoverReach
-from .preflight_cluster import CLOCK_REMEDY, CLOCK_WARNING_MS, clock_ahead_ms, describe_clock
+from .preflight_cluster import CLOCK_WARNING_MS, clock_ahead_ms, describe_clock
 from .probe import Probe
 from .report import Report, probe_age_ms
 from .session import SILENCE_NS, Session, Standing

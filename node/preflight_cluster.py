@@ -10,11 +10,10 @@ import zmq
 
 from ..config.enrolment import Welcome
 from ..config.findings import Finding, fine, serious, warning
+from ..config.host_checks import CLOCK_REMEDY, LIBZMQ_OLDEST
 from ..protocol.codec import VERSION, VERSION_OLDEST
 
 CLOCK_WARNING_MS, CLOCK_SERIOUS_MS = 2_000, 60_000
-LIBZMQ_OLDEST = (4, 3, 4)  # before that, strangers could crash or stall a CURVE socket
-CLOCK_REMEDY = "let NTP set the clock: `timedatectl set-ntp true`, or chrony; then look again"
 
 
 class Reach(Enum):

@@ -5,23 +5,22 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import resource
 import secrets
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..config.filesystems import MEMORY_FILE_SYSTEMS, NETWORK_FILE_SYSTEMS, file_system_of
-from ..config.findings import Finding, fine, serious, warning
+from ..config.disk_checks import Place, judge_room
+from ..config.filesystems import NETWORK_FILE_SYSTEMS, file_system_of
+from ..config.findings import Finding, Level, of_level, serious, warning
+from ..config.host_checks import FILES_MIN, of_limits
 from ..config.settings_node import NodeSettings
-from ..protocol.resources import format_bytes
 from .gpu import Reading
 from .gpu_locks import lock_dir
 from .preflight_driver import judge_driver, seen_cards
 from .strain import DISK_FREE_BYTES_MIN
 
 DISK_COMFORT_BYTES = 2 << 30
-FILES_MIN, PROCESSES_MIN = 1_024, 512
 PROBE_BYTES = 64 << 10
 SOCKET_PATH_CHARS_MAX = 107
 TASK_PATH_CHARS = 48  # what a task's directory adds to the node's
@@ -31,10 +30,21 @@ def of_host(node: NodeSettings, node_dir: Path, reading: Reading) -> list[Findin
     """Look at the host and say what is found, good or bad."""
     return [
         *_disk(node_dir),
-        *_limits(),
+        *of_level(of_limits(FILES_MIN), Level.WARNING),
         *_locks(node, reading),
         *judge_driver(reading, seen_cards(), node.gpus),
     ]
+
+
+def place_of(folder: Path) -> Place:
+    """Name what an agent needs of the disk of its directory."""
+    return Place(
+        folder,
+        "[node] state_dir",
+        DISK_FREE_BYTES_MIN,
+        DISK_COMFORT_BYTES,
+        "files, output and environments of tasks are kept there",
+    )
 
 
 def _disk(folder: Path) -> Iterator[Finding]:
@@ -57,7 +67,9 @@ def _disk(folder: Path) -> Iterator[Finding]:
             "state_dir to another directory",
         )
         return
-    yield from judge_disk(folder, kind, os.statvfs(folder))
+    figures = os.statvfs(folder)
+    yield from judge_room(place_of(folder), kind, figures)
+    yield from judge_exec(folder, figures)
     if len(str(folder)) + TASK_PATH_CHARS > SOCKET_PATH_CHARS_MAX:
         yield warning(
             "path",
@@ -67,33 +79,13 @@ def _disk(folder: Path) -> Iterator[Finding]:
         )
 
 
-def judge_disk(folder: Path, kind: str, found: os.statvfs_result) -> Iterator[Finding]:
-    """Say what the figures of a file system mean."""
-    free = found.f_bavail * found.f_frsize
-    room = f"{format_bytes(free)} free in {folder}" + (f" ({kind})" if kind else "")
-    if free < DISK_FREE_BYTES_MIN:
-        yield serious("disk", f"only {room}", "make room there, or set [node] state_dir elsewhere")
-    elif free < DISK_COMFORT_BYTES:
-        yield warning(
-            "disk",
-            f"only {room}: files, output and environments of tasks are kept there",
-            f"make room for {format_bytes(DISK_COMFORT_BYTES)} at least, or set [node] state_dir "
-            "elsewhere",
-        )
-    else:
-        yield fine("disk", room)
+def judge_exec(folder: Path, found: os.statvfs_result) -> Iterator[Finding]:
+    """Say whether tasks can run the programs that come with them."""
     if found.f_flag & os.ST_NOEXEC:
         yield warning(
             "disk",
             f"{folder} is mounted noexec: programs that come with a task cannot be run",
             "mount it without noexec, or set [node] state_dir elsewhere",
-        )
-    if kind in MEMORY_FILE_SYSTEMS:
-        yield warning(
-            "disk",
-            f"{folder} is in memory ({kind}): what is kept there takes RAM from tasks and is "
-            "gone after a reboot",
-            "set [node] state_dir to a directory on a disk",
         )
 
 
@@ -121,21 +113,6 @@ def _listen_in(folder: Path, name: str) -> None:
             listener.bind(f"/proc/self/fd/{directory}/{name}")
     finally:
         os.close(directory)
-
-
-def _limits() -> Iterator[Finding]:
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    processes, _ = resource.getrlimit(resource.RLIMIT_NPROC)
-    for what, limit, least, how in (
-        ("open files", files, FILES_MIN, "LimitNOFILE=65536"),
-        ("processes", processes, PROCESSES_MIN, "LimitNPROC=infinity"),
-    ):
-        if 0 <= limit < least:
-            yield warning(
-                "limits",
-                f"this process may have {limit} {what}, which is little for runners and workers",
-                f"raise it: {how} in the unit, or `ulimit`",
-            )
 
 
 def _locks(node: NodeSettings, reading: Reading) -> Iterator[Finding]:

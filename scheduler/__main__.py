@@ -17,6 +17,7 @@ from ..config.keys import KeyPair, ensure_key_pair, fingerprint
 from ..config.load import Loaded
 from ..config.store_home import ensure_store_secret
 from .assembly import Parts, authorized, endpoints, make_door, make_loop
+from .checking import check
 from .claimed import Signatures
 from .journal import Journal
 from .key_verbs import bootstrap, bootstrap_admin, bootstrap_store, live_keys
@@ -34,7 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, help="the control port; 0 takes free ones")
     options = parser.parse_args(argv)
     settings = {"scheduler.port": options.port}
-    return daemon.run("scheduler", options, _serve, settings=settings, disk_errors=(apsw.Error,))
+    return daemon.run(
+        "scheduler", options, _serve, check, settings=settings, disk_errors=(apsw.Error,)
+    )
 
 
 def _serve(home: Home, loaded: Loaded, log: Log) -> None:

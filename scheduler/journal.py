@@ -28,6 +28,7 @@ from .stored_specs import StoredSpecs
 from .task import State
 
 EPOCH_FIRST = 1
+JOURNAL_FILE = "journal.db"
 
 
 class Journal:
@@ -64,7 +65,7 @@ class Journal:
         lock = claim(state_dir, "scheduler")
         room = Room(Ballast(state_dir, ballast_bytes), disk_free_bytes_min)
         room.make_way()
-        path = state_dir / "journal.db"
+        path = state_dir / JOURNAL_FILE
         path.touch(mode=0o600)  # SQLite gives its log the mode of the database
         path.chmod(0o600)
         try:

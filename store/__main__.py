@@ -23,6 +23,7 @@ from .arenas import bound_arenas
 from .assembly import INDEX_FILE, Ground, make_store
 from .backend import Backend
 from .bucket import open_bucket
+from .checking import check
 from .desk import Log
 from .index import open_index
 from .keys import LiveKeys
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     def serve(home: Home, loaded: Loaded, log: Log) -> None:
         _serve(home, loaded, options.port, log)
 
-    return daemon.run("store", options, serve, settings={}, disk_errors=failures)
+    return daemon.run("store", options, serve, check, settings={}, disk_errors=failures)
 
 
 def _serve(home: Home, loaded: Loaded, port: int | None, log: Log) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from remuda.config import disk_checks, host_checks
 from remuda.config.enrolment import Welcome
 from remuda.config.findings import (
     Finding,
@@ -233,8 +234,11 @@ def test_where_no_bus_is_shown_the_devices_of_the_driver_count(tmp_path: Path) -
 # --- disk ---------------------------------------------------------------------------------------
 
 
+PLACE = preflight_host.place_of(Path("/x"))
+
+
 def figures(free_bytes: int = 100 * GIB, flags: int = 0) -> Any:
-    return SimpleNamespace(f_bavail=free_bytes // 4096, f_frsize=4096, f_flag=flags)
+    return SimpleNamespace(f_bavail=free_bytes // 4096, f_frsize=4096, f_flag=flags, f_files=0)
 
 
 @pytest.mark.parametrize(
@@ -242,18 +246,18 @@ def figures(free_bytes: int = 100 * GIB, flags: int = 0) -> Any:
     [(1 << 20, Level.SERIOUS), (GIB, Level.WARNING), (100 * GIB, Level.FINE)],
 )
 def test_a_disk_is_judged_by_its_room(free_bytes: int, level: Level) -> None:
-    (found,) = preflight_host.judge_disk(Path("/x"), "ext4", figures(free_bytes))
+    (found,) = disk_checks.judge_room(PLACE, "ext4", figures(free_bytes))
     assert level is found.level
 
 
 def test_a_disk_on_which_nothing_can_be_run_is_named() -> None:
-    found = list(preflight_host.judge_disk(Path("/x"), "ext4", figures(flags=os.ST_NOEXEC)))
-    assert [Level.FINE, Level.WARNING] == [each.level for each in found]
-    assert "noexec" in found[1].text
+    assert [] == list(preflight_host.judge_exec(PLACE.folder, figures()))
+    (found,) = preflight_host.judge_exec(PLACE.folder, figures(flags=os.ST_NOEXEC))
+    assert (Level.WARNING, True) == (found.level, "noexec" in found.text)
 
 
 def test_a_disk_that_is_memory_is_named() -> None:
-    found = list(preflight_host.judge_disk(Path("/x"), "tmpfs", figures()))
+    found = list(disk_checks.judge_room(PLACE, "tmpfs", figures()))
     assert "gone after a reboot" in found[1].text
 
 
@@ -290,7 +294,7 @@ def test_a_path_that_leaves_no_room_for_the_sockets_of_tasks_is_named(tmp_path: 
 
 
 def test_tight_limits_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight_host.resource, "getrlimit", lambda which: (256, 4096))
+    monkeypatch.setattr(host_checks.resource, "getrlimit", lambda which: (256, 4096))
     found = host(tmp_path)["limits"]
     assert ["open files", "processes"] == [
         next(what for what in ("open files", "processes") if what in each.text) for each in found
