@@ -32,7 +32,8 @@ from ..protocol.errors import Invalid, NotFound
 from ..protocol.resources import format_bytes
 from .assembly import FILES_PER_NODE
 from .audit import first_broken_link
-from .journal import JOURNAL_FILE, SCHEMA_VERSION, connect
+from .journal import JOURNAL_FILE, connect
+from .schema import JournalError, check_can_open
 
 DISK_WANTED_BYTES = 2 << 30
 INTEGRITY_S = 20.0  # a larger journal is looked at in part
@@ -83,14 +84,10 @@ def of_journal(path: Path, patience_s: float = INTEGRITY_S) -> Iterator[Finding]
         )
         return
     with contextlib.closing(connection):
-        schema = int(connection.pragma("user_version"))
-        if schema > SCHEMA_VERSION:
-            yield warning(
-                "journal",
-                f"{path} was written by a newer remuda (schema {schema}, this knows "
-                f"{SCHEMA_VERSION})",
-                "upgrade remuda on this host: docs/upgrade.md",
-            )
+        try:
+            check_can_open(connection)
+        except JournalError as error:
+            yield serious("journal", str(error), "docs/upgrade.md")
         ends = time.monotonic() + patience_s
         connection.set_progress_handler(lambda: time.monotonic() > ends, PROGRESS_STEPS)
         yield from _integrity(connection, path)

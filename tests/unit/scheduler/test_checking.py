@@ -13,8 +13,9 @@ from remuda.config.home import Home
 from remuda.config.settings_redis import RedisSettings
 from remuda.config.settings_scheduler import SchedulerSettings
 from remuda.scheduler import checking
-from remuda.scheduler.journal import JOURNAL_FILE, SCHEMA_VERSION, Journal
+from remuda.scheduler.journal import JOURNAL_FILE, Journal
 from remuda.scheduler.records import AuditRow, Commit
+from remuda.scheduler.schema import SCHEMA_VERSION
 
 
 def levels(found: Iterable[Finding]) -> list[tuple[str, Level]]:
@@ -66,7 +67,7 @@ def test_the_journal_of_a_newer_remuda_asks_for_an_upgrade(tmp_path: Path) -> No
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 7}")
     connection.close()
     (found, *_) = checking.of_journal(path)
-    assert (Level.WARNING, True) == (found.level, "docs/upgrade.md" in found.remedy)
+    assert (Level.SERIOUS, True) == (found.level, "upgrade remuda" in found.text)
 
 
 def test_a_journal_too_large_to_read_in_time_is_left_unread(tmp_path: Path) -> None:
