@@ -34,6 +34,7 @@ MODULES = {
     "store": "stores",
     "login": "logins",
     "cluster": "logins",
+    "doctor": "doctor",
     "version": "version_command",
 }
 GROUPS = {

@@ -15,6 +15,7 @@ from .logins import current, identity_file
 
 ETC = Path("/etc/remuda")
 CLIENT = "client"  # whose key a home keeps for its owner
+DEFAULT = "default"  # nothing named a cluster: the home of `remuda up` is meant
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,7 @@ def _on_this_host(etc: Path, default: Path) -> ClusterRef:
     identity = etc / f"{CLIENT}.key"
     if identity.is_file():
         return ClusterRef(None, identity, "", str(etc))
-    return _of_home(default, "default")
+    return _of_home(default, DEFAULT)
 
 
 def _path(text: str | None) -> Path | None:

@@ -26,6 +26,8 @@ CLOCK_REMEDY = "let NTP set the clock: `timedatectl set-ntp true`, or chrony; th
 _TIMEX_BYTES, _STATUS_AT, _MAXERROR_AT = 256, 40, 24  # of struct timex, adjtimex(2), 64 bit
 _UNSYNCHRONISED = 0x40
 MIB = 1 << 20
+HOST_TOPICS = frozenset({"python", "libzmq", "sqlite", "ntp"})
+"""What every daemon of one host finds alike."""
 
 
 def of_runtime() -> list[Finding]:
@@ -151,15 +153,15 @@ def clock_state() -> tuple[bool, float] | None:
 
 def judge_clock(state: tuple[bool, float] | None) -> Iterator[Finding]:
     if state is None:
-        yield warning("clock", "the kernel does not say whether the clock is set", CLOCK_REMEDY)
+        yield warning("ntp", "the kernel does not say whether the clock is set", CLOCK_REMEDY)
     elif not state[0]:
         yield warning(
-            "clock",
+            "ntp",
             "nothing keeps this host's clock right: it will drift from the others",
             CLOCK_REMEDY,
         )
     else:
-        yield fine("clock", f"kept right, within {state[1]:.1g} s")
+        yield fine("ntp", f"kept right, within {state[1]:.1g} s")
 
 
 def of_limits(files_min: int) -> Iterator[Finding]:

@@ -47,6 +47,7 @@ def show_status(view: View, _message: m.Status, principal: Principal, now: Now) 
             "version": view.version,
             "epoch": view.core.epoch,
             "started_ms": view.started_ms,
+            "wall_ms": now.wall_ms,
             "listen": view.listen,
             "rev": view.watches.rev,
             "counts": view.counts(),
