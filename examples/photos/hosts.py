@@ -33,14 +33,14 @@ set -e
 aside=$1; shift
 n=0
 while [ "$1" != -- ]; do
-    mkdir -p "$aside/$n"; mount --bind "$1" "$aside/$n"; n=$((n+1)); shift
+    mkdir -p "$aside/$n"; mount --rbind "$1" "$aside/$n"; n=$((n+1)); shift
 done
 shift
 while [ "$1" != -- ]; do mount -t tmpfs -o size=1m none "$1"; shift; done
 shift
 n=0
 while [ "$1" != -- ]; do
-    mkdir -p "$1"; mount --bind "$aside/$n" "$1"; n=$((n+1)); shift
+    mkdir -p "$1"; mount --rbind "$aside/$n" "$1"; n=$((n+1)); shift
 done
 shift
 cd /

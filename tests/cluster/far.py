@@ -1,10 +1,10 @@
-"""How are the nodes of a test's cluster hosts that share nothing with their client?
+"""How are the nodes of tests hosts that share nothing with their client?
 
 A node's agent starts in `/`, with another HOME, in another virtual environment with a copy of
 remuda, and in an environment of its own. Where the kernel allows it, also with an address of its
 own and in a mount namespace in which our tree and the test's folders are not: of the cluster's home
 it has its own state and copies of its key and configuration. What test and nodes both look at lies
-in `common`. One pair of hosts serves all clusters of a test session.
+in `common`. One pair of hosts serves all clusters of a test session, and single agents.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import shutil
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
@@ -55,6 +56,7 @@ class FarHosts:
         place = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="remuda-far-"))
         self.folder = Path(place)
         self._site: Any = None
+        self._is_made = False
         self._clusters = 0
         self.common = self.folder / "common"
         programs = self.common / "bin"  # first on the PATH of tasks, for hosts without a Python
@@ -75,12 +77,7 @@ class FarHosts:
 
         `seen` are more folders that the nodes see.
         """
-        self._make()
-        self._clusters += 1
-        description = {
-            name: self._node(home, name, self.folder / name / str(self._clusters), seen)
-            for name in NODES
-        }
+        description = self.description(home, seen)
         path = self.folder / f"cluster-{self._clusters}.json"
         path.write_text(json.dumps(description))
         env = {"PATH": self._path}
@@ -88,12 +85,43 @@ class FarHosts:
             env["REMUDA_SCHEDULER__LISTEN"] = self._site.address
         return [sys.executable, "-P", str(UP), str(path), "up"], env
 
+    def description(self, home: Home, seen: tuple[Path, ...] = ()) -> dict[str, dict[str, object]]:
+        """Describe how the agents of a new cluster start, as `far_up.moved` takes it."""
+        self._make()
+        self._clusters += 1
+        places = {name: self.folder / name / str(self._clusters) for name in NODES}
+        return {name: self._node(home, name, place, seen) for name, place in places.items()}
+
+    @property
+    def address(self) -> str:
+        """Return the address of this machine that the hosts reach."""
+        self._make()
+        return "127.0.0.1" if self._site is None else str(self._site.address)
+
+    def python(
+        self,
+        name: str,
+        settings: Mapping[str, str],
+        seen: Sequence[Path] = (),
+        before: Sequence[str] = (),
+    ) -> list[str]:
+        """Return the words that start an interpreter on a host, in `/`, with these settings.
+
+        `seen` are folders that stand for the host's own disk, at the same place; `before` are words
+        of the host before those of the interpreter.
+        """
+        self._make()
+        words = [*before, *self._clean(name), *(f"{key}={text}" for key, text in settings.items())]
+        words.append(str(self.environment(name) / "bin" / "python"))
+        return self._inside(name, words, [(each, each) for each in seen])
+
     def close(self) -> None:
         self._stack.close()
 
     def _make(self) -> None:
-        if self._clusters:
+        if self._is_made:
             return
+        self._is_made = True
         try:
             made = hosts.site(self.folder / "hosts", NODES, [ROOT, self._hidden])
             self._site = self._stack.enter_context(made)
@@ -107,22 +135,25 @@ class FarHosts:
         self, home: Home, name: str, place: Path, seen: tuple[Path, ...]
     ) -> dict[str, object]:
         """Describe how the agent of one node starts; `place` is what its host keeps of the home."""
-        folder = self.folder / "hosts" / name
-        words: list[str] = ["env", "-i", f"PATH={self._path}", f"HOME={folder / 'home'}"]
-        words.append("LANG=C.UTF-8")
         python = str(self.environment(name) / "bin" / "python")
+        words = self._clean(name)
         if self._site is None:
             return {"before": words, "python": python, "home": str(home.root)}
         state = home.node_dir(name)
-        lent = [
-            (FAKES, FAKES),
-            *((each, each) for each in seen),
-            (place, home.root),
-            (state, state),
-        ]
-        host = next(each for each in self._site.hosts if each.name == name)
-        before = host.inside(words, lent)
+        lent = [*((each, each) for each in seen), (place, home.root), (state, state)]
+        before = self._inside(name, words, lent)
         return {"before": before, "python": python, "home": str(place), "makes": str(state)}
+
+    def _clean(self, name: str) -> list[str]:
+        """Return the words before a command that give it the environment of a host."""
+        home = self.folder / "hosts" / name / "home"
+        return ["env", "-i", f"PATH={self._path}", f"HOME={home}", "LANG=C.UTF-8"]
+
+    def _inside(self, name: str, words: list[str], lent: Sequence[tuple[Path, Path]]) -> list[str]:
+        if self._site is None:
+            return words
+        host = next(each for each in self._site.hosts if each.name == name)
+        return list(host.inside(words, [(FAKES, FAKES), *lent]))
 
 
 def why_near() -> str:

@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,19 +30,23 @@ def start(daemon: daemons.Daemon) -> Process:
     host = DESCRIPTION.get(daemon.name)
     if host is None:
         return start_here(daemon)
-    _bring(daemon, host)
-    words = [*host["before"], *_settings(), host["python"], *daemon.argv[1:]]
-    return start_here(dataclasses.replace(daemon, argv=tuple(words), folder=Path("/")))
-
-
-def _settings() -> list[str]:
-    """Give the agent the settings that a test laid over the environment."""
+    # Settings that a test laid over the environment are the agent's as well.
     given = {key: text for key, text in os.environ.items() if key.startswith("REMUDA_")}
     given.pop(HOME_VARIABLE, None)
-    return [f"{key}={text}" for key, text in given.items()]
+    return start_here(moved(daemon, host, given))
 
 
-def _bring(daemon: daemons.Daemon, host: dict[str, Any]) -> None:
+def moved(
+    daemon: daemons.Daemon, host: Mapping[str, Any], environment: Mapping[str, str]
+) -> daemons.Daemon:
+    """Describe an agent as it starts on its host, to which what it needs is brought."""
+    _bring(daemon, host)
+    given = [f"{key}={text}" for key, text in environment.items()]
+    words = [*host["before"], *given, host["python"], *daemon.argv[1:]]
+    return dataclasses.replace(daemon, argv=tuple(words), folder=Path("/"))
+
+
+def _bring(daemon: daemons.Daemon, host: Mapping[str, Any]) -> None:
     """Copy to the host what its agent needs of the home: its configuration and its key."""
     home, there = Path(daemon.pid_file).parents[1], Path(host["home"])
     if there == home:

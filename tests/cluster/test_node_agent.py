@@ -2,7 +2,6 @@
 
 import signal
 import subprocess
-import sys
 import time
 
 import psutil
@@ -317,10 +316,8 @@ def test_a_key_that_is_refused_is_tried_again_until_it_is_let_in(tmp_path):
 def test_a_second_agent_of_the_same_node_refuses_to_start(tmp_path):
     with node(tmp_path) as (_, agent):
         second = subprocess.run(
-            [sys.executable, "-P", "-m", "remuda.node", "--home", str(agent.home.root),
-             "--name", "n1"],
-            capture_output=True, text=True, timeout=30, check=False,
-        )  # fmt: skip
+            agent.command(), capture_output=True, text=True, timeout=30, check=False
+        )
     assert second.returncode != 0
     assert "another agent runs" in second.stderr
 

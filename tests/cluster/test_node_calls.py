@@ -253,7 +253,9 @@ def test_a_card_stays_locked_for_its_task_when_its_agent_is_gone(tmp_path, gpus)
         (tmp_path / "second").mkdir()
         other_scheduler = FakeScheduler()
         lock_line = f'lock_dir = "{tmp_path / "locks"}"'
-        other = NodeUnderTest(tmp_path / "second", other_scheduler, own_lock_line=lock_line)
+        other = NodeUnderTest(
+            tmp_path / "second", other_scheduler, own_lock_line=lock_line, disk=tmp_path
+        )
         wish = new_task()
         other_scheduler.offer(spec, wish, gpus=[[gpus[0]]])
         reason = other_scheduler.wait_for(m.Reject, wish).reasons[0]

@@ -17,6 +17,7 @@ from remuda.protocol.trees import Entry, pack_tree
 from ..fakes.node_driver import FakeScheduler, NodeUnderTest, call_args, document, new_task
 from ..fakes.raw import wait_for
 from ..fakes.store_daemon import source_of, store_daemon
+from .far import far
 
 pytestmark = pytest.mark.cluster
 MIB = 1 << 20
@@ -89,7 +90,7 @@ def scene_of(folder, store, config=""):
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    with store_daemon(tmp_path_factory.mktemp("store")) as daemon:
+    with store_daemon(tmp_path_factory.mktemp("store"), listen=far().address) as daemon:
         yield daemon
 
 
@@ -177,7 +178,7 @@ def test_a_mover_that_is_killed_is_replaced_and_what_it_was_at_is_done(scene):
 
 def test_work_survives_an_agent_that_is_killed_while_it_stores_and_while_it_stages(tmp_path):
     with (
-        store_daemon(tmp_path / "store") as store,
+        store_daemon(tmp_path / "store", listen=far().address) as store,
         scene_of(tmp_path / "node", store) as scene,
     ):
         text, claim = scene.put(b"hello")
@@ -202,7 +203,7 @@ def test_work_survives_an_agent_that_is_killed_while_it_stores_and_while_it_stag
 
 def test_a_task_that_waits_for_the_store_can_be_cancelled(tmp_path):
     with (
-        store_daemon(tmp_path / "store") as store,
+        store_daemon(tmp_path / "store", listen=far().address) as store,
         scene_of(tmp_path / "node", store, "[tasks]\nkeep_dirs = 0\n") as scene,
     ):
         text, claim = scene.put(b"hello")

@@ -1,12 +1,11 @@
 """Does the work of a host that was restarted move at once, long before its silence would tell?
 
-The host is a mount namespace in which the kernel's name of the boot is a file of ours.
+The host is one of far.py's on which the kernel's name of the boot is a file of ours.
 """
 
 import os
 import signal
 import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
@@ -18,8 +17,8 @@ from remuda.client import control
 from remuda.config.endpoints import read_endpoints
 from remuda.config.keys import Identity, generate, save_identity
 
-from ..fakes.raw import SMALL
 from .command_line import wait_until
+from .far import NODES, far
 from .harness import Cluster, processes_naming, real_cluster
 
 pytestmark = pytest.mark.cluster
@@ -35,7 +34,7 @@ class Host:
 
     def __init__(self, folder: Path, cluster: Cluster) -> None:
         self.home = folder / NAME
-        self.boot = folder / "boot"
+        self.boot = self.home / "boot"
         pair = generate()
         control.allow_key(cluster.client.link, NAME, "node", pair.public)
         found = read_endpoints(cluster.home.endpoints_file)
@@ -45,17 +44,16 @@ class Host:
         keys = self.home / "keys"
         keys.mkdir(mode=0o700, parents=True)
         save_identity(keys / f"node-{NAME}.key", key)
-        self.env = {**os.environ, **SMALL, "REMUDA_NODE__LOCK_DIR": str(folder / "locks")}
+        self.locks = folder / "locks"
         self.agent: subprocess.Popen[bytes] | None = None
 
     def switch_on(self) -> None:
         self.boot.write_text(f"{uuid.uuid4()}\n")
-        daemon = [sys.executable, "-m", "remuda.node", "--home", str(self.home), "--name", NAME]
-        self.agent = subprocess.Popen(
-            ["unshare", "--mount", "sh", "-c", BOOT, str(self.boot), *daemon],
-            env=self.env,
-            stderr=subprocess.DEVNULL,
-        )
+        settings = {"REMUDA_NODE__LOCK_DIR": str(self.locks)}
+        booted = ["unshare", "--mount", "sh", "-c", BOOT, str(self.boot)]
+        python = far().python(NODES[1], settings, [self.home, self.locks], booted)
+        daemon = ["-m", "remuda.node", "--home", str(self.home), "--name", NAME]
+        self.agent = subprocess.Popen([*python, *daemon], cwd="/", stderr=subprocess.DEVNULL)
 
     def switch_off(self) -> None:
         """End everything at once, as a power cut does."""

@@ -21,6 +21,7 @@ from remuda.protocol.errors import Conflict, Infeasible
 from remuda.scheduler.schema import OPENED_SINCE, SCHEMA_VERSION
 
 from .command_line import wait_until
+from .far import far
 from .two_releases import NEW, OLD, TwoReleases, two_releases
 
 pytestmark = pytest.mark.cluster
@@ -143,7 +144,7 @@ class Upgraded:
 
     def __init__(self, cluster: TwoReleases) -> None:
         self.cluster = cluster
-        self.go = cluster.folder / "go"
+        self.go = far().common_folder("upgrade") / "go"
         made = cluster.python(OLD, "-c", WORK, str(self.go))
         assert 0 == made.returncode, made.stderr
         self.ended, self.printing, self.queued, *self.calls = made.stdout.split()
@@ -266,7 +267,7 @@ def test_calls_of_old_workers_end_or_come_back_uncharged(adopted: Upgraded) -> N
     assert [1, 1] == [task.standing.attempt for task in tasks[:2]]
 
 
-def test_a_handler_of_the_old_release_takes_no_new_call(adopted: Upgraded, tmp_path: Path) -> None:
+def test_a_handler_of_the_old_release_takes_no_new_call(adopted: Upgraded) -> None:
     _, old_pid = adopted.task(adopted.calls[1]).result(FINISH_S)
     there = adopted.client.options(node="node-1", cpus=0.1)
     _, pid = there.submit("echo", str(adopted.go)).result(FINISH_S)
@@ -279,10 +280,10 @@ def test_what_was_queued_all_the_time_runs_at_last(adopted: Upgraded) -> None:
 
 
 def test_a_task_that_begins_after_the_upgrade_can_be_reached(
-    adopted: Upgraded, tmp_path: Path
+    adopted: Upgraded, common: Path
 ) -> None:
-    task = adopted.client.options(node="node-1").submit("project:until", str(tmp_path / "go"))
+    task = adopted.client.options(node="node-1").submit("project:until", str(common / "go"))
     wait_until(lambda: task.state == "running", "it does not begin")
     assert "in until" in task.stack()
-    (tmp_path / "go").touch()
+    (common / "go").touch()
     task.result(FINISH_S)

@@ -1,4 +1,7 @@
-"""How do tests run daemons and clients of the release before this one beside those of today?"""
+"""How do tests run daemons and clients of the release before this one beside those of today?
+
+Each node is on a host of its own (far.py).
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,8 @@ from remuda.config.load import load
 
 from ..fakes.raw import SMALL
 from .command_line import DEADLINE_S, wait_until
+from .far import far
+from .far_up import moved
 from .harness import LOG_TAIL_CHARS, processes_naming
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,13 +60,17 @@ class TwoReleases:
         self.source = {OLD: unpack_release_before(folder / "before"), NEW: ROOT / "src"}
         self.home = Home(folder / "home")
         self.home.create()
-        self.home.config_file.write_text(settings)
+        address = far().address
+        self.home.config_file.write_text(f'[scheduler]\nlisten = "{address}"\n{settings}')
         shares = [Share(count, MEMORY_BYTES, ()) for count in cpus]
-        port = ports.free_control_port("127.0.0.1", len(shares), random.Random(os.getpid()))
+        port = ports.free_control_port(address, len(shares), random.Random(os.getpid()))
         settings_read = load(self.home.root).settings
         plan = setup_home.Plan(self.home, settings_read, port, shares, folder / "lib")
         self._daemons: dict[str, Daemon] = {d.name: d for d in setup_home.prepare(plan)}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        disk = [folder / name for name in ("before", "lib", "locks")]
+        disk[-1].mkdir()
+        self._hosts = far().description(self.home, tuple(disk))
 
     def environment(self, release: str) -> dict[str, str]:
         """Let an interpreter import one release, which comes before what is installed."""
@@ -75,9 +84,16 @@ class TwoReleases:
             "COLUMNS": "160",
         }
 
+    def _node_environment(self, release: str) -> dict[str, str]:
+        """Let an agent import one release; that of today is the copy that its host has."""
+        locks = {"REMUDA_NODE__LOCK_DIR": str(self.folder / "locks")}
+        return locks | ({"PYTHONPATH": str(self.source[OLD])} if release == OLD else {})
+
     def start(self, name: str, release: str) -> None:
         """Start a daemon of one release."""
         daemon = self._daemons[name]
+        if name in self._hosts:
+            daemon = moved(daemon, self._hosts[name], self._node_environment(release))
         if daemon.is_scheduler:
             self.home.endpoints_file.unlink(missing_ok=True)
         with daemon.log_file.open("ab") as log:

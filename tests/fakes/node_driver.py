@@ -1,4 +1,7 @@
-"""A real `remuda-node` under a test, and a scheduler's side of the wire that a test speaks for."""
+"""A real `remuda-node` under a test, and a scheduler's side of the wire that a test speaks for.
+
+The agent runs on a host of its own (tests/cluster/far.py), whose disk is the folder of the test.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ import os
 import secrets
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +17,7 @@ from typing import Any, TypeVar
 
 import psutil
 import zmq
+from zmq.utils.monitor import parse_monitor_message
 
 from remuda.config.endpoints import Endpoints, write_endpoints
 from remuda.config.home import Home
@@ -24,7 +27,12 @@ from remuda.protocol import messages as m
 from remuda.protocol import spec as specs
 from remuda.worker import values
 
+from ..cluster.far import NODES, far
+
 DEADLINE_S = 30.0
+ARRIVED, LEFT = zmq.EVENT_HANDSHAKE_SUCCEEDED, zmq.EVENT_DISCONNECTED
+GIVEN = ("REMUDA_", "NOTIFY_", "WATCHDOG_")  # settings, and what a service manager says
+UPLINKS = 2  # a node has one for output
 M = TypeVar("M", bound=m.Message)
 
 
@@ -41,6 +49,19 @@ def new_task() -> bytes:
     return secrets.token_bytes(16)
 
 
+class Arrivals:
+    """How many connections a socket has that was bound."""
+
+    def __init__(self, socket: Any) -> None:
+        self._monitor = socket.get_monitor_socket(ARRIVED | LEFT)
+        self.now = 0
+
+    def count(self) -> None:
+        while self._monitor.poll(0):
+            event = parse_monitor_message(self._monitor.recv_multipart())["event"]
+            self.now = max(0, self.now + (1 if event == ARRIVED else -1))
+
+
 class FakeScheduler:
     """The five sockets of a scheduler; a test decides what is said on them.
 
@@ -51,6 +72,7 @@ class FakeScheduler:
 
     def __init__(self, epoch: int = 1, keys: KeyPair | None = None) -> None:
         self.keys = keys or generate()
+        self.address = far().address
         self.epoch = epoch
         self.rev = 0
         self.context: zmq.Context[Any] = zmq.Context()
@@ -66,6 +88,7 @@ class FakeScheduler:
         for name, kind in kinds.items():
             self._bind(name, kind)
         self.sockets["heartbeat"].setsockopt(zmq.SUBSCRIBE, b"")
+        self.uplinks = Arrivals(self.sockets["uplink"])
         self.registers: list[m.Register] = []
         self.heard: list[m.Message] = []
         self.living: list[tuple[bytes, int]] = []
@@ -82,7 +105,7 @@ class FakeScheduler:
         socket.setsockopt(zmq.CURVE_SERVER, 1)
         socket.setsockopt(zmq.CURVE_SECRETKEY, self.keys.secret.encode())
         socket.setsockopt(zmq.IMMEDIATE, 1)
-        self.ports[name] = socket.bind_to_random_port("tcp://127.0.0.1")
+        self.ports[name] = socket.bind_to_random_port(f"tcp://{self.address}")
         self.sockets[name] = socket
 
     @property
@@ -93,7 +116,7 @@ class FakeScheduler:
         write_endpoints(
             home.endpoints_file,
             Endpoints(
-                "test", "127.0.0.1", self.ports["control"], self.ports["uplink"],
+                "test", self.address, self.ports["control"], self.ports["uplink"],
                 self.ports["heartbeat"], self.ports["beacon"], self.keys.public, self.epoch, 1,
             ),
         )  # fmt: skip
@@ -101,6 +124,7 @@ class FakeScheduler:
     def turn(self) -> None:
         """Hear what there is; let nodes in; acknowledge results."""
         self.refused += refuse_who_knocks(self)
+        self.uplinks.count()
         poller = zmq.Poller()
         for name in ("control", "uplink", "heartbeat"):
             poller.register(self.sockets[name], zmq.POLLIN)
@@ -147,7 +171,8 @@ class FakeScheduler:
         self.say_bytes(codec.encode(message, self.epoch if epoch is None else epoch))
 
     def offer(self, spec: bytes, *tasks: bytes, number: int = 1, **fields: Any) -> None:
-        """Offer tasks of one spec."""
+        """Offer tasks of one spec, to a node whose answer has a way: an ACCEPT is said once."""
+        self.wait(lambda: self.uplinks.now >= UPLINKS)
         self.rev += 1
         count = len(tasks)
         self.say(
@@ -247,7 +272,7 @@ def refuse_who_knocks(scheduler: FakeScheduler) -> int:
 
 
 class NodeUnderTest:
-    """A home with one node's key, and the agent in it."""
+    """A home with one node's key, and the agent in it; `disk` is its host's when not `folder`."""
 
     def __init__(
         self,
@@ -256,9 +281,11 @@ class NodeUnderTest:
         config: str = "",
         *,
         own_lock_line: str = "",
+        disk: Path | None = None,
         wait: bool = True,
         keys: KeyPair | None = None,
     ) -> None:
+        self.disk = disk or folder
         self.home = Home(folder / "home")
         self.home.create()
         self.scheduler = scheduler
@@ -281,15 +308,20 @@ class NodeUnderTest:
         seen = len(self.scheduler.registers)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "remuda.node", "--home", str(self.home.root),
-                 "--name", "n1"],
+                self.command(),
                 stderr=log,
-                env={**os.environ, "HOME": str(self.home.root.parent), **self.env},
                 cwd="/",
                 start_new_session=True,
-            )  # fmt: skip
+            )
         if wait:
             self.wait_until_in(seen)
+
+    def command(self) -> list[str]:
+        """Return the words that start an agent, with what a test laid over our settings."""
+        given = {key: text for key, text in os.environ.items() if key.startswith(GIVEN)}
+        python = far().python(NODES[0], {**given, **self.env}, [self.disk])
+        options = ["--home", str(self.home.root), "--name", "n1"]
+        return [*python, "-P", "-m", "remuda.node", *options]
 
     def wait_until_in(self, seen: int = 0) -> None:
         """Wait until the agent has registered."""

@@ -34,9 +34,10 @@ ROLES = {"alice": "submit", "bob": "submit", "root": "admin", "n1": "node", "sto
 
 
 class StoreDaemon:
-    """One store; `config` is the home's configuration file."""
+    """One store; `config` is the home's configuration file, `listen` its address."""
 
-    def __init__(self, root: Path, config: str = "") -> None:
+    def __init__(self, root: Path, config: str = "", listen: str = "127.0.0.1") -> None:
+        self._listen = listen
         self.home = Home(root)
         self.home.create()
         self.home.config_file.write_text(config, encoding="utf-8")
@@ -63,10 +64,9 @@ class StoreDaemon:
         program = [str(Path(__file__).with_name("dying_store.py"))] if dies_when else DAEMON
         argv = [sys.executable, "-P", *program, "--home", str(self.home.root)]
         argv += ["--port", str(self.port)]
+        env = {**os.environ, STEP: dies_when, "REMUDA_SCHEDULER__LISTEN": self._listen}
         with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen(
-                argv, stdout=log, stderr=log, env={**os.environ, STEP: dies_when}
-            )
+            self.process = subprocess.Popen(argv, stdout=log, stderr=log, env=env)
         self.port = wait_for(self._listening, "the port of the store")
 
     def _listening(self) -> int:
@@ -85,7 +85,7 @@ class StoreDaemon:
 
     @property
     def address(self) -> str:
-        return tcp_url("127.0.0.1", self.port)
+        return tcp_url(self._listen, self.port)
 
     def mover(self, name: str = "alice", patience_s: float = 30.0) -> Mover:
         """Make a connection with the key of a name."""
@@ -124,9 +124,11 @@ class StoreDaemon:
 
 
 @contextmanager
-def store_daemon(root: Path, config: str = "", *, dies_when: str = "") -> Iterator[StoreDaemon]:
+def store_daemon(
+    root: Path, config: str = "", *, dies_when: str = "", listen: str = "127.0.0.1"
+) -> Iterator[StoreDaemon]:
     """Run a store; what it logged is shown when the test fails."""
-    daemon = StoreDaemon(root, config)
+    daemon = StoreDaemon(root, config, listen)
     try:
         daemon.start(dies_when)
         yield daemon
