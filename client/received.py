@@ -124,7 +124,7 @@ class Far:
 
 
 class Files(Mapping[str, File]):
-    """The files of a task by name, asked for once; `save_all` brings them all."""
+    """The files of a task by name, asked for once; `Client.get` brings them all."""
 
     def __init__(self, found: Mapping[str, File]) -> None:
         self._found = dict(found)

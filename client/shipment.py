@@ -148,9 +148,14 @@ def name_objects(message: Submit, depot: Depot, digests: Sequence[Sequence[bytes
     """Add to a submission the claims of all objects that it names: they were put before."""
     if any(digests):
         message.objects = [depot.claims_of(each) for each in digests]
-    if any(field in spec for spec in message.specs for field in _NAMING):
-        of_specs = (from_document(spec).digests() for spec in message.specs)
+    of_specs = [objects_of(spec) for spec in message.specs]
+    if any(of_specs):
         message.spec_objects = [depot.claims_of(each) for each in of_specs]
+
+
+def objects_of(spec: Mapping[str, Any]) -> Sequence[bytes]:
+    """Return the digests of the objects that a spec itself names."""
+    return from_document(spec).digests() if any(field in spec for field in _NAMING) else ()
 
 
 def renew_claims(message: Submit, depot: Depot) -> None:

@@ -20,7 +20,7 @@ from . import control
 from .connection import Connection
 from .numbers import NONE, Numbers, column
 from .session import Session
-from .shipment import Shipment, name_objects, renew_claims
+from .shipment import Shipment, name_objects, objects_of, renew_claims
 from .task import Task
 from .when_full import Patience, settle
 
@@ -207,7 +207,7 @@ def chunks(
         weighs = CLAIM_BYTES * len(digests) + NUMBER_BYTES * len(numbers)
         added = len(args) + ROW_BYTES + weighs
         if id(spec) not in known:
-            added += len(pack_document(spec))
+            added += len(pack_document(spec)) + CLAIM_BYTES * len(objects_of(spec))
         is_over = len(chunk.args) >= tasks_max or size + added > ARGS_BYTES_MAX
         if chunk.args and (is_over or is_full()):
             yield chunk

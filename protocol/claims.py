@@ -24,8 +24,12 @@ DIGEST_BYTES = 32
 CLAIM_BYTES = 64
 OBJECT_BYTES = 40
 SECRET_BYTES = 32
-OBJECTS_PER_TASK_MAX = 64
-"""What needs more is a tree: one object that names others."""
+OBJECTS_PER_TASK_MAX = 1_000
+"""What needs more is a tree: one object that names others.
+
+A task's claims are then 64 KB of a frame of 4 MiB, in which senders count them; what a result says
+of as many files, each by a path of up to 1 KiB, fits beside them.
+"""
 _SIGNED = struct.Struct(">32sQQ")
 _OBJECT = struct.Struct(">32sQ")
 _MAC_BYTES = CLAIM_BYTES - _SIGNED.size

@@ -24,8 +24,8 @@ from .values import VALUE_BYTES_MAX, ValueTooLarge
 RETURNED = "returned.json"
 """What the agent is to store: rows of [name, path, kind, SHA-256]; the value has no name."""
 VALUE = "value"
-FILES_MAX = 63
-"""Files that one call returns; with its value an attempt then has 64 objects."""
+FILES_MAX = 999
+"""Files that one call returns; with its value an attempt then has 1,000 objects."""
 FOLDER_LINKS = 2
 """Links of a folder without folders in it."""
 _UNTOUCHED_NS = 10**9

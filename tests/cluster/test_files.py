@@ -42,6 +42,15 @@ def double(value):
 
 def absent():
     return File("absent.txt")
+
+def each_upper(files):
+    made = []
+    for file in files:
+        path = pathlib.Path("made", file.name)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(open(file).read().upper())
+        made.append(File(path))
+    return made
 """
 
 
@@ -125,6 +134,19 @@ def test_a_map_takes_files(code: Submitter, tmp_path: Path) -> None:
     files = [File(written(tmp_path / f"{n}/in.txt", f"n{n % 5}")) for n in range(30)]
     sizes = [told["file"].read_bytes() for told in code.map("jobs:upper", files).results(END_S)]
     assert [b"N%d" % (n % 5) for n in range(30)] == sizes
+
+
+def test_one_call_takes_and_returns_hundreds_of_files(
+    client: Client, code: Submitter, tmp_path: Path
+) -> None:
+    files = [File(written(tmp_path / f"{number}.txt", f"n{number}")) for number in range(400)]
+    task = code.submit("jobs:each_upper", files)
+    made = task.result(END_S)
+    client.get(task, to=tmp_path / "home")
+    assert [f"{number}.txt" for number in range(400)] == [file.name for file in made]
+    assert [f"N{number}" for number in range(400)] == [
+        (tmp_path / "home" / f"{number}.txt").read_text() for number in range(400)
+    ]
 
 
 def test_values_of_any_size_travel_both_ways(code: Submitter) -> None:

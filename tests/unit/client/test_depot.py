@@ -19,7 +19,7 @@ from remuda.protocol import claims
 from remuda.protocol import messages as m
 from remuda.protocol.claims import Claim, Verb
 from remuda.protocol.errors import Conflict, Invalid, NotFound, ValueTooLarge
-from remuda.protocol.spec import to_document
+from remuda.protocol.spec import FILES_MAX, to_document
 from remuda.protocol.trees import unpack_tree
 from remuda.transfer import Source
 from remuda.worker.files import File
@@ -156,11 +156,11 @@ def test_large_values_wait_in_files_that_go_whatever_happens(
 
 
 def test_a_call_that_names_too_many_objects_is_refused(depot: Depot, tmp_path: Path) -> None:
-    files = []
-    for number in range(65):
+    files, most = [], claims.OBJECTS_PER_TASK_MAX
+    for number in range(most + 1):
         (tmp_path / str(number)).write_text(str(number))
         files.append(File(tmp_path / str(number)))
-    with Shipment(depot) as shipment, pytest.raises(ValueTooLarge, match="name 65 files"):
+    with Shipment(depot) as shipment, pytest.raises(ValueTooLarge, match=f"name {most + 1} files"):
         shipment.call({}, (files,), {})
 
 
@@ -200,7 +200,7 @@ def test_options_that_bring_something_along_become_objects_that_the_spec_names(
     [
         {"files": ["a/in.png", "b/in.png"]},
         {"files": {"../x": "a"}},
-        {"files": [f"f{number}" for number in range(33)]},
+        {"files": [f"f{number}" for number in range(FILES_MAX + 1)]},
         {"files": 7},
         {"outputs": ["/etc/passwd"]},
         {"outputs": ["../x"]},

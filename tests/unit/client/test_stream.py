@@ -6,10 +6,12 @@ import pytest
 
 from remuda.client.connection import Connection
 from remuda.client.session import Session
+from remuda.client.shipment import objects_of
 from remuda.client.stream import ARGS_BYTES_MAX, Row, chunks
 from remuda.client.submitter import Submitter
 from remuda.protocol import messages as m
-from remuda.protocol.claims import CLAIM_BYTES, OBJECTS_PER_TASK_MAX
+from remuda.protocol.claims import CLAIM_BYTES, DIGEST_BYTES, OBJECTS_PER_TASK_MAX
+from remuda.protocol.codec import pack_document
 from remuda.protocol.messages import BATCH_MAX
 
 from ...fakes.toy_scheduler import ToyScheduler, ref_of
@@ -79,3 +81,18 @@ def test_the_claims_that_tasks_need_count_for_the_size_of_a_frame() -> None:
     frames = list(chunks([Row(ONE, b"", digests)] * BATCH_MAX))
     claimed = [CLAIM_BYTES * sum(map(len, each.digests)) for each in frames]
     assert max(claimed) <= ARGS_BYTES_MAX < sum(claimed)
+
+
+def test_the_claims_that_specs_need_count_for_the_size_of_a_frame() -> None:
+    rows = []
+    for task in range(500):
+        digests = [bytes([task >> 8, task & 255, file]) * 11 for file in range(250)]
+        files = {f"{n}": [each[:DIGEST_BYTES], 1, "file"] for n, each in enumerate(digests)}
+        rows.append(Row({**ONE, "files": files}, b""))
+    frames = list(chunks(rows))
+    weights = [
+        sum(len(pack_document(spec)) + CLAIM_BYTES * len(objects_of(spec)) for spec in each.specs)
+        for each in frames
+    ]
+    assert 500 * 250 * CLAIM_BYTES < sum(weights)
+    assert max(weights) <= ARGS_BYTES_MAX
