@@ -8,7 +8,9 @@ It needs root, and a kernel that lets it make namespaces.
 import contextlib
 import ipaddress
 import itertools
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -114,6 +116,7 @@ def site(folder: Path, names: Sequence[str], hidden: Sequence[Path]) -> Iterator
     Raises HostsError where the machine does not allow it.
     """
     _check_allowed()
+    sweep()
     network = _free_network()
     bridge = f"rm{os.getpid()}x{next(_sites)}"  # an interface has 15 characters
     addresses = network.hosts()
@@ -124,6 +127,7 @@ def site(folder: Path, names: Sequence[str], hidden: Sequence[Path]) -> Iterator
     )
     try:
         _ip("link", "add", bridge, "type", "bridge")
+        _ip("link", "set", bridge, "alias", mark())
         _ip("addr", "add", f"{front}/{PREFIX}", "dev", bridge)
         _ip("link", "set", bridge, "up")
         for number, host in enumerate(hosts):
@@ -132,9 +136,49 @@ def site(folder: Path, names: Sequence[str], hidden: Sequence[Path]) -> Iterator
         yield Site(front, hosts)
     finally:
         for host in hosts:
-            _clear(host)
+            _clear(host.namespace)
         with contextlib.suppress(HostsError):
             _ip("link", "del", bridge)
+
+
+def mark() -> str:
+    """Return what names this process for good: its number is used again, its birth is not."""
+    pid = os.getpid()
+    return f"{pid}-{_born(pid)}-{_numbering()}"
+
+
+def is_gone(text: str) -> bool:
+    """Tell whether the process of a mark has ended; of one that we cannot see nobody knows."""
+    found = re.fullmatch(r"(\d+)-(\d+)-(\d+)", text)
+    return found is not None and found[3] == _numbering() and _born(int(found[1])) != found[2]
+
+
+def sweep() -> None:
+    """Remove the hosts of processes that were killed: they could not do it themselves."""
+    for link in json.loads(_ip("-j", "link", "show", "type", "bridge") or "[]"):
+        bridge = str(link.get("ifname", ""))
+        if not re.fullmatch(r"rm\d+x\d+", bridge) or not is_gone(str(link.get("ifalias", ""))):
+            continue
+        namespaces = [line.split()[0] for line in _ip("netns", "list").splitlines() if line]
+        for namespace in namespaces:
+            if namespace.startswith(f"{bridge}-"):
+                _clear(namespace)
+        with contextlib.suppress(HostsError):  # somebody else sweeps as well
+            _ip("link", "del", bridge)
+
+
+def _born(pid: int) -> str:
+    """Return when a process began, in ticks since the boot; nothing when there is none."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return ""
+    return text.rpartition(")")[2].split()[19]  # the 22nd; the name in brackets may hold blanks
+
+
+def _numbering() -> str:
+    """Name the namespace in which processes have the numbers that we see."""
+    return str(Path("/proc/self/ns/pid").stat().st_ino)
 
 
 def _check_allowed() -> None:
@@ -187,13 +231,13 @@ def furnish(folder: Path, libraries: Path | None = None) -> None:
         script.chmod(0o755)
 
 
-def _clear(host: Host) -> None:
+def _clear(namespace: str) -> None:
     """Kill what runs in a host's namespace and remove that; the files are the caller's."""
     with contextlib.suppress(HostsError):
-        for pid in _ip("netns", "pids", host.namespace).split():
+        for pid in _ip("netns", "pids", namespace).split():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(pid), 9)
-        _ip("netns", "del", host.namespace)
+        _ip("netns", "del", namespace)
 
 
 def _ip(*words: str) -> str:

@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FAKES = ROOT / "tests" / "fakes"  # what tasks and agents of a test load: every host has it
 UP = Path(__file__).with_name("far_up.py")
 NODES = ("node-1", "node-2")
+FOLDER = "remuda-far-"
 
 
 def load_hosts() -> ModuleType:
@@ -53,7 +54,8 @@ class FarHosts:
     def __init__(self, hidden: Path) -> None:
         self._hidden = hidden
         self._stack = ExitStack()
-        place = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="remuda-far-"))
+        prefix = f"{FOLDER}{hosts.mark()}-"
+        place = self._stack.enter_context(tempfile.TemporaryDirectory(prefix=prefix))
         self.folder = Path(place)
         self._site: Any = None
         self._is_made = False
@@ -169,8 +171,16 @@ def why_near() -> str:
 _current: list[FarHosts] = []
 
 
+def sweep() -> None:
+    """Remove the folders of sessions that were killed; making hosts removes theirs."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
+        if hosts.is_gone(folder.name.removeprefix(FOLDER).rpartition("-")[0]):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def begin(hidden: Path) -> None:
     """Prepare the hosts of a test session, which do not see this folder."""
+    sweep()
     _current.append(FarHosts(hidden))
 
 
