@@ -153,7 +153,7 @@ def name_objects(message: Submit, depot: Depot, digests: Sequence[Sequence[bytes
         message.spec_objects = [depot.claims_of(each) for each in of_specs]
 
 
-def objects_of(spec: Mapping[str, Any]) -> Sequence[bytes]:
+def objects_of(spec: dict[str, Any]) -> Sequence[bytes]:
     """Return the digests of the objects that a spec itself names."""
     return from_document(spec).digests() if any(field in spec for field in _NAMING) else ()
 

@@ -62,13 +62,14 @@ from .retry import (
     PACKAGED,
     Policies,
     longest_pause_ms,
+    read_cards,
     read_ran,
     read_spent,
     waits_for_another,
 )
 from .runtimes import Runtimes
 from .scores import PACKED, Rating
-from .task import Attempt, Spec, State, StopReason, Task, shared
+from .task import Attempt, Raised, Spec, State, StopReason, Task, shared
 from .tokens import make_token
 from .warmth import Warmth
 
@@ -320,7 +321,8 @@ def _recover_task(core: Core, row: RecoveredTask, spec: Spec, session: bytes, no
     if row.spent:
         task.spent, task.ran = read_spent(row.spent), read_ran(row.spent)
     task.spec = with_size(task.spec, row.sized_bytes, row.size_class)
-    task.spec = with_raised(task.spec, (row.memory_bytes, row.vram_bytes))
+    raised = Raised(row.memory_bytes, row.vram_bytes, read_cards(row.spent))
+    task.spec = with_raised(task.spec, raised)
     core.tasks[task.id] = task
     core.open_by_owner[spec.owner] += 1
     limits.watch(core, task, now)

@@ -281,7 +281,7 @@ def waits_for_fence(task: Task) -> bool:
 
 def record_position(task: Task, effects: Effects, *, due_ms: int = 0) -> None:
     """Journal where a task stands (WAITING, QUEUED or STOPPING)."""
-    memory_bytes, vram_bytes = task.spec.raised
+    memory_bytes, vram_bytes, _ = task.spec.raised
     effects.commit.moved[task.id] = TaskMoved(
         task.id,
         task.state,

@@ -11,7 +11,7 @@ from .events import Now
 from .fleet import Fleet
 from .placement import could_run
 from .records import LearnedRow
-from .task import NOT_RAISED, Attempt, Spec, Task, shared
+from .task import NOT_RAISED, Attempt, Raised, Spec, Task, shared
 
 if TYPE_CHECKING:
     from .core import Core
@@ -25,27 +25,31 @@ MEMORY_FIRST_BYTES = 1 << 30
 
 
 class Needs:
-    """What tasks of a kind ask for at least after they ran out: (memory, VRAM) in bytes."""
+    """What tasks of a kind ask for at least, on so many cards, after they ran out of it."""
 
     def __init__(self) -> None:
-        self._floors: dict[str, tuple[int, int]] = {}
+        self._floors: dict[tuple[str, int], Raised] = {}
 
-    def floor(self, kind: str) -> tuple[int, int]:
-        return self._floors.get(kind, NOT_RAISED)
+    def floor(self, kind: str, cards: int) -> Raised:
+        return self._floors.get((kind, cards), NOT_RAISED)
 
-    def learn(self, kind: str, memory_bytes: int, vram_bytes: int) -> None:
+    def learn(self, kind: str, raised: Raised) -> None:
         """Take in a raised request; the oldest kind is dropped when the table is full."""
-        known = self._floors.pop(kind, NOT_RAISED)
+        known = self._floors.pop((kind, raised.cards), NOT_RAISED)
         if len(self._floors) >= KINDS_MAX:
             del self._floors[next(iter(self._floors))]
-        self._floors[kind] = max(known[0], memory_bytes), max(known[1], vram_bytes)
+        self._floors[kind, raised.cards] = Raised(
+            max(known.memory_bytes, raised.memory_bytes),
+            max(known.vram_bytes, raised.vram_bytes),
+            raised.cards,
+        )
 
 
-def with_raised(spec: Spec, raised: tuple[int, int]) -> Spec:
+def with_raised(spec: Spec, raised: Raised) -> Spec:
     """Return the spec asking for so much memory and VRAM (0: as it does)."""
-    if raised == NOT_RAISED:
+    if not (raised.memory_bytes or raised.vram_bytes):
         return spec
-    return dataclasses.replace(spec, request=shared(_apply(spec.request, *raised)), raised=raised)
+    return dataclasses.replace(spec, request=shared(_apply(spec.request, raised)), raised=raised)
 
 
 def with_size(spec: Spec, sized_bytes: int, size_class: int) -> Spec:
@@ -65,33 +69,38 @@ def sized_request(request: Request, sized_bytes: int) -> Request:
     return dataclasses.replace(request, vram_bytes=sized_bytes) if sized_bytes else request
 
 
-def _apply(request: Request, memory_bytes: int, vram_bytes: int) -> Request:
-    """Ask for at least so much, also of each alternative; one without a GPU goes on without."""
+def _apply(request: Request, raised: Raised) -> Request:
+    """Ask for at least so much, also of each alternative of no more cards."""
     changed = dataclasses.replace(
-        request, others=tuple(_apply(each, memory_bytes, vram_bytes) for each in request.others)
+        request, others=tuple(_apply(each, raised) for each in request.others)
     )
-    if memory_bytes:
-        changed = dataclasses.replace(changed, memory_bytes=max(memory_bytes, request.memory_bytes))
-    if vram_bytes and (request.cards or request.learned):
-        changed = dataclasses.replace(
-            changed, vram_bytes=max(vram_bytes, request.vram_bytes), gpu_milli=0
-        )
+    cards = request.cards or (1 if request.learned else 0)
+    if cards > raised.cards:
+        return changed
+    if raised.memory_bytes:
+        memory_bytes = max(raised.memory_bytes, request.memory_bytes)
+        changed = dataclasses.replace(changed, memory_bytes=memory_bytes)
+    if raised.vram_bytes and cards:
+        vram_bytes = max(raised.vram_bytes, request.vram_bytes)
+        changed = dataclasses.replace(changed, vram_bytes=vram_bytes, gpu_milli=0)
     return changed
 
 
 def larger(
     spec: Spec, kind: FailureClass, attempt: Attempt, fleet: Fleet, needs: Needs
 ) -> Spec | None:
-    """Return the spec asking for more of what the attempt ran out of.
+    """Return the spec asking for more of what the attempt ran out of, by what it was granted.
 
+    An alternative of more cards than it had keeps asking for what it does: it did not fail.
     None when no node has more: the task may still do better where less is in use.
     """
     alike = learning_key(spec.kind, spec.size_class)
-    floor = needs.floor(alike)
-    memory_bytes, vram_bytes = spec.raised
+    cards_had = attempt.request.cards
+    floor = needs.floor(alike, cards_had)
+    memory_bytes, vram_bytes, _ = spec.raised
     if kind is FailureClass.MEMORY:
         asked = attempt.request.memory_bytes
-        wanted = max(int(asked * GROWTH), MEMORY_FIRST_BYTES, floor[0])
+        wanted = max(int(asked * GROWTH), MEMORY_FIRST_BYTES, floor.memory_bytes)
         memory_bytes = min(wanted, _most_memory(fleet))
         if memory_bytes <= asked:
             return None
@@ -101,13 +110,13 @@ def larger(
         if attempt.request.gpus:  # it had cards for itself: only a larger one helps
             vram_bytes = next((size for size in cards if size > had), 0)
         else:
-            vram_bytes = min(max(int(had * GROWTH), floor[1]), max(cards, default=0))
+            vram_bytes = min(max(int(had * GROWTH), floor.vram_bytes), max(cards, default=0))
         if vram_bytes <= had:
             return None
-    more = with_raised(spec, (memory_bytes, vram_bytes))
+    more = with_raised(spec, Raised(memory_bytes, vram_bytes, cards_had))
     if not could_run(fleet, more.request):
         return None
-    needs.learn(alike, *more.raised)
+    needs.learn(alike, more.raised)
     return more
 
 

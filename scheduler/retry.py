@@ -13,10 +13,11 @@ from enum import Enum
 from random import Random
 
 from ..protocol.failures import FINAL, FailureClass, class_of
-from .task import Policy, Task
+from .task import NOT_RAISED, Policy, Task
 
 BACKOFF_FACTOR = 2
 RAN = "ran=1"
+CARDS = "cards="
 _EXPONENT_MAX = 40
 
 
@@ -145,9 +146,16 @@ def backoff_ns(first_ms: int, longest_ms: int, tries: int, chance: Random) -> in
 
 
 def spent_text(task: Task) -> str:
-    """Write what a task used up, for the journal; and that it ran, if it could expire else."""
-    counts = [f"{kind.value}={count}" for kind, count in (task.spent or {}).items()]
-    return " ".join([*counts, RAN] if is_past_expiry(task) else counts)
+    """Write what a task used up, for the journal; that it ran, if it could expire else.
+
+    And which alternatives ask for more since.
+    """
+    words = [f"{kind.value}={count}" for kind, count in (task.spent or {}).items()]
+    if is_past_expiry(task):
+        words.append(RAN)
+    if task.spec.raised.cards != NOT_RAISED.cards:
+        words.append(f"{CARDS}{task.spec.raised.cards}")
+    return " ".join(words)
 
 
 def is_past_expiry(task: Task) -> bool:
@@ -158,6 +166,12 @@ def is_past_expiry(task: Task) -> bool:
 def read_ran(text: str) -> bool:
     """Read from what `spent_text` wrote whether the task ran."""
     return RAN in text.split()
+
+
+def read_cards(text: str) -> int:
+    """Read from what `spent_text` wrote which alternatives ask for more, by their cards."""
+    counts = (int(word.removeprefix(CARDS)) for word in text.split() if word.startswith(CARDS))
+    return next(counts, NOT_RAISED.cards)
 
 
 def read_spent(text: str) -> Counter[FailureClass] | None:

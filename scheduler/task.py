@@ -6,9 +6,10 @@ import functools
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
+from typing import NamedTuple
 
 from ..protocol.failures import FailureClass
-from ..protocol.resources import Request
+from ..protocol.resources import GPUS_MAX, Request
 from ..protocol.spec import IfNodeLost, TaskSpec
 from .seats import NO_SEAT, Seat
 
@@ -143,7 +144,19 @@ def shared(request: Request) -> Request:
     return request
 
 
-NOT_RAISED = (0, 0)
+class Raised(NamedTuple):
+    """What a task asks for at least after it ran out of it; 0: as submitted.
+
+    An alternative of more than so many cards shares the work out in another way, and was not what
+    ran out: it asks for what it did.
+    """
+
+    memory_bytes: int = 0
+    vram_bytes: int = 0
+    cards: int = GPUS_MAX
+
+
+NOT_RAISED = Raised()
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +164,9 @@ class Spec:
     """What the core keeps of a TaskSpec; the rest stays on disk until dispatch.
 
     `kind` names what runs (`command`, `function module:name`, `handler name`): measured run times
-    are kept under it. `raised` is (memory, VRAM) in bytes that `request` asks for instead of what
-    was submitted, after the task ran out of it; 0: as submitted. `size_class` is the order of the
-    task's size; `sized_bytes` the VRAM that its arguments asked for (0: they do not).
+    are kept under it. `raised` is what `request` asks for at least instead of what was submitted.
+    `size_class` is the order of the task's size; `sized_bytes` the VRAM that its arguments asked
+    for (0: they do not).
     """
 
     spec_id: int
@@ -161,7 +174,7 @@ class Spec:
     policy: Policy
     kind: str
     owner: str
-    raised: tuple[int, int] = NOT_RAISED
+    raised: Raised = NOT_RAISED
     sized_bytes: int = 0
     size_class: int = 0
 

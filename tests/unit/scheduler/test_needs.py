@@ -127,3 +127,47 @@ def test_a_task_that_needs_more_than_anybody_has_fails_after_its_budget(world: W
         again(world, node)
     assert ("failed", "out_of_memory") == ended_as(world, task)
     assert ["failed"] * 3 == world.attempts(task)
+
+
+def alternatives_of(world: World, task: int) -> list[tuple[int, int]]:
+    request = world.core.tasks[task].spec.request
+    return [(each.gpus, each.vram_bytes // GIB) for each in (request, *request.others)]
+
+
+def test_an_alternative_of_more_cards_was_not_what_ran_out_and_asks_for_what_it_did(
+    world: World,
+) -> None:
+    node = world.node("large", gpus=[gpu(1, 80)])
+    others = [{"gpus": 2, "vram_bytes": 20 * GIB}, {"vram_bytes": 16 * GIB}, {"cpus_milli": 4_000}]
+    (task,) = world.submit(vram_bytes=40 * GIB, alternatives=others)
+    pair = world.node("pair", gpus=[gpu(2, 24), gpu(3, 24)])
+    world.end(node, task, **OUT)
+    raised = [(0, 60), (2, 20), (0, 60), (0, 0)]
+    assert raised == alternatives_of(world, task)
+    world.restart()
+    assert raised == alternatives_of(world, task)
+    world.join(pair)  # without the large card
+    again(world, pair)
+    assert [task] == [held for held, _ in pair.held]
+
+
+def test_what_ran_out_on_several_cards_raises_what_asks_for_less_on_as_many_or_fewer(
+    world: World,
+) -> None:
+    node = world.node("pair", gpus=[gpu(1, 24), gpu(2, 24)])
+    others = [{"vram_bytes": 80 * GIB}, {"vram_bytes": 16 * GIB}, {"gpus": 4}]
+    (task,) = world.submit(gpus=2, vram_bytes=20 * GIB, alternatives=others)
+    world.node("large", gpus=[gpu(3, 80)])
+    world.end(node, task, **OUT)
+    assert [(2, 80), (0, 80), (0, 80), (4, 0)] == alternatives_of(world, task)
+
+
+def test_a_kind_remembers_what_was_enough_for_each_number_of_cards(world: World) -> None:
+    node = world.node("n1", gpus=[gpu(1, 80)], memory_gib=128)
+    (with_card,) = world.submit(cpus_milli=0, vram_bytes=GIB, memory_bytes=40 * GIB)
+    (without,) = world.submit(cpus_milli=0)
+    (alike,) = world.submit(cpus_milli=0, vram_bytes=GIB)
+    for task in (with_card, without, alike):
+        world.end(node, task, m.Outcome.FAILED, code="out_of_memory")
+    asked = [world.core.tasks[task].spec.request.memory_bytes for task in (without, alike)]
+    assert [GIB, 60 * GIB] == asked
