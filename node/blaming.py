@@ -41,7 +41,8 @@ def told(state: State, attempt: Attempt, answer: Ending) -> Ending:
         return answer
     faults = state.health.faults()
     broken = [f"GPU {uuid}: {text}" for uuid in attempt.gpus for text in faults.get(uuid, ())]
-    texts = [each.text for each in noted if each.blame is not Blame.GPU]
+    broken += [each.text for each in noted if each.blame is Blame.CONTAINED]
+    texts = [each.text for each in noted if each.blame in (Blame.TASK, Blame.REPAIR)]
     if not attempt.gpus:  # a call of a resident, which has the card
         broken += [each.text for each in noted if each.blame is Blame.GPU]
     if not broken and not texts:

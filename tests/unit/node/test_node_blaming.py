@@ -81,6 +81,17 @@ def test_a_task_whose_card_broke_failed_of_that() -> None:
     assert broken == message
 
 
+def test_a_task_that_met_a_contained_error_failed_of_its_card_which_goes_on() -> None:
+    driver = on_a_card()
+    see(driver, 94)
+    fail(driver)
+    read(driver, *map(card, CARDS))
+    assert ("gpu_lost", "XID 94: a contained memory error; it ended with 1") == told(driver)
+    driver.offer(spec(argv=["x"], gpus=1), task(2), gpus=["GPU-a"])
+    driver.turn()
+    assert [task(1), task(2)] == driver.launched()
+
+
 def test_a_result_does_not_wait_for_a_card_that_is_lost() -> None:
     driver = on_a_card()
     see(driver, lost=(LostGpu(0, "GPU is lost", is_gone=True),))

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from remuda.node import health
+from remuda.node import health, xids
 from remuda.node.checkups import cards_from_plain, cards_to_plain
 from remuda.node.gpu import RELEASE_SLACK_BYTES, Gpu, GpuProcess, LostGpu, Reading, Xid
 from remuda.node.health import Health, Limits
@@ -58,7 +58,7 @@ def ward() -> Ward:
     return made
 
 
-@pytest.mark.parametrize("xid", [48, 62, 64, 74, 79, 94, 95, 119, 120, 4711])
+@pytest.mark.parametrize("xid", [46, 48, 62, 64, 74, 79, 95, 109, 119, 120, 144, 4711])
 def test_an_xid_of_the_hardware_takes_its_card_out_and_no_other(ward: Ward, xid: int) -> None:
     told = ward.read(card(0), card(1), xids=(Xid(1, xid),))
     assert {"GPU-1": [f"xid {xid}"]} == ward.kinds
@@ -66,15 +66,19 @@ def test_an_xid_of_the_hardware_takes_its_card_out_and_no_other(ward: Ward, xid:
     assert [("GPU-1",)] == [each.uuids for each in told]
 
 
-@pytest.mark.parametrize("xid", [13, 31, 43, 45, 63, 69])
-def test_an_xid_of_the_application_is_told_and_takes_no_card_out(ward: Ward, xid: int) -> None:
+@pytest.mark.parametrize("xid", [13, 31, 39, 43, 45, 63, 69, 92, 94, 105, 137, 154])
+def test_an_xid_after_which_the_card_goes_on_is_told_and_takes_no_card_out(
+    ward: Ward, xid: int
+) -> None:
     (told,) = ward.read(card(0), card(1), xids=(Xid(1, xid),))
     assert ({}, {}) == (ward.kinds, ward.health.withheld())
     assert told.text == f"XID {xid}: {WORDS[xid]}"
 
 
 def test_no_xid_is_in_two_rows_of_the_table() -> None:
-    assert {Blame.TASK, Blame.GPU, Blame.REPAIR} == {blame(xid) for xid in WORDS}
+    rows = (xids._RESTART_APP, xids._IGNORE, xids._GPU, xids._CONTAINED, xids._REPAIR)
+    assert sum(map(len, rows)) == len(WORDS)
+    assert set(Blame) == {blame(xid) for xid in WORDS}
     assert Blame.GPU is blame(99_999)
 
 
