@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..protocol.errors import NotFound, Refused, RemudaError
+from ..protocol.errors import Invalid, NotFound, Refused, RemudaError
 from ..protocol.spec import to_document
 from .batch import Batch
 from .calls import words_of
@@ -86,9 +86,16 @@ class NodeBatch(Batch):
 def choose(rows: Iterable[Mapping[str, Any]], options: Mapping[str, object]) -> Chosen:
     """Choose the ready nodes that the options `node`, `not_node` and `labels` do not leave out.
 
-    Raises NotFound for a node that there is not, Refused where no node is left.
+    Raises NotFound for a node that there is not, Refused where no node is left, Invalid where an
+    alternative would let a task run on another node than its own.
     """
     asked = to_spec("command", options, argv=["true"])
+    if any("nodes" in each for each in asked.alternatives):
+        raise Invalid(
+            "or: an alternative names nodes, but this runs once on each: leave node= out of it, or "
+            "choose the nodes by --node and --not-node",
+            field="or",
+        )
     known = {row["name"]: row for row in rows}
     for name in asked.nodes:
         if name not in known:

@@ -2,9 +2,9 @@
 
 Source: NVIDIA, "Xid Errors", the catalogue for Ampere and newer
 (https://docs.nvidia.com/deploy/xid-errors/analyzing-xid-catalog.html). Its immediate action
-decides: `RESTART_APP` and `IGNORE` leave the card in work, `RESET_GPU`, `RESTART_BM` and its workflows for
-memory and links (48, 74, 144 to 150) do not. What it gives no action or calls unused, and what it
-does not know, counts as the GPU's: its card is tried before it is lent again.
+decides: `RESTART_APP` and `IGNORE` leave the card in work, `RESET_GPU`, `RESTART_BM` and its
+workflows for memory and links (48, 74, 144 to 150) do not. What it gives no action or calls unused,
+and what it does not know, counts as the GPU's: its card is tried before it is lent again.
 """
 
 from __future__ import annotations

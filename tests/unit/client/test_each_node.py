@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from remuda.client.each_node import Chosen, NodeRun, choose, node_rows, worst
-from remuda.protocol.errors import NotFound, Refused
+from remuda.protocol.errors import Invalid, NotFound, Refused
 
 
 def row(name, state="ready", reason="", **labels):
@@ -49,6 +49,13 @@ def test_options_narrow_which_nodes_are_meant(options, nodes, skipped):
 def test_a_node_that_there_is_not_is_named():
     with pytest.raises(NotFound, match="no node gpu-7"):
         choose(FLEET, {"node": ["a", "gpu-7"]})
+
+
+def test_an_alternative_that_names_a_node_is_refused():
+    with pytest.raises(Invalid, match="leave node= out") as caught:
+        choose(FLEET, {"gpus": 1, "or": ["gpus=0", "gpus=0,node=b"]})
+    assert "or" == caught.value.field
+    assert ("a", "b") == choose(FLEET, {"gpus": 1, "or": ["gpus=0"]}).nodes
 
 
 @pytest.mark.parametrize(
