@@ -111,6 +111,7 @@ def serve(home: Home, settings: Settings, name: str) -> int:
     lock = _only_agent(node_dir)
     for folder in ("work", "tasks"):
         make_private_directory(node_dir / folder)
+    asked_ns = time.monotonic_ns()
     reading = _reading(settings)
     facts = capabilities.host_facts(reading, _limits(settings), (node_dir,))
     found = of_host(settings.node, node_dir, reading)
@@ -126,7 +127,8 @@ def serve(home: Home, settings: Settings, name: str) -> int:
     loop.stage.moving.begin(time.monotonic_ns())
     loop.stage.look_at_cards()
     loop.checkups.begin(time.monotonic_ns())
-    loop.checkups.on_reading(reading, time.monotonic_ns())
+    # A task may come before the next reading: what its card showed without it is known by then.
+    loop.see(reading, asked_ns, time.monotonic_ns())
     log.info(
         "started",
         incarnation=loop.stage.state.incarnation.hex(),

@@ -105,11 +105,14 @@ class Loop:
         self.stage.moving.hear(now)
         reading = self.probe.on_readable()
         if reading is not None:
-            core = self.stage.core
-            self.membership.report.see(reading, core)
-            self.checkups.on_reading(reading, now)
-            runners = owners(self.stage)
-            core.on_reading(reading, self.probe.asked_ns, _living(reading), now, runners)
+            self.membership.report.see(reading, self.stage.core)
+            self.see(reading, self.probe.asked_ns, now)
+
+    def see(self, reading: Reading, asked_ns: int, now: int) -> None:
+        """Take in what the cards show, as asked for at `asked_ns`."""
+        self.checkups.on_reading(reading, now)
+        runners = owners(self.stage)
+        self.stage.core.on_reading(reading, asked_ns, _living(reading), now, runners)
 
     def _on_dispatch(self, payload: bytes, now: int) -> None:
         counters = self.stage.state.counters

@@ -233,6 +233,29 @@ def test_a_task_sees_the_cards_that_it_was_granted_and_no_other(tmp_path, gpus):
     assert (gpus[0], gpus[1], "") == seen
 
 
+ANSWERS_ONCE = """
+import time
+from pathlib import Path
+
+if Path({asked!r}).exists():
+    time.sleep(1000)
+Path({asked!r}).touch()
+exec(Path({scripted!r}).read_text(), globals())
+"""
+
+
+def test_what_an_agent_reads_at_its_start_counts_until_its_driver_answers_again(
+    tmp_path, gpus, monkeypatch
+):
+    nvml = tmp_path / "answers_once.py"
+    asked, scripted = str(tmp_path / "asked"), str(scenario.SCRIPTED)
+    nvml.write_text(ANSWERS_ONCE.format(asked=asked, scripted=scripted))
+    monkeypatch.setenv("REMUDA_NVML", str(nvml))
+    with node(tmp_path) as (scheduler, _):
+        beat = scheduler.wait_for(m.Heartbeat)
+    assert set(gpus) == set(beat.gpus)
+
+
 def test_a_card_in_use_is_not_granted_again_whatever_the_scheduler_believes(tmp_path, gpus):
     with node(tmp_path) as (scheduler, _):
         first, second = new_task(), new_task()
