@@ -13,6 +13,7 @@ from ..fakes.node_driver import call_args, document, new_task, node
 from ..fakes.runner_driver import living_with, wait_until
 
 pytestmark = pytest.mark.cluster
+FENCE_MS = 4_000  # a busy host starts the task within it
 
 CODE = """
 import errno, os, time
@@ -106,10 +107,10 @@ def fenced(scheduler):
 
 def test_a_fenced_task_lives_while_its_scheduler_is_heard_and_no_longer(tmp_path):
     with node(tmp_path, wait=False) as (scheduler, under_test):
-        scheduler.fence_ms = 1_500
+        scheduler.fence_ms = FENCE_MS
         under_test.wait_until_in()
         task = fenced(scheduler)
-        until = time.monotonic() + 3.0  # twice the fence
+        until = time.monotonic() + 2 * FENCE_MS / 1_000
         scheduler.wait(lambda: time.monotonic() > until)
         assert 1 == len(living_with(f"REMUDA_ATTEMPT={task.hex()}.1"))
         scheduler.desires = None
@@ -119,7 +120,7 @@ def test_a_fenced_task_lives_while_its_scheduler_is_heard_and_no_longer(tmp_path
 
 def test_a_fenced_task_ends_although_its_agent_was_killed_and_the_next_one_says_so(tmp_path):
     with node(tmp_path, wait=False) as (scheduler, under_test):
-        scheduler.fence_ms = 1_500
+        scheduler.fence_ms = FENCE_MS
         under_test.wait_until_in()
         task = fenced(scheduler)
         under_test.kill()
