@@ -23,6 +23,8 @@ from ..config.home import Home, make_private_directory
 from ..config.keys import Identity, load_identity
 from ..config.load import load
 from ..config.logs import configure_logs, get_logger
+from ..config.notify import Notifier
+from ..config.service import Service
 from ..config.settings import NodeSettings, Settings
 from ..protocol.errors import Conflict, Invalid, RemudaError
 from ..protocol.resources import MILLI
@@ -65,11 +67,13 @@ from .stage import Stage
 from .strain import Strain
 from .trial import Trial
 from .usage import ForeignPolicy
+from .wellbeing import Wellbeing
 from .wire import Address, Wire
 
 NS_PER_S = 1_000_000_000
 INCARNATION_BYTES = 16
 CONFIG_EXIT = 2
+ADOPTION_S = 120.0  # thousands of directories of attempts are looked through
 MISSED_READINGS = 3  # after which a node lends no GPU: nothing is known of them
 
 
@@ -87,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return print_findings(checking.check(home, settings, line), as_json=options.json)
         name = joining.join(home, settings, line) if line else name_of(home, settings)
         configure_logs(settings.logging, daemon=f"node {name}")
-        return serve(home, settings, name)
+        return serve(home, settings, name, Notifier.taken_from(os.environ))
     except RemudaError as error:
         print(f"remuda-node: {error}", file=sys.stderr)  # noqa: T201 - the one line of a failure
         return error.exit_code
@@ -103,7 +107,7 @@ def print_probe(settings: Settings, *, as_json: bool) -> int:
     return 0
 
 
-def serve(home: Home, settings: Settings, name: str) -> int:
+def serve(home: Home, settings: Settings, name: str, notifier: Notifier) -> int:
     """Be the agent of one node until a signal ends it."""
     identity = load_identity(home.key_file(f"node-{name}"))
     node_dir = settings.node.state_dir or home.node_dir(name)
@@ -121,8 +125,10 @@ def serve(home: Home, settings: Settings, name: str) -> int:
         OSError
     ) as error:  # nobody here reads it: a full disk must not keep a node from its tasks
         get_logger().warning("capabilities not written", error=error.strerror)
-    loop = build(home, settings, name, identity, node_dir, facts, found)
     log = get_logger()
+    service = Service(notifier, log)
+    loop = build(home, settings, name, identity, node_dir, facts, found, service)
+    service.starting("adopting what runs", ADOPTION_S)
     loop.adoption.run()
     loop.stage.moving.begin(time.monotonic_ns())
     loop.stage.look_at_cards()
@@ -154,6 +160,7 @@ def build(
     node_dir: Path,
     facts: HostFacts,
     found: Sequence[Finding],
+    service: Service,
 ) -> Loop:
     """Put the parts of an agent together."""
     node = settings.node
@@ -193,12 +200,12 @@ def build(
     chance = Random(secrets.randbits(64))
     wire = Wire(poller, identity.key, chance.randint)
     probe = Probe(node.nvml, node.probe_deadline_s)
-    session = Session(
-        chance, int(node.reconnect_s_min * NS_PER_S), int(node.reconnect_s_max * NS_PER_S)
-    )
+    session = _session(node, chance)
     membership = Membership(
         name, stage, wire, session, report, probe, lambda: locate(home, identity), Strain(node_dir)
     )
+    pace = _pace(node)
+    wellbeing = Wellbeing(service, membership, probe, pace.probe_every_ns, time.monotonic_ns())
     return Loop(
         poller,
         stage,
@@ -210,9 +217,15 @@ def build(
         wire,
         probe,
         _checkups(settings, stage, report, node_dir, env),
-        _pace(node),
-        Leaving(stage),
+        pace,
+        Leaving(stage, wellbeing.stopping),
+        wellbeing,
     )
+
+
+def _session(node: NodeSettings, chance: Random) -> Session:
+    shortest_ns, longest_ns = node.reconnect_s_min * NS_PER_S, node.reconnect_s_max * NS_PER_S
+    return Session(chance, int(shortest_ns), int(longest_ns))
 
 
 def _pace(node: NodeSettings) -> Pace:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import FrameType
 
@@ -33,6 +34,7 @@ class Leaving:
     """Go through the steps of an end; each has its time."""
 
     stage: Stage
+    on_leaving: Callable[[str], None]
     wishes: Wishes = field(default_factory=Wishes)
     _step: str = ""
     _until: int = 0
@@ -41,10 +43,12 @@ class Leaving:
         """Tell whether the agent may end now."""
         if self.wishes.hand_back and self._step in ("", "flush"):
             get_logger().info("stopping", hand_back=True)
+            self.on_leaving("tasks go back to the queue")
             stops.hand_back(self.stage.state, GRACE_MS)
             self._go_to("trees", now, TREES_NS)
         elif self.wishes.stop and not self._step:
             get_logger().info("stopping", hand_back=False)
+            self.on_leaving("tasks run on")
             stops.hand_over(self.stage.state)
             self._go_to("flush", now, FLUSH_NS)
         state = self.stage.state

@@ -26,6 +26,7 @@ from .probe import Probe
 from .reach import Reach
 from .runner.tree import is_zombie
 from .stage import Stage
+from .wellbeing import Wellbeing
 from .wire import Wire
 
 POLL_MS_MAX = 1_000
@@ -57,6 +58,7 @@ class Loop:
     checkups: Checkups
     pace: Pace
     leaving: Leaving
+    wellbeing: Wellbeing
     _probed_at: int | None = None
     _began_ns: int = 0
     _look_at: int = 0
@@ -94,6 +96,7 @@ class Loop:
         crew.flush()
         self._speak(now)
         self._keep_house(now)
+        self.wellbeing.tend(now)
 
     def _hear(self, now: int) -> None:
         for frame in self.wire.receive("dispatch"):

@@ -46,6 +46,7 @@ class Membership:
     address: Address | None = None
     heartbeat_ns: int = HEARTBEAT_NS
     loop_lag_ns: int = 0
+    complaint: str = ""
     _knocked_ms: int = 0
     _clock_alarm: str = ""
     _seq: int = 0
@@ -244,6 +245,7 @@ class Membership:
         self._complain(what, f"{control}: is it up, and can this host reach its ports?")
 
     def _complain(self, what: str, why: str) -> None:
+        self.complaint = what
         silenced = self.logs.should_log((what, why))
         if silenced is not None:
             get_logger().warning(what, why=why, silenced=silenced)

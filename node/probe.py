@@ -110,6 +110,10 @@ class Probe:
             return math.inf
         return (mono_ns - self._answered_ns) / NS_PER_S
 
+    def overdue_ns(self, mono_ns: int) -> int:
+        """Say until when a child that was asked may answer; now, where none is."""
+        return mono_ns if self._asked_ns is None else self._asked_ns + self._deadline_ns
+
     def close(self) -> None:
         """Kill the child and give the descriptors back."""
         self._drop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from ..config.first_keys import Trusted
 from ..config.home import Home
 from ..config.keys import KeyPair, ensure_key_pair, fingerprint
 from ..config.load import Loaded
+from ..config.notify import Notifier
+from ..config.service import Service
 from ..config.store_home import ensure_store_secret
 from .assembly import Parts, authorized, endpoints, make_door, make_loop
 from .checking import check
@@ -26,6 +29,9 @@ from .registry import Registry
 from .store_side import StoreSide
 from .trouble import Trouble
 from .wire import Wire
+
+# A migration of the largest journal takes its time; after it, each row read earns some more.
+OPENING_S = 300.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _serve(home: Home, loaded: Loaded, log: Log) -> None:
     """Open the journal, make the sockets, prove that they are closed to strangers, and serve."""
     settings = loaded.settings.scheduler
+    service = Service(Notifier.taken_from(os.environ), log)
+    service.starting("opening the journal", OPENING_S)
     journal = Journal.open(
         settings.state_dir or home.scheduler_dir,
         ballast_bytes=settings.ballast_bytes,
@@ -60,7 +68,7 @@ def _serve(home: Home, loaded: Loaded, log: Log) -> None:
         try:
             signatures = Signatures(ensure_store_secret(home))
             store = StoreSide(home, keys, signatures, journal.objects, trouble, settings.store_port)
-            parts = Parts(journal, wire, door, keys, loaded, log, trouble, store)
+            parts = Parts(journal, wire, door, keys, loaded, log, trouble, store, service)
             loop = make_loop(parts, epoch)
             daemon.stop_on_signals(loop.stop, wire.watch_descriptor)
             signal.signal(signal.SIGUSR2, lambda *_: loop.hold())  # which ends granting

@@ -9,9 +9,10 @@ import os
 import resource
 import secrets
 import socket
+import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import zmq
@@ -21,6 +22,7 @@ from ..config.endpoints import Endpoints
 from ..config.home import Home
 from ..config.keys import AuthorizedKey, KeyPair, load_authorized
 from ..config.load import Loaded
+from ..config.service import Service
 from ..config.settings import Settings
 from ..config.settings_node import TaskSettings
 from ..config.settings_placement import PlacementSettings
@@ -50,6 +52,7 @@ from .store_side import StoreSide
 from .verbs import Verbs
 from .view import View
 from .watch import Watches
+from .wellbeing import Wellbeing
 from .wire import Wire
 from .zap import Keys
 
@@ -71,6 +74,7 @@ class Parts:
     log: Log
     on_trouble: Callable[[str, str], None]
     store: StoreSide
+    service: Service
 
 
 def make_loop(parts: Parts, epoch: int) -> Loop:
@@ -114,6 +118,7 @@ def make_loop(parts: Parts, epoch: int) -> Loop:
         commits=commits,
         garbage=garbage,
         mirror=_make_mirror(parts, view),
+        wellbeing=Wellbeing(parts.service, view, journal.probe.ask),
         log=parts.log,
         on_trouble=parts.on_trouble,
     )
@@ -127,8 +132,10 @@ def _make_core(parts: Parts, epoch: int) -> Core:
     There is none in it, and with 100,000 tasks each walk is a pause of a tenth of a second.
     """
     gc.disable()
+    recovered = parts.journal.recover()
+    tasks = parts.service.extending(recovered.tasks, time.monotonic_ns, "reading tasks")
     core = Core(
-        parts.journal.recover(),
+        replace(recovered, tasks=tasks),
         epoch=epoch,
         secret=parts.journal.secret(),
         seed=secrets.randbits(63),

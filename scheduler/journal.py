@@ -15,6 +15,7 @@ from .audit import write_audit
 from .ballast import Ballast
 from .batch_history import BatchHistory
 from .catalogue import Catalogue
+from .commit_probe import CommitProbe
 from .events import Recovered, RecoveredAttempt, RecoveredTask
 from .history import History
 from .object_refs import ObjectRefs, refer
@@ -36,7 +37,8 @@ class Journal:
 
     `commit` returns once its rows are on disk (WAL, synchronous=FULL). Errors of SQLite
     propagate as `apsw.Error`; after an I/O error the outcome is unknown and the process must end.
-    `history`, `catalogue` and `objects` read, `registry` keeps keys and ports, `pruning` removes.
+    `history`, `catalogue` and `objects` read, `registry` keeps keys and ports, `pruning` removes,
+    `probe` asks the disk.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Journal:
         self.registry = Registry(connection, room)
         self.objects = ObjectRefs(reader)
         self.pruning = Pruning(connection, room)
+        self.probe = CommitProbe(connection, room)
         self._retention = Retention(connection, on_removed=self.pruning.count)
 
     @classmethod

@@ -29,6 +29,7 @@ from .reach import Reach
 from .records import Effects, Offering
 from .room import Restraint
 from .view import View
+from .wellbeing import Wellbeing
 from .wire import Drained, Said, Wire
 
 BEACON_NS = 1_000_000_000
@@ -74,6 +75,7 @@ class Loop:
         commits: Commits,
         garbage: Garbage,
         mirror: Mirror | None,
+        wellbeing: Wellbeing,
         log: Log,
         on_trouble: Callable[[str, str], None],
     ) -> None:
@@ -90,6 +92,7 @@ class Loop:
         self._restraint = Restraint(core, journal.room)
         self._restraint.heed()  # a start on a full disk grants nothing
         self._mirror = mirror
+        self._wellbeing = wellbeing
         self._payloads = Payloads(journal.history, view.store.entitle_node)
         self._log = log
         self._on_trouble = on_trouble
@@ -127,6 +130,7 @@ class Loop:
                 self.turn(ready)
             except apsw.Error as error:
                 _end_at_once(error, self._log)
+        self._wellbeing.stopping()
         if self._mirror is not None:
             self._mirror.close()
 
@@ -158,6 +162,7 @@ class Loop:
         self._tend(now, idle=not ready)
         self._last = time.monotonic_ns()
         self._slow = self._last - now.mono_ns > SLOW_NS
+        self._wellbeing.tend(self._last)
         if self._slow and self._note_once.should_log("slow turn") is not None:
             self._log.warning("slow turn", ms=(self._last - now.mono_ns) // _NS_PER_MS)
 
@@ -193,6 +198,7 @@ class Loop:
 
     def _hear(self, drained: Drained, now: Now) -> list[Event]:
         events: list[Event] = []
+        self._wellbeing.heard(len(drained.heartbeats), now.mono_ns)
         for said in drained.heartbeats:
             self._hear_node(said, HEARTBEAT, events)
         for said in drained.uplink:
@@ -235,6 +241,7 @@ class Loop:
         self._journal.commit(effects.commit)
         after_ns = time.monotonic_ns()
         self._commits.took(after_ns - before_ns, after_ns)
+        self._wellbeing.committed(after_ns)
 
     # --- out -----------------------------------------------------------------------------------
 

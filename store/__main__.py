@@ -15,6 +15,8 @@ from ..config.giving_way import give_way
 from ..config.home import Home
 from ..config.keys import ensure_key_pair
 from ..config.load import Loaded
+from ..config.notify import Notifier
+from ..config.service import Service
 from ..config.state_dir import claim
 from ..config.store_home import keys_file, objects_dir, port_file, read_store_port, write_store_port
 from ..config.strangers import check_strangers_are_refused
@@ -30,6 +32,9 @@ from .keys import LiveKeys
 from .local import LocalFolder
 from .reconcile import reconcile
 from .wire import Wire
+
+# Every object of a large folder is compared with the index.
+RECONCILE_S = 600.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,8 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _serve(home: Home, loaded: Loaded, port: int | None, log: Log) -> None:
     """Put the folder right, open the port, prove that it is closed to strangers, and serve."""
+    service = Service(Notifier.taken_from(os.environ), log)
     give_way()
     bound_arenas()
+    service.starting("putting the folder right", RECONCILE_S)
     settings, scheduler = loaded.settings.store, loaded.settings.scheduler
     root = settings.state_dir or objects_dir(home)
     lock = claim(root, "store")
@@ -68,7 +75,9 @@ def _serve(home: Home, loaded: Loaded, port: int | None, log: Log) -> None:
         bound = listen(wire, port, _last_port(home))
         door = {"its port": (zmq.DEALER, tcp_url(scheduler.listen, bound))}
         check_strangers_are_refused(wire.context, door, pair.public, wire.answer_handshakes)
-        store = make_store(Ground(home, root, settings, connection, backend, wire, keys, log))
+        store = make_store(
+            Ground(home, root, settings, connection, backend, wire, keys, log, service)
+        )
         try:
             daemon.stop_on_signals(store.loop.stop, wire.watch)
             write_store_port(port_file(home), bound)

@@ -8,6 +8,7 @@ from pathlib import Path
 import apsw
 
 from ..config.home import Home
+from ..config.service import Service
 from ..config.settings_store import StoreSettings
 from ..config.store_home import ensure_store_secret
 from .admission import Limits
@@ -30,6 +31,7 @@ from .rights import Rights
 from .state import State
 from .uploads import Uploads
 from .usage import Ledger
+from .wellbeing import Wellbeing
 from .wire import Wire
 
 INDEX_FILE = "index.db"
@@ -49,6 +51,7 @@ class Ground:
     wire: Wire
     keys: LiveKeys
     log: Log
+    service: Service
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,5 +119,6 @@ def make_store(ground: Ground) -> Store:
     )  # fmt: skip
     puts = Puts(desk, rights, promises, partials, ledger, limits, uploads)
     desks = Desks(desk, puts, gets, Checks(desk, rights, promises), state, collector)
-    loop = Loop(ground.wire, ground.keys, returns, desks)
+    wellbeing = Wellbeing(ground.service, committer, ledger, asks=not settings.url)
+    loop = Loop(ground.wire, ground.keys, returns, desks, wellbeing)
     return Store(loop, pool, committer, [index, tree_index])

@@ -25,6 +25,7 @@ from .keys import Holder, LiveKeys
 from .pool import Returns
 from .puts import Puts
 from .state import State
+from .wellbeing import Wellbeing
 from .wire import Peer, Said, Wire
 
 TICK_MS = 200
@@ -45,8 +46,11 @@ class Desks:
 class Loop:
     """Owns the order of things; `run` returns after `stop`."""
 
-    def __init__(self, wire: Wire, keys: LiveKeys, returns: Returns, desks: Desks) -> None:
+    def __init__(
+        self, wire: Wire, keys: LiveKeys, returns: Returns, desks: Desks, wellbeing: Wellbeing
+    ) -> None:
         self._wire = wire
+        self._wellbeing = wellbeing
         self._keys = keys
         self._returns = returns
         self._desks = desks
@@ -62,6 +66,7 @@ class Loop:
         """Serve until somebody calls `stop`."""
         while self._is_running:
             self.turn()
+        self._wellbeing.stopping()
 
     def turn(self) -> None:
         """Wait for something, and do all that there is to be done now."""
@@ -84,6 +89,7 @@ class Loop:
         self._desks.gets.start()
         self._desks.collector.turn(now_s)
         self._wire.read(on=not self._desks.puts.is_full)
+        self._wellbeing.tend(time.monotonic_ns())
 
     def _tick(self, now_s: float) -> None:
         self._ticked_s = now_s
