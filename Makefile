@@ -1,7 +1,7 @@
 # Every target runs the tools of .venv, which bin/setup-venv makes (and leaves alone when it is current).
 PY := .venv/bin/python
 
-.PHONY: help setup check fmt test sim docs bench
+.PHONY: help setup check fmt test sim docs bench units
 
 help:  ## Show the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -32,6 +32,9 @@ sim: setup  ## Simulate SEEDS=10000 schedules from FIRST=0 on all cores; REPLAY=
 docs: setup  ## Write what docs/ draws from the code again: the diagrams, the configuration page
 	$(PY) docs/generate.py
 	$(PY) docs/generate_configuration.py
+
+units:  ## Let systemd judge the units, and print how exposed each daemon is
+	@bin/units
 
 bench:  ## Measure and print the figures of the README, peers beside them
 	@bin/setup-venv dev,demo,bench

@@ -36,6 +36,7 @@ MODULES = {
     "cluster": "logins",
     "doctor": "doctor",
     "version": "version_command",
+    "install": "installs",
 }
 GROUPS = {
     "task": "Work with tasks.",

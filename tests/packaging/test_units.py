@@ -44,5 +44,31 @@ def test_a_daemon_that_dies_is_started_again(unit: Path) -> None:
     assert "always" == service(unit)["Restart"]
 
 
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_a_daemon_says_when_it_is_ready_and_earns_its_life(unit: Path) -> None:
+    found = service(unit)
+    assert ("notify", "30") == (found["Type"], found["WatchdogSec"])
+
+
+def test_no_daemon_is_more_exposed_than_its_limit() -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("no systemd-analyze on this machine")
+    done = subprocess.run([ROOT / "bin/units"], capture_output=True, text=True, check=False)
+    assert (0, 3) == (done.returncode, done.stdout.count("verify fine")), done.stdout + done.stderr
+
+
+def test_a_node_sees_gpus_by_the_names_in_proc_devices_and_tasks_may_compile_at_run_time() -> None:
+    text = (ROOT / "systemd" / "remuda-node.service").read_text(encoding="utf-8")
+    for line in ("PrivateDevices=", "MemoryDenyWriteExecute=", "PrivateTmp=", "nvidia-frontend"):
+        assert line not in text
+    assert "DeviceAllow=char-nvidia* rwm\n" in text
+
+
+def test_the_sandboxes_of_those_that_bind_let_libzmq_list_interfaces() -> None:
+    for daemon in ("scheduler", "store"):
+        families = service(ROOT / "systemd" / f"remuda-{daemon}.service")["RestrictAddressFamilies"]
+        assert "AF_NETLINK" in families.split()
+
+
 def test_stopping_the_agent_leaves_its_runners_alone() -> None:
     assert "process" == service(ROOT / "systemd" / "remuda-node.service")["KillMode"]

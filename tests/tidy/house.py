@@ -16,6 +16,7 @@ PACKAGES = (
     "worker",
     "client",
     "cli",
+    "systemd",
 )
 OTHERS = ("tests", "benchmarks", "examples", "docs", "bin")
 

@@ -1,0 +1,1 @@
+"""How the daemons stand under systemd on a host: the units, and what puts them there."""

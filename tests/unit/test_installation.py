@@ -1,0 +1,204 @@
+"""Is a host brought to where it runs a role, once, and taken back without its data?"""
+
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+
+import pytest
+
+from remuda.cli import main
+from remuda.protocol.errors import Invalid, NotFound
+from remuda.systemd.host import Host
+from remuda.systemd.installation import HOME, NODE_ENV, UNITS, Wish, install, uninstall
+
+LINE = "remuda1_AAAA"
+NODE, STORE = "remuda-node.service", "remuda-store.service"
+
+
+class System:
+    """What systemctl, useradd and userdel would do to a folder that stands for a host."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.calls: list[str] = []
+        self.enabled: set[str] = set()
+        self.active: set[str] = set()
+        self.fails = ""
+
+    def __call__(self, argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        line = " ".join(argv)
+        if self.fails and line.startswith(self.fails):
+            return subprocess.CompletedProcess(argv, 1, "", "no such luck")
+        said = ""
+        if argv[0] != "systemctl":
+            self.calls.append(line)
+            passwd = self.root / "etc/passwd"
+            kept = [one for one in passwd.read_text().splitlines() if not one.startswith("remuda:")]
+            if argv[0] == "useradd":
+                kept.append(
+                    f"remuda:x:{os.geteuid()}:{os.getegid()}::/var/lib/remuda:/sbin/nologin"
+                )
+            passwd.write_text("\n".join(kept) + "\n")
+        elif argv[1] == "is-enabled":
+            said = "enabled" if argv[2] in self.enabled else "disabled"
+        elif argv[1] == "is-active":
+            said = "active" if argv[2] in self.active else "inactive"
+        else:
+            self.calls.append(line)
+            units = [word for word in argv[2:] if not word.startswith("-")]
+            self._change(argv[1], units)
+        return subprocess.CompletedProcess(argv, 0, f"{said}\n", "")
+
+    def _change(self, verb: str, units: list[str]) -> None:
+        if verb == "enable":
+            assert all((self.root / UNITS.lstrip("/") / unit).exists() for unit in units)
+            self.enabled |= set(units)
+        elif verb == "start":
+            self.active |= set(units)
+        elif verb == "disable":
+            self.enabled -= set(units)
+            self.active -= set(units)
+
+
+@pytest.fixture
+def system(tmp_path: Path) -> System:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\n")
+    programs = tmp_path / "opt/remuda/bin"
+    programs.mkdir(parents=True)
+    for name in ("node", "scheduler", "store"):
+        (programs / f"remuda-{name}").touch()
+    return System(tmp_path)
+
+
+def on(system: System, *, dry: bool = False) -> Host:
+    return Host(system.root, dry, system)
+
+
+def tree(root: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(root)): path.read_text() if path.is_file() else "folder"
+        for path in sorted(root.rglob("*"))
+    }
+
+
+def test_a_node_gets_its_user_folders_line_and_units_and_is_started(system: System) -> None:
+    install(on(system), Wish("node", line=LINE))
+    root = system.root
+    assert f"REMUDA_JOIN={LINE}\n" == (root / NODE_ENV.lstrip("/")).read_text()
+    made = [root / path.lstrip("/") for path in (HOME, f"{HOME}/keys", NODE_ENV)]
+    modes = [path.stat().st_mode & 0o777 for path in made]
+    assert [0o700, 0o700, 0o600] == modes
+    assert ({NODE, "remuda.target"},) * 2 == (system.enabled, system.active)
+    assert system.calls[0].startswith(f"useradd --root {root} --system --user-group")
+    assert system.calls[1] == "systemctl daemon-reload"
+
+
+def test_a_second_run_changes_nothing_and_says_so(system: System) -> None:
+    install(on(system), Wish("node", line=LINE))
+    before, system.calls = tree(system.root), []
+    assert [] == install(on(system), Wish("node", line=LINE))
+    assert (before, []) == (tree(system.root), system.calls)
+
+
+def test_a_dry_run_says_the_same_and_changes_nothing(system: System) -> None:
+    before = tree(system.root)
+    said = install(on(system, dry=True), Wish("scheduler", listen="10.0.0.1"))
+    assert (before, []) == (tree(system.root), system.calls)
+    assert said == install(on(system), Wish("scheduler", listen="10.0.0.1"))
+
+
+def test_a_scheduler_brings_its_store_and_keeps_the_settings_that_are_there(system: System) -> None:
+    settings = system.root / HOME.lstrip("/") / "remuda.toml"
+    install(on(system), Wish("scheduler", listen="10.0.0.1"))
+    assert '[scheduler]\nlisten = "10.0.0.1"\n' == settings.read_text()
+    settings.write_text("# mine\n")
+    assert [] == install(on(system), Wish("scheduler", listen="10.0.0.2"))
+    assert ("# mine\n", True) == (settings.read_text(), STORE in system.active)
+
+
+def test_another_prefix_stands_in_the_units(system: System) -> None:
+    prefix = PurePath("/srv/remuda-2")
+    program = system.root / "srv/remuda-2/bin/remuda-node"
+    program.parent.mkdir(parents=True)
+    program.touch()
+    install(on(system), Wish("node", prefix))
+    unit = (system.root / UNITS.lstrip("/") / NODE).read_text()
+    assert "ExecStart=/srv/remuda-2/bin/remuda-node\n" in unit
+    assert "/opt/remuda" not in unit
+
+
+@pytest.mark.parametrize("prefix", ["relative", "/with blank", "/per%cent"])
+def test_a_prefix_that_a_unit_cannot_hold_is_refused(system: System, prefix: str) -> None:
+    with pytest.raises(Invalid, match="--prefix"):
+        install(on(system), Wish("node", PurePath(prefix)))
+
+
+def test_a_host_without_remuda_is_told_how_to_get_it(system: System) -> None:
+    with pytest.raises(NotFound, match=r"/srv/bin/remuda-node is not there.*bin/install"):
+        install(on(system), Wish("node", PurePath("/srv")))
+
+
+def test_what_fails_is_named_and_the_next_run_goes_on_from_there(system: System) -> None:
+    system.fails = "systemctl start"
+    with pytest.raises(Invalid, match=r"started remuda.target.*no such luck"):
+        install(on(system), Wish("node"))
+    system.fails = ""
+    assert ["started remuda.target", f"{NODE} starts at boot", f"started {NODE}"] == (
+        install(on(system), Wish("node"))
+    )
+
+
+def test_a_node_that_has_joined_keeps_no_line(system: System) -> None:
+    install(on(system), Wish("node"))
+    (system.root / HOME.lstrip("/") / "keys/node-n1.key").touch()
+    assert [] == install(on(system), Wish("node", line=LINE))
+
+
+def test_uninstall_leaves_the_data_and_twice_does_nothing_more(system: System) -> None:
+    install(on(system), Wish("node", line=LINE))
+    key = system.root / HOME.lstrip("/") / "keys/node-n1.key"
+    key.touch()
+    assert uninstall(on(system), Wish("node"), purge=False)
+    unit = system.root / UNITS.lstrip("/") / NODE
+    assert (set(), True, False) == (system.active, key.exists(), unit.exists())
+    assert [] == uninstall(on(system), Wish("node"), purge=False)
+
+
+def test_purge_takes_data_keys_and_user(system: System) -> None:
+    install(on(system), Wish("node"))
+    uninstall(on(system), Wish("node"), purge=True)
+    assert not (system.root / HOME.lstrip("/")).exists()
+    assert "remuda" not in (system.root / "etc/passwd").read_text()
+
+
+def test_the_data_of_another_role_are_not_purged_along(system: System) -> None:
+    install(on(system), Wish("node"))
+    install(on(system), Wish("scheduler"))
+    with pytest.raises(Invalid, match="the data of the scheduler"):
+        uninstall(on(system), Wish("node"), purge=True)
+    uninstall(on(system), Wish("node"), purge=False)
+    assert "remuda.target" in system.active
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["node", "--purge"], "--purge goes with --uninstall"),
+        (["scheduler", "--join", LINE], "--join is for a node"),
+        (["node", "--listen", "10.0.0.1"], "--listen is for a scheduler"),
+        (["node", "--uninstall", "--join", LINE], "--uninstall goes with neither"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(capsys, words, says) -> None:
+    assert main.run(["install", *words]) != 0
+    assert says in capsys.readouterr().err
+
+
+def test_the_command_says_what_it_would_do(capsys, system: System) -> None:
+    words = ["install", "node", "--dry-run", "--root", str(system.root), "--join", LINE]
+    assert 0 == main.run(words)
+    said = capsys.readouterr().out
+    assert f"would: file {UNITS}/{NODE}\n" in said
+    assert LINE not in said, "a line is a key"
