@@ -24,6 +24,8 @@ PIECE_BYTES_MAX = 512 * 1024
 WINDOW_CHUNKS = 8
 INLINE_BYTES_MAX = 16 * 1024
 """An object that small may come along with its PutObject; for more, the store gives credit."""
+NAME_BYTES = 16
+"""The name of an object whose SHA-256 is not known yet; such a one has more than a chunk."""
 CHECK_MAX = 1_000
 """Objects in one CheckObjects."""
 TREE_ENTRIES_MAX = 20_000
@@ -34,6 +36,8 @@ TREE_BYTES_MAX = 4 * 1024 * 1024
 class PutObject(Message):
     """Begin or resume to put an object; a small one may come along whole, as second part.
 
+    In place of its SHA-256 (32 bytes) stands a name of the putter's own choice (`NAME_BYTES`) where
+    nobody has read the bytes yet: the store finds the SHA-256 out, and says it in its claim.
     `tree` says that it is a list of [name, digest, size, kind] whose members are all in the store
     and open to whoever puts it; `claims` prove it for members that somebody else has put.
     """

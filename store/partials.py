@@ -33,7 +33,10 @@ class Idle:
 
 @dataclass(slots=True)
 class Upload:
-    """A partial file that is being written; used by one thread at a time."""
+    """A partial file that is being written; used by one thread at a time.
+
+    `digest` is that of the object, or nothing where only its bytes will tell.
+    """
 
     digest: bytes
     path: Path
@@ -54,11 +57,12 @@ class Upload:
 
     def finish(self) -> Staged:
         """Verify the digest and make the bytes durable; raises NotWhatItIsNamed."""
-        if self.hashed.digest() != self.digest:
+        found = self.hashed.digest()
+        if self.digest not in (b"", found):
             self.path.unlink(missing_ok=True)
-            raise _other_digest(self.digest, self.hashed.hexdigest())
+            raise _other_digest(self.digest, found.hex())
         os.fdatasync(self.descriptor)
-        return Staged(self.digest, self.size, self.path)
+        return Staged(found, self.size, self.path)
 
     def close(self) -> None:
         os.close(self.descriptor)

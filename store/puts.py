@@ -7,7 +7,9 @@ from collections.abc import Callable
 from ..protocol.claims import DIGEST_BYTES, read
 from ..protocol.errors import Invalid, NotAllowed, QueueFull, RemudaError
 from ..protocol.store_messages import (
+    CHUNK_BYTES,
     INLINE_BYTES_MAX,
+    NAME_BYTES,
     TREE_BYTES_MAX,
     PutChunk,
     PutObject,
@@ -150,8 +152,11 @@ def _check(holder: Holder, message: PutObject, data: memoryview | None) -> None:
     """Raise NotAllowed or Invalid for what cannot be an upload."""
     if not holder.may_put:
         raise NotAllowed(f"the role {holder.role} puts no objects")
-    if len(message.digest) != DIGEST_BYTES or message.size < 0:
+    is_named = len(message.digest) == NAME_BYTES and message.size > CHUNK_BYTES
+    if not (is_named or len(message.digest) == DIGEST_BYTES) or message.size < 0:
         raise Invalid("an object has a SHA-256 and a size", field="digest")
+    if is_named and message.tree:
+        raise Invalid("a tree has a SHA-256", field="digest")
     if message.tree and message.size > TREE_BYTES_MAX:
         raise Invalid(f"a tree has at most {TREE_BYTES_MAX} bytes", field="size")
     if data is not None and (len(data) != message.size or message.size > INLINE_BYTES_MAX):

@@ -10,6 +10,7 @@ from enum import Enum
 from functools import partial
 from typing import NamedTuple
 
+from ..protocol.claims import DIGEST_BYTES
 from ..protocol.errors import DiskFull, Invalid, QueueFull, RemudaError
 from ..protocol.store_messages import CHUNK_BYTES, PutCredit, PutObject, Stored
 from .admission import DISK_RETRY_S
@@ -68,6 +69,11 @@ class Put:
     @property
     def is_small(self) -> bool:
         return self.message.size <= CHUNK_BYTES
+
+    @property
+    def digest(self) -> bytes:
+        """Return the digest that the bytes must have, nothing where they are to tell it."""
+        return self.message.digest if len(self.message.digest) == DIGEST_BYTES else b""
 
 
 class Uploads:
@@ -159,7 +165,7 @@ class Uploads:
         if put.is_small:
             self._ask_anew(put)
             return
-        path, message = self._partials.begin(put.name), put.message
+        path, digest, size = self._partials.begin(put.name), put.digest, put.message.size
 
         def opened(outcome: Outcome[Upload]) -> None:
             put.jobs -= 1
@@ -172,7 +178,7 @@ class Uploads:
                 self._written(put, put.upload.size)
 
         put.jobs += 1
-        self._pool.submit(lambda: open_upload(path, message.digest, message.size), opened)
+        self._pool.submit(lambda: open_upload(path, digest, size), opened)
 
     def _ask_anew(self, put: Put) -> None:
         """Ask for what comes after the bytes that are written."""
@@ -248,7 +254,7 @@ class Uploads:
         put.stage = Stage.FINISHING
         put.jobs += 1
         self.finishing += 1
-        digest, chunks = put.message.digest, put.chunks
+        digest, chunks = put.digest, put.chunks
         if put.upload is not None:
             stage: Callable[[], Staged] = put.upload.finish
         else:

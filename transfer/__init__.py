@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from .hashing import Digest, digest_bytes, digest_file
 from .mover import Mover
-from .wants import Progress, Source, Want
+from .wants import Progress, Source, Want, unread
 
-__all__ = ["Digest", "Mover", "Progress", "Source", "Want", "digest_bytes", "digest_file"]
+__all__ = ["Digest", "Mover", "Progress", "Source", "Want", "digest_bytes", "digest_file", "unread"]

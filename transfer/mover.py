@@ -57,9 +57,11 @@ class Mover:
         tally.add(sum(source.size for source in distinct if claims[source.digest]))
         missing = [source for source in distinct if not claims[source.digest]]
         for trees in (False, True):
-            puts = [Put(source, tally.add) for source in missing if source.tree is trees]
-            self._pipeline.run(puts)
-            claims.update((put.source.digest, put.claim) for put in puts)
+            puts = {
+                source.digest: Put(source, tally.add) for source in missing if source.tree is trees
+            }
+            self._pipeline.run(puts.values())
+            claims.update((name, put.claim) for name, put in puts.items())
         return [claims[source.digest] for source in wanted]
 
     def get(self, wants: Iterable[Want], on_progress: Progress | None = None) -> None:
@@ -109,11 +111,10 @@ class Mover:
 
     def _check_own(self, sources: Sequence[Source]) -> list[bytes]:
         """Return claims of what need not be put; a tree is always named by a put of its own."""
-        proofs = [_proof(source) for source in sources]
-        claims = self.check([source.digest for source in sources], proofs)
-        return [
-            b"" if source.tree else claim for source, claim in zip(sources, claims, strict=True)
-        ]
+        asked = [source for source in sources if not (source.tree or source.is_unread)]
+        claims = self.check([each.digest for each in asked], [_proof(each) for each in asked])
+        known = dict(zip((each.digest for each in asked), claims, strict=True))
+        return [known.get(source.digest, b"") for source in sources]
 
 
 class _Ask:

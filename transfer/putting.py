@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from ..protocol.errors import Conflict, RemudaError
+from ..protocol.errors import Conflict, Invalid, RemudaError
 from ..protocol.store_messages import (
     INLINE_BYTES_MAX,
     PIECE_BYTES_MAX,
@@ -17,9 +18,10 @@ from ..protocol.store_messages import (
     PutObject,
     Stored,
 )
+from .hashing import digest_file
 from .link import Heard, Link
 from .pipeline import Step, unexpected
-from .wants import Source
+from .wants import Source, name_of
 
 
 class Put:
@@ -70,7 +72,14 @@ class Put:
         """Nothing is ever owed."""
 
     def on_refusal(self, error: RemudaError) -> Step:
-        """Begin again where what was resumed was not what we have now."""
+        """Begin again where what was resumed was not what we have now.
+
+        A store of the release before knows no file without its digest: then it is read for that.
+        """
+        content = self.source.content
+        if isinstance(error, Invalid) and self.source.is_unread and isinstance(content, Path):
+            self.source = replace(self.source, digest=digest_file(content).digest)
+            return Step.ANEW
         if isinstance(error, Conflict):
             if self._resumed:
                 return Step.ANEW
@@ -88,11 +97,15 @@ class Put:
         descriptor = os.open(content, os.O_RDONLY | os.O_CLOEXEC)
         try:
             blob = os.pread(descriptor, count, offset)
-            size = os.fstat(descriptor).st_size
+            status = os.fstat(descriptor)
         finally:
             os.close(descriptor)
-        if len(blob) != count or size != self.source.size:
-            raise Conflict(f"{content} changed while it was sent: it has {size} bytes now")
+        if len(blob) != count or status.st_size != self.source.size:
+            raise Conflict(
+                f"{content} changed while it was sent: it has {status.st_size} bytes now"
+            )
+        if self.source.is_unread and name_of(status) != self.source.digest:
+            raise Conflict(f"{content} changed while it was sent: wait until it is written")
         return blob
 
     def _named(self) -> str:

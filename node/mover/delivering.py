@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...protocol.claims import OBJECTS_PER_TASK_MAX
+from ...protocol.claims import OBJECTS_PER_TASK_MAX, read
 from ...protocol.errors import Conflict
 from ...protocol.trees import Entry, pack_tree
-from ...transfer import Source, digest_bytes, digest_file
+from ...transfer import Source, digest_bytes, digest_file, unread
 from .directories import Directories
-from .outputs import Output, OutputError, collect
+from .outputs import OutputError, collect
 from .transfers import Job, Transfers, join
 from .words import Deliver, Delivered
 
@@ -28,18 +28,18 @@ ALL_OUTPUTS = "."
 STREAMS = ("out", "err")
 _TOTAL = struct.Struct("<Q")
 COPY_BYTES = 1 << 20
+HASHED_BYTES_MAX = 16 << 20
+"""A larger file is not read twice: the store tells its digest. It is sent even if it is there."""
 
 
-@dataclass(slots=True)
-class Parcel:
-    """What goes to the store for one attempt; `sources` before the trees that name them."""
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A file that goes to the store; `expected` is the digest that it had when it was returned."""
 
-    sources: list[Source]
-    trees: list[Source]
-    outputs: list[tuple[str, bytes, int, str]]
-    logs: dict[str, tuple[bytes, int]]
-    named: list[bytes]
-    """The objects that the result itself names: those of which it needs claims."""
+    name: str
+    kind: str
+    source: Source
+    expected: bytes = b""
 
 
 @dataclass(slots=True)
@@ -52,81 +52,93 @@ class Delivering:
     def deliver(self, job: Job, order: Deliver, transfers: Transfers) -> Delivered:
         """Store all of it; raises OutputError, RemudaError, OSError and GivenUp."""
         path = self.directories.visit(order.name)
-        parcel = Parcel([], [], [], {}, [])
-        if order.returns:
-            self._add_returned(job, parcel, path)
-        if order.patterns:
-            self._add_outputs(job, parcel, path / "work", order.patterns)
-        with _logs(order.logs_dir, self.directories.root) as logs:
-            room = OBJECTS_PER_TASK_MAX - len(dict.fromkeys(parcel.named))
-            for stream, file in list(logs.items())[: max(0, room)]:
-                source = _of_file(job, file)
-                parcel.sources.append(source)
-                parcel.logs[stream] = source.digest, source.size
-                parcel.named.append(source.digest)
-            claims = self._store(job, parcel, transfers)
-        return Delivered(order.name, parcel.outputs, parcel.logs, claims)
+        returned = _returned_pieces(job, path) if order.returns else []
+        collected = self._collected(job, path / "work", order.patterns) if order.patterns else []
+        is_tree = len(collected) > min(ROWS_MAX, OBJECTS_PER_TASK_MAX - len(returned))
+        named = len(returned) + (1 if is_tree else len(collected))
+        with _logs(order.logs_dir, self.directories.root) as files:
+            room = max(0, OBJECTS_PER_TASK_MAX - named)
+            logs = [
+                Piece(stream, "file", _of_file(job, file))
+                for stream, file in list(files.items())[:room]
+            ]
+            _check_number(returned, named)
+            claims = _stored(job, [*returned, *collected, *logs], transfers)
+        of_tree: list[bytes] = []
+        outputs = [_row(piece, claims) for piece in returned if piece.name]
+        if is_tree:
+            tree = _of_bytes(pack_tree([Entry(*_row(piece, claims)) for piece in collected]))
+            of_tree = transfers.store(job, [tree])
+            outputs.append((ALL_OUTPUTS, tree.digest, tree.size, "tree"))
+        else:
+            outputs += [_row(piece, claims) for piece in collected]
+        seen = [*returned, *([] if is_tree else collected)]
+        proofs = [*(claims[each.source.digest] for each in seen), *of_tree]
+        proofs += [claims[each.source.digest] for each in logs]
+        of_logs = {each.name: _row(each, claims)[1:3] for each in logs}
+        return Delivered(order.name, list(dict.fromkeys(outputs)), of_logs, join(proofs))
 
-    def _add_outputs(self, job: Job, parcel: Parcel, work: Path, patterns: list[str]) -> None:
+    def _collected(self, job: Job, work: Path, patterns: list[str]) -> list[Piece]:
         found = collect(work, patterns, self.outputs_bytes_max)
-        entries = [_entry(job, parcel, output) for output in found]
-        if len(entries) <= min(ROWS_MAX, OBJECTS_PER_TASK_MAX - len(parcel.named)):
-            rows: list[tuple[str, bytes, int, str]] = [(*entry,) for entry in entries]
-            parcel.outputs += [row for row in rows if row not in parcel.outputs]
-            parcel.named += [entry.digest for entry in entries]
-            return
-        tree = _of_bytes(pack_tree(entries))
-        parcel.trees.append(tree)
-        parcel.outputs.append((ALL_OUTPUTS, tree.digest, tree.size, "tree"))
-        parcel.named.append(tree.digest)
-
-    def _add_returned(self, job: Job, parcel: Parcel, path: Path) -> None:
-        """Add the files that a function returned, and its value where that is an object."""
-        root = path.resolve()
-        for name, place, kind, digest in _returned(path / RETURNED):
-            file = (root / place).resolve()
-            if not file.is_relative_to(root):
-                raise OutputError("output_missing", f"{place} is not in the task's directory")
-            # Hashed here: whoever only names an object gets no claim of it.
-            source = _of_file(job, file)
-            if source.digest != digest:
-                raise OutputError("output_missing", f"{place} was changed after it was returned")
-            parcel.sources.append(source)
-            parcel.named.append(source.digest)
-            row = (name, source.digest, source.size, kind)
-            if name and row not in parcel.outputs:
-                parcel.outputs.append(row)
-
-    def _store(self, job: Job, parcel: Parcel, transfers: Transfers) -> bytes:
-        named = dict.fromkeys(parcel.named)
-        if len(named) > OBJECTS_PER_TASK_MAX:
-            raise OutputError(
-                "output_too_large",
-                f"the result names {len(named)} objects, at most {OBJECTS_PER_TASK_MAX}: "
-                "return a folder instead of its files",
-            )
-        if not named:
-            return b""
-        of_files = transfers.store(job, parcel.sources) if parcel.sources else []
-        of_trees = transfers.store(job, parcel.trees) if parcel.trees else []
-        sources = [*parcel.sources, *parcel.trees]
-        claims = {
-            source.digest: claim
-            for source, claim in zip(sources, [*of_files, *of_trees], strict=True)
-        }
-        return join(claims[digest] for digest in named)
+        return [
+            Piece(each.name, "exec" if each.is_executable else "file", _of_file(job, each.path))
+            for each in found
+        ]
 
 
-def _entry(job: Job, parcel: Parcel, output: Output) -> Entry:
-    source = _of_file(job, output.path)
-    parcel.sources.append(source)
-    kind = "exec" if output.is_executable else "file"
-    return Entry(output.name, source.digest, source.size, kind)
+def _returned_pieces(job: Job, path: Path) -> list[Piece]:
+    """Find the files that a function returned, and its value where that is an object."""
+    root = path.resolve()
+    pieces = []
+    for name, place, kind, digest in _returned(path / RETURNED):
+        file = (root / place).resolve()
+        if not file.is_relative_to(root):
+            raise OutputError("output_missing", f"{place} is not in the task's directory")
+        # Its bytes count, not what is said of them: who only names an object gets no claim of it.
+        piece = Piece(name, kind, _of_file(job, file), digest)
+        if not piece.source.is_unread and piece.source.digest != digest:
+            raise _changed(piece)
+        pieces.append(piece)
+    return pieces
+
+
+def _check_number(returned: list[Piece], named: int) -> None:
+    """Raise OutputError where a result names more than one may."""
+    same = len(returned) - len({each.expected for each in returned})
+    if named - same > OBJECTS_PER_TASK_MAX:
+        raise OutputError(
+            "output_too_large",
+            f"the result names {named - same} objects, at most {OBJECTS_PER_TASK_MAX}: "
+            "return a folder instead of its files",
+        )
+
+
+def _stored(job: Job, pieces: list[Piece], transfers: Transfers) -> dict[bytes, bytes]:
+    """Put files into the store; return their claims by what their sources call them."""
+    sources = [piece.source for piece in pieces]
+    found = transfers.store(job, sources) if sources else []
+    claims = {source.digest: claim for source, claim in zip(sources, found, strict=True)}
+    for piece in pieces:
+        if piece.expected and read(claims[piece.source.digest]).digest != piece.expected:
+            raise _changed(piece)
+    return claims
+
+
+def _row(piece: Piece, claims: dict[bytes, bytes]) -> tuple[str, bytes, int, str]:
+    claim = read(claims[piece.source.digest])
+    return piece.name, claim.digest, claim.size, piece.kind
+
+
+def _changed(piece: Piece) -> OutputError:
+    what = piece.name or "the value"
+    return OutputError("output_missing", f"{what} was changed after it was returned")
 
 
 def _of_file(job: Job, path: Path) -> Source:
     job.check()
     try:
+        if path.stat().st_size > HASHED_BYTES_MAX:
+            return unread(path)
         digest, size = digest_file(path)
     except Conflict as error:
         raise OutputError("output_missing", error.message) from error

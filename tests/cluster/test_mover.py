@@ -201,6 +201,33 @@ def test_a_returned_file_that_changed_is_not_passed_off_as_what_it_was(mover):
     assert "output_missing" == mover.failure("ce.1").code
 
 
+LARGE = delivering.HASHED_BYTES_MAX + 1
+
+
+def test_large_outputs_are_stored_under_what_the_store_calls_them(mover, store):
+    work = mover.prepare("ch.1")
+    (work / "model.bin").write_bytes(blob := os.urandom(LARGE))
+    (work / "note.txt").write_bytes(b"note")
+    told = mover.deliver("ch.1", "*")
+    expected = [[hashlib.sha256(each).digest(), len(each)] for each in (blob, b"note")]
+    assert expected == [row[1:3] for row in told.outputs]
+    assert {digest for digest, _ in expected} == digests_of(told.claims)
+    assert blob == mover.fetched(*expected[0])
+
+
+def test_a_large_file_that_was_returned_must_be_what_it_was(mover):
+    blob = os.urandom(LARGE)
+    for name, digest in (("ci.1", hashlib.sha256(blob).hexdigest()), ("ci.2", "00" * 32)):
+        work = mover.prepare(name)
+        (work / "out.bin").write_bytes(blob)
+        rows = [["out.bin", "work/out.bin", "file", digest]]
+        (work.parent / delivering.RETURNED).write_text(json.dumps(rows))
+        mover.tell(words.Deliver(name, [], True, ""))
+    ((name, digest, size, _),) = mover.wait_for(words.Delivered, "ci.1").outputs
+    assert ("out.bin", blob) == (name, mover.fetched(digest, size))
+    assert "output_missing" == mover.failure("ci.2").code
+
+
 def test_nothing_outside_of_its_directory_is_returned(mover, tmp_path):
     work = mover.prepare("cg.1")
     (tmp_path / "secret").write_bytes(b"mine")
