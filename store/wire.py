@@ -11,7 +11,7 @@ import zmq
 
 from ..config.handshakes import Gate, Verdict
 from ..config.keys import KeyPair
-from ..protocol.codec import FRAME_BYTES_MAX, VERSION, encode
+from ..protocol.codec import FRAME_BYTES_MAX, encode
 from ..protocol.errors import Conflict
 from ..protocol.message import Message
 from .keys import LiveKeys
@@ -154,7 +154,7 @@ class Wire:
 
     def send(self, peer: Peer, message: Message, data: bytes | None = None) -> None:
         """Answer somebody; raises Gone."""
-        parts = [peer.route, encode(message, 0, VERSION)]
+        parts = [peer.route, encode(message, 0, message.SINCE)]  # a node may be a release behind
         if data is not None:
             parts.append(data)
         try:

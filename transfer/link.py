@@ -102,8 +102,11 @@ class Link:
                 return
 
     def send(self, message: Message, data: bytes | memoryview | None = None) -> None:
-        """Send a message; raises Lost."""
-        parts: Sequence[bytes | memoryview] = [encode(message, 0)]
+        """Send a message, in the protocol that brought it: a store may be a release behind.
+
+        Raises Lost.
+        """
+        parts: Sequence[bytes | memoryview] = [encode(message, 0, message.SINCE)]
         if data is not None:
             parts = [*parts, data]
         while True:

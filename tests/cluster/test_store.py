@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from remuda.config.keys import generate
+from remuda.protocol import codec
 from remuda.protocol import store_messages as m
 from remuda.protocol.errors import (
     Conflict,
@@ -82,6 +83,15 @@ def test_files_come_back_and_what_is_there_is_not_sent_again(
     back = [digest_file(want.path)[0] for want in wants]
     assert [source.digest for source in sources] == back
     assert [] == [path.name for path in tmp_path.iterdir() if path.suffix == ".part"]
+
+
+def test_a_node_of_the_release_before_is_understood_and_understands(
+    store: StoreDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(codec, "VERSION", codec.VERSION - 1)
+    blob = os.urandom(LARGE)
+    digest, _ = put(store, blob)
+    assert blob == store.mover().get_bytes(digest, b"", LARGE)
 
 
 def test_a_reading_goes_on_from_what_is_there(store: StoreDaemon, tmp_path: Path) -> None:
