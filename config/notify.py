@@ -1,6 +1,7 @@
 """How is the service manager told how a daemon is? Datagrams to the socket that it names.
 
-The protocol is sd_notify(3). Where no manager asked to be told, every call does nothing.
+The protocol is sd_notify(3). Where no manager asked to be told, every call does nothing. In a
+container there is none: REMUDA_HEALTH_FILE names a file that is written anew in place of a ping.
 """
 
 from __future__ import annotations
@@ -8,10 +9,14 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import MutableMapping
+from pathlib import Path
 
 SOCKET_VARIABLE = "NOTIFY_SOCKET"
 WATCHDOG_VARIABLE = "WATCHDOG_USEC"
 WATCHDOG_PID_VARIABLE = "WATCHDOG_PID"
+HEALTH_FILE_VARIABLE = "REMUDA_HEALTH_FILE"
+# Whoever looks at the file takes it for stale after this time.
+HEALTH_WITHIN_NS = 30_000_000_000
 STATUS_CHARS_MAX = 200
 # A manager that does not read for so long is not waited for.
 SEND_WAIT_S = 1.0
@@ -36,10 +41,13 @@ class Notifier:
     def taken_from(cls, environ: MutableMapping[str, str]) -> Notifier:
         """Take what the manager said out of the environment: it is not for our children."""
         address = environ.pop(SOCKET_VARIABLE, "")
+        health_file = environ.pop(HEALTH_FILE_VARIABLE, "")
         usec = environ.pop(WATCHDOG_VARIABLE, "")
         whose = environ.pop(WATCHDOG_PID_VARIABLE, "")
         is_ours = whose in ("", str(os.getpid()))
         watchdog_ns = int(usec) * NS_PER_USEC if usec.isdecimal() and is_ours else 0
+        if health_file and not address:
+            return HealthFile(Path(health_file))
         return cls(address if address.startswith(("/", "@")) else "", watchdog_ns)
 
     @property
@@ -86,3 +94,22 @@ class Notifier:
         except OSError:  # it is being restarted, or does not read: it will be told again
             self.dropped += 1
             self._status = ""
+
+
+class HealthFile(Notifier):
+    """Keeps a file young for as long as a manager would be pinged; in it stands the status."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.watchdog_ns = HEALTH_WITHIN_NS
+        self._path = path
+
+    @property
+    def is_heard(self) -> bool:
+        return True
+
+    def ping(self) -> None:
+        try:
+            self._path.write_text(f"{self._status}\n", encoding="utf-8")
+        except OSError:  # a full disk: the file grows old, which says it
+            self.dropped += 1

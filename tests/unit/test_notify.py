@@ -106,3 +106,20 @@ def test_a_manager_that_is_gone_is_counted_and_told_again(tmp_path: Path) -> Non
     assert ["STATUS=a"] == late.hear()
     notifier.close()
     late.socket.close()
+
+
+def test_without_a_manager_a_ping_writes_the_status_into_the_file_that_is_named(
+    tmp_path: Path,
+) -> None:
+    environ = {"REMUDA_HEALTH_FILE": str(tmp_path / "health")}
+    notifier = Notifier.taken_from(environ)
+    notifier.status("2 nodes")
+    assert not (tmp_path / "health").exists(), "a status is no proof of life"
+    notifier.ping()
+    assert ("2 nodes\n", {}) == ((tmp_path / "health").read_text(), environ)
+
+
+def test_a_health_file_that_cannot_be_written_ends_no_daemon(tmp_path: Path) -> None:
+    notifier = Notifier.taken_from({"REMUDA_HEALTH_FILE": str(tmp_path / "no" / "health")})
+    notifier.ping()
+    assert 1 == notifier.dropped
