@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..protocol.errors import Invalid, NotFound
+from .credentials import is_credential
 from .home import write_atomically
 
 KEY_CHARS = 40
@@ -24,6 +25,7 @@ AUTHORIZED_MAX = 20_000
 FINGERPRINT_BYTES = 10
 SECRET_MODE = 0o600
 _ANY, _WRITE = 0o077, 0o022  # what others must not be able to do
+_CREDENTIAL = 0o037  # systemd lets us read by an access list, whose mask shows as the group's
 _Z85 = {
     char: value
     for value, char in enumerate(
@@ -221,7 +223,9 @@ def _read_ours(path: Path, bytes_max: int, *, others: int = _ANY) -> str:
 def _check_ours(path: Path, status: os.stat_result, others: int) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise KeyFileError(f"{path}: is not a regular file")
-    if status.st_uid != os.geteuid():
+    if is_credential(path) and status.st_uid in (0, os.geteuid()):
+        others = _CREDENTIAL
+    elif status.st_uid != os.geteuid():
         raise KeyFileError(
             f"{path}: belongs to user {status.st_uid}, we are {os.geteuid()}: chown it"
         )

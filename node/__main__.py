@@ -16,6 +16,7 @@ from typing import NoReturn
 
 import zmq
 
+from ..config.credentials import node_key
 from ..config.daemon import home_of, print_findings
 from ..config.endpoints import read_endpoints
 from ..config.findings import Finding
@@ -109,7 +110,7 @@ def print_probe(settings: Settings, *, as_json: bool) -> int:
 
 def serve(home: Home, settings: Settings, name: str, notifier: Notifier) -> int:
     """Be the agent of one node until a signal ends it."""
-    identity = load_identity(home.key_file(f"node-{name}"))
+    identity = load_identity(node_key(home, name))
     node_dir = settings.node.state_dir or home.node_dir(name)
     make_private_directory(node_dir)
     lock = _only_agent(node_dir)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import metadata
 from pathlib import Path
 
+from ..config.credentials import node_key
 from ..config.disk_checks import judge_syncs, time_syncs
 from ..config.endpoints import read_endpoints
 from ..config.enrolment import Welcome, ask_again
@@ -41,7 +42,7 @@ def check(home: Home, settings: Settings, line: str = "") -> list[Finding]:
     found = of_runtime() + look_at_host(settings.node, node_dir, reading)
     found += _time_disk(node_dir)
     try:
-        identity = load_identity(home.key_file(f"node-{name}"))
+        identity = load_identity(node_key(home, name))
     except NotFound:
         return found + _look_at_line(line)
     running = read_endpoints(home.endpoints_file)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import platform
 
+from ..config.credentials import NODE, handed_over
 from ..config.home import Home
 from ..config.invitation import Invitation
+from ..config.keys import load_identity
 from ..config.settings import Settings
 from ..config.settings_node import NodeSettings
 from ..protocol.errors import Invalid
 
 
 def name_of(home: Home, settings: Settings) -> str:
-    """Return what this node is called: as configured, else as it joined, else as its host."""
+    """Return what this node is called: as configured, else as its key says, else as its host."""
     if settings.node.name:
         return settings.node.name
+    if path := handed_over(NODE):
+        return load_identity(path).name
     own = platform.node()
     keys = sorted(home.keys_dir.glob("node-*.key"))
     if len(keys) == 1:

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..config.credentials import CREDENTIALS_VARIABLE
 from ..config.settings import EnvironmentSettings, Settings
 from .environments import Environments, installer_env
 from .interpreters import Interpreter, Interpreters
-from .secret_files import CREDENTIALS_VARIABLE, SecretFiles
+from .secret_files import SecretFiles
 
 
 def _own() -> Interpreter:

@@ -12,7 +12,6 @@ from ..config.logs import get_logger
 from ..config.settings_environments import SecretSettings
 from .interpreters import NotOffered
 
-CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
 VALUE_BYTES_MAX = 64 * 1024
 LOOK_EVERY_NS = 5_000_000_000
 

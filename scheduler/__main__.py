@@ -11,6 +11,7 @@ import apsw
 
 from ..config import daemon
 from ..config.cluster import CLIENT
+from ..config.credentials import scheduler_key
 from ..config.endpoints import tcp_url, write_endpoints
 from ..config.first_keys import Trusted
 from ..config.home import Home
@@ -59,7 +60,7 @@ def _serve(home: Home, loaded: Loaded, log: Log) -> None:
     try:
         epoch = journal.next_epoch()  # durable before a socket is bound
         journal.room.look()  # makes the ballast
-        pair = ensure_key_pair(home.key_file("scheduler"))
+        pair = ensure_key_pair(scheduler_key(home))
         _admit_first_keys(journal.registry, home, loaded, pair, log)
         keys = live_keys(journal.registry)
         door = make_door(settings, pair, keys)

@@ -10,6 +10,7 @@ import apsw
 import zmq
 
 from ..config import daemon
+from ..config.credentials import scheduler_key
 from ..config.endpoints import tcp_url
 from ..config.giving_way import give_way
 from ..config.home import Home
@@ -66,7 +67,7 @@ def _serve(home: Home, loaded: Loaded, port: int | None, log: Log) -> None:
     found = reconcile(connection, backend)
     if found.lost:
         log.warning("objects were lost with the disk", objects=found.lost)
-    pair = ensure_key_pair(home.key_file("scheduler"))
+    pair = ensure_key_pair(scheduler_key(home))
     keys = LiveKeys(keys_file(home))
     wire = Wire(scheduler.listen, pair, keys, lambda what, about: log.warning(what, about=about))
     if port is None:
