@@ -1,4 +1,5 @@
--- Version 5: what a journal that was restored from a backup is in doubt of.
+-- Version 5: what a journal that was restored from a backup is in doubt of; which configurations
+-- were accepted.
 
 -- Tasks that were open at the time of the backup: what became of them since is unknown, until a
 -- node shows them or an operator decides.
@@ -15,3 +16,16 @@ CREATE TABLE outcasts (
     at_ms     INTEGER NOT NULL,
     PRIMARY KEY (task, attempt, node)
 ) STRICT, WITHOUT ROWID;
+
+-- `cause` is what made it: start, set, unset, reload or rollback. `request_key` (empty or 16 bytes)
+-- answers a request that is sent again. `body` is a msgpack document, see `config_versions.py`.
+CREATE TABLE config_versions (
+    version     INTEGER PRIMARY KEY,
+    at_ms       INTEGER NOT NULL,
+    author      TEXT NOT NULL,
+    cause       TEXT NOT NULL,
+    request_key BLOB NOT NULL,
+    body        BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX config_versions_by_key ON config_versions (author, request_key)
+    WHERE request_key != x'';
