@@ -1,8 +1,9 @@
-"""What is shown of the scheduler's configuration: each value with where it was set."""
+"""What is shown and checked of a configuration: each value with where it was set, each mistake."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -41,6 +42,40 @@ def config_get(
     else:
         for each in entries:
             screen.line(f"{each['key']} = {text(each)}")
+
+
+@command(
+    "config validate",
+    example="remuda config validate\nremuda config validate /etc/remuda/50-limits.toml new.toml",
+    which="Whose configuration: --home DIR, else REMUDA_HOME, else ~/.local/share/remuda.",
+)
+def config_validate(
+    session: Session,
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[FILE...]", help="Read in place of the files of the home."),
+    ] = None,
+    profile: Annotated[
+        str, typer.Option(metavar="NAME", help="As if a daemon was given it (REMUDA_PROFILE).")
+    ] = "",
+) -> int:
+    """Check a configuration without a scheduler: files, environment, what must fit together.
+
+    Names file, line and key of each mistake, what was found and what is allowed. Exit code 1: it
+    is not valid, and no daemon would take it.
+    """
+    from .config_checks import problems_of
+
+    problems, checked = problems_of(session.home, files, profile)
+    if session.json:
+        screen.document({"valid": not problems, "problems": problems, "files": checked})
+        return int(bool(problems))
+    for problem in problems:
+        screen.line(problem)
+    if not problems and not session.quiet:
+        read = ", ".join(checked) or "no files"
+        screen.line(f"valid: {read}")
+    return int(bool(problems))
 
 
 def text(entry: Mapping[str, Any]) -> str:

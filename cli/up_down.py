@@ -44,14 +44,20 @@ def up(
         ),
     ] = None,
     detach: Annotated[bool, typer.Option(help="Leave it in the background.")] = False,
+    profile: Annotated[
+        str, typer.Option(metavar="NAME", help="dev, test, production, or your own.")
+    ] = "",
 ) -> int:
     """Run a scheduler, a store and nodes on this host, until Ctrl-C.
 
     Prints one line `ready ...` when tasks can be submitted. Keys, state and logs are kept in the
     home (default: ~/.local/share/remuda).
     """
+    from ..config.sources import PROFILE_VARIABLE
     from . import up as ups
 
+    if profile:
+        os.environ[PROFILE_VARIABLE] = profile  # for all that it starts
     wish = ups.Wish(_home(session), nodes, port)
     if detach:
         return _detach(wish, quiet=session.quiet)

@@ -15,6 +15,7 @@ from .cluster import ETC
 
 TABLE = "client"
 VARIABLES = "REMUDA_CLIENT__"
+PROFILE = "REMUDA_PROFILE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +35,20 @@ def read_client_table(
     """Read what `/etc/remuda`, a home and the environment say; raises ConfigError."""
     variables = os.environ if env is None else env
     directories = [etc] if home is None else [etc, home]
-    if not _is_said(directories, variables):
+    profile = variables.get(PROFILE, "")
+    if not profile and not _is_said(directories, variables):
         return ClientTable()
     from .layers import Layer, Leaves
     from .load import checked
     from .problems import ConfigError
+    from .sources import add_profile, profile_folders
 
     leaves = Leaves(only=TABLE)
-    for directory, layer in zip(directories, (Layer.ETC, Layer.HOME), strict=False):
-        leaves.add_directory(directory, layer)
+    leaves.add_directory(etc, Layer.ETC)
+    if profile:
+        add_profile(leaves, profile, profile_folders(home, etc))
+    if home is not None:
+        leaves.add_directory(home, Layer.HOME)
     leaves.add_environment(variables)
     if leaves.problems:
         raise ConfigError(leaves.problems)

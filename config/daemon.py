@@ -17,8 +17,9 @@ from ..protocol.errors import RemudaError
 from .findings import Finding, Level, of_level, render, to_plain
 from .home import HOME_VARIABLE, Home, default_home
 from .host_checks import of_runtime
-from .load import Loaded, load
+from .load import Loaded, combined
 from .logs import configure_logs, get_logger
+from .sources import Sources
 
 IO_FAILURE_EXIT = 70
 Serve = Callable[[Home, Loaded, BoundLogger], None]
@@ -40,6 +41,7 @@ def parser_of(daemon: str, *, example: str) -> argparse.ArgumentParser:
         "--check", action="store_true", help="only say what stands in the way; 1: something serious"
     )
     parser.add_argument("--json", action="store_true", help="with --check: as JSON")
+    parser.add_argument("--profile", help="dev, test, production or your own (REMUDA_PROFILE)")
     parser.add_argument("--log-level", help="debug, info, warning or error")
     return parser
 
@@ -66,7 +68,8 @@ def run(
     home = home_of(options.home)
     try:
         given = {**settings, "logging.level": options.log_level}
-        loaded = load(home.root, options=given, files=options.config)
+        sources = Sources(home.root, given, files=options.config, profile=options.profile or "")
+        loaded = combined(sources.read())
     except RemudaError as error:
         sys.stderr.write(f"remuda-{daemon}: {error}\n")
         return error.exit_code

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -22,8 +22,12 @@ _UNIT = re.compile(r"_(?:s|bytes)(?=$|_max$|_min$)")
 
 
 class Section(BaseModel):
-    """One table of the configuration: frozen, and closed to keys that it does not name."""
+    """One table of the configuration: frozen, and closed to keys that it does not name.
 
+    `READERS` are the daemons that go by it.
+    """
+
+    READERS: ClassVar[tuple[str, ...]] = ()
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
@@ -33,10 +37,26 @@ def toml_key(field_name: str) -> str:
 
 
 def setting(
-    default: object, description: str, low: float | None = None, high: float | None = None
+    default: object,
+    description: str,
+    low: float | None = None,
+    high: float | None = None,
+    *,
+    live: bool = False,
+    of: str = "",
+    fixed: bool = False,
 ) -> Any:
-    """Describe one key: its default, what it is for, and its bounds (both included)."""
-    return Field(default=default, description=description, ge=low, le=high)
+    """Describe one key: its default, what it is for, and its bounds (both included).
+
+    A change of a `live` one takes effect at once, of any other when a daemon that reads it starts
+    again. `of` names the daemon where that is not the one of the whole table. A `fixed` one is
+    needed before changes are known, or is each host's own: files say it, not `config set`.
+    """
+    said = {"live": live, "of": of, "fixed": fixed}
+    extra: dict[str, Any] = {name: value for name, value in said.items() if value}
+    return Field(
+        default=default, description=description, ge=low, le=high, json_schema_extra=extra or None
+    )
 
 
 def _size(found: object) -> int:

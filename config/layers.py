@@ -31,7 +31,7 @@ _AT_LINE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
 
 class Layer(enum.Enum):
-    """The layers, weakest first; profiles and journaled changes have their places."""
+    """The layers, weakest first; `changed` are changes made by `config set`."""
 
     DEFAULTS = "defaults"
     ETC = "etc"
@@ -58,7 +58,7 @@ class Origin:
     def __str__(self) -> str:
         if self.file is not None:
             return f"{self.file}:{self.line}" if self.line else str(self.file)
-        kind = {Layer.ENV: "environment", Layer.OPTION: "option"}.get(self.layer, self.layer.value)
+        kind = "environment" if self.layer is Layer.ENV else self.layer.value
         return f"{kind} {self.name}".rstrip()
 
 
@@ -123,6 +123,27 @@ class Leaves:
                     self._add_one(split_key(key), value, origin)
                 except UnknownKeyError as error:
                     self.problems.append(f"{origin}: unknown key: {error.args[0]}")
+
+    def add_values(self, values: Mapping[str, tuple[object, Origin]]) -> None:
+        """Take values by dotted key, each with where it comes from: what somebody changed.
+
+        A text is read as TOML where it is one, else as it stands.
+        """
+        for key, (value, origin) in values.items():
+            try:
+                self._add_one(split_key(key), value, origin)
+            except UnknownKeyError as error:
+                self.problems.append(f"unknown key {key}: {error.args[0]}")
+
+    def under(self, stronger: Leaves) -> Leaves:
+        """Lay other values over these; both stay as they are."""
+        both = Leaves(self.only, dict(self.found), [*self.problems, *stronger.problems])
+        for path, leaf in stronger.found.items():
+            if leaf.empty_table:
+                both.found.setdefault(path, leaf)
+            else:
+                both.found[path] = leaf
+        return both
 
     def _add_one(self, path: KeyPath, value: object, origin: Origin) -> None:
         try:

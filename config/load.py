@@ -11,18 +11,19 @@ from typing import Any
 from pydantic import ValidationError
 
 from ..protocol.errors import NotFound
+from .changes import Change, layer_of
 from .contradictions import contradictions
 from .fields import Section
-from .layers import Layer, Leaf, Leaves, Origin, strongest, tree
+from .layers import Layer, Leaf, Origin, strongest, tree
 from .problems import ConfigError
 from .schema import UnknownKeyError, dotted, field_at, split_key
 from .settings import Settings
 from .settings_redis import hide_password
+from .sources import DEFAULTS_FILE as DEFAULTS_FILE
+from .sources import ETC, Read, Sources
 from .toml_lines import KeyPath
 from .written import written
 
-ETC = Path("/etc/remuda")
-DEFAULTS_FILE = Path(__file__).with_name("defaults.toml")
 FOUND_CHARS_MAX = 200
 SECRET_KEY = ("redis", "url")  # may hold a password, which is never shown
 WORDING = (
@@ -50,10 +51,15 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The settings that hold, and where each of them was set."""
+    """The settings that hold, and where each of them was set.
+
+    `unknown` are changes of a newer release, which this one leaves alone.
+    """
 
     settings: Settings
     leaves: Mapping[KeyPath, Leaf]
+    profile: str = ""
+    unknown: tuple[str, ...] = ()
 
     def get(self, key: str) -> object:
         """Read one value or table by its dotted key; raises NotFound with the keys there are."""
@@ -91,25 +97,20 @@ def load(
     env: Mapping[str, str] | None = None,
     etc: Path = ETC,
     files: Sequence[Path] = (),
+    profile: str = "",
 ) -> Loaded:
-    """Load the configuration of a process.
+    """Load the configuration of a process once (see `Sources`); raises ConfigError."""
+    variables = os.environ if env is None else env
+    return combined(Sources(home, options or {}, variables, etc, files, profile).read())
 
-    `home` is the directory of the cluster, `files` are those named by `--config`, `options` are
-    dotted keys with values (None: not given), `env` is the environment unless told otherwise.
-    Raises ConfigError.
-    """
-    leaves = Leaves()
-    leaves.add_file(DEFAULTS_FILE, Layer.DEFAULTS)
-    leaves.add_directory(etc, Layer.ETC)
-    if home is not None:
-        leaves.add_directory(home, Layer.HOME)
-    for path in files:
-        leaves.add_file(path, Layer.FILE)
-    leaves.add_environment(os.environ if env is None else env)
-    leaves.add_options(options or {})
+
+def combined(read: Read, changes: Mapping[str, Change] | None = None) -> Loaded:
+    """Lay what operators changed between the layers that were read; raises ConfigError."""
+    changed, unknown = layer_of(changes or {})
+    leaves = read.weak.under(changed).under(read.strong)
     if leaves.problems:
         raise ConfigError(leaves.problems)
-    return Loaded(checked(leaves.found), leaves.found)
+    return Loaded(checked(leaves.found), leaves.found, read.profile, tuple(unknown))
 
 
 def checked(found: Mapping[KeyPath, Leaf]) -> Settings:

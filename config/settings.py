@@ -51,25 +51,31 @@ HANDLERS_MAX = 256
 class ClusterSettings(Section):
     """Which cluster this is."""
 
+    READERS = ("scheduler",)
+
     name: Name = setting("local", "the name that status and changes print")
 
 
 class LoggingSettings(Section):
     """What the daemons log, and how."""
 
+    READERS = ("scheduler", "node", "store")
+
     level: Literal["debug", "info", "warning", "error"] = setting(
-        "info", "the least important line to log"
+        "info", "the least important line to log", live=True
     )
     format: Literal["auto", "human", "json"] = setting(
-        "auto", "auto: human on a terminal, else JSON"
+        "auto", "auto: human on a terminal, else JSON", live=True
     )
     value_bytes_max: Bytes = setting(
-        2 * KIB, "longest value in a line; longer ones are cut", 64, MIB
+        2 * KIB, "longest value in a line; longer ones are cut", 64, MIB, live=True
     )
 
 
 class ClientSettings(Section):
     """The Python client and the command line."""
+
+    READERS = ("client",)
 
     connect_timeout_s: Seconds = setting(5.0, "time to reach the scheduler at first", 0.1, HOUR_S)
     request_timeout_s: Seconds = setting(

@@ -16,6 +16,8 @@ _CREDENTIAL_CHARS_MAX = 255
 class EnvironmentSettings(Section):
     """Environments that a node makes for tasks that bring requirements."""
 
+    READERS = ("node",)
+
     installer: Literal["auto", "uv", "pip"] = setting(
         "auto", "what installs; auto: uv where the agent finds one, else pip"
     )
@@ -29,6 +31,8 @@ class EnvironmentSettings(Section):
 class PythonSettings(Section):
     """An interpreter that tasks and handlers can name."""
 
+    READERS = ("node",)
+
     path: FilePath = Field(description="the program, as /opt/envs/sd/bin/python")
 
 
@@ -40,6 +44,8 @@ def _credential(found: str) -> str:
 
 class SecretSettings(Section):
     """A secret of this node, read when a task that names it starts."""
+
+    READERS = ("node",)
 
     file: FilePath | None = setting(None, "the file that holds it, closed to others")
     credential: (

@@ -31,46 +31,60 @@ from .fields import (
 class NodeSettings(Section):
     """A node agent: what it offers and how it keeps its runners."""
 
-    name: Name | None = setting(None, "the node's name; unset: the host's")
+    READERS = ("node",)
+
+    name: Name | None = setting(None, "the node's name; unset: the host's", fixed=True)
     cpus: int | None = setting(None, "CPUs to offer; unset: all that it may use", 1, 100_000)
     memory_bytes: Bytes | None = setting(None, "memory to offer; unset: all that it may use", MIB)
     gpus: Texts | None = setting(
         None, "UUIDs of the GPUs to offer; unset: all; an empty list: none"
     )
-    labels: TextTable = setting({}, "labels that tasks can ask for with --node-label")
+    labels: TextTable = setting({}, "labels that tasks can ask for with --node-label", live=True)
     resources: CountTable = setting(
         {}, "countable things by name, like licences, for which tasks can ask with --resource"
     )
-    python_path: Paths = setting((), "directories put on sys.path of functions and handlers")
+    python_path: Paths = setting(
+        (), "directories put on sys.path of functions and handlers", live=True
+    )
     gpu_ids: Literal["uuid", "index"] = setting("uuid", "how CUDA_VISIBLE_DEVICES names GPUs")
     nvml: FilePath | None = setting(None, "a scripted NVML to use instead of the driver's (tests)")
-    probe_every_s: Seconds = setting(10.0, "how often the GPUs are probed", 0.1, HOUR_S)
+    probe_every_s: Seconds = setting(10.0, "how often the GPUs are probed", 0.1, HOUR_S, live=True)
     gpu_sample_s: Seconds = setting(
-        1.0, "how often they are while a task holds one: peaks of VRAM are seen so", 0.1, HOUR_S
+        1.0,
+        "how often they are while a task holds one: peaks of VRAM are seen so",
+        0.1,
+        HOUR_S,
+        live=True,
     )
     foreign_processes: Literal["avoid", "share", "ignore"] = setting(
-        "share", "a GPU that processes of others use: gets no task, what is free, or all of it"
+        "share",
+        "a GPU that processes of others use: gets no task, what is free, or all of it",
+        live=True,
     )
     probe_deadline_s: Seconds = setting(
-        10.0, "time a probe has before it counts as hung", 0.1, 10 * MINUTE_S
+        10.0, "time a probe has before it counts as hung", 0.1, 10 * MINUTE_S, live=True
     )
     state_dir: FilePath | None = setting(
-        None, "directory of runners and their output; unset: in the home"
+        None, "directory of runners and their output; unset: in the home", fixed=True
     )
     lock_dir: FilePath = setting(
         Path("/run/lock/remuda"), "locks by which agents of one host share no GPU"
     )
-    runners_max: int = setting(256, "runner processes at a time", 1, 10_000)
-    runner_idle_s: Seconds = setting(60.0, "when a runner without work exits", 0.1, DAY_S)
+    runners_max: int = setting(256, "runner processes at a time", 1, 10_000, live=True)
+    runner_idle_s: Seconds = setting(
+        60.0, "when a runner without work exits", 0.1, DAY_S, live=True
+    )
     unkillable_after_s: Seconds = setting(
-        60.0, "when a task that does not die of KILL is reported", 0.1, DAY_S
+        60.0, "when a task that does not die of KILL is reported", 0.1, DAY_S, live=True
     )
     attach_backlog_bytes_max: Bytes = setting(
         8 * MIB, "what a runner holds for a slow agent before it hangs up", 64 * KIB, GIB
     )
     prefetch_s: Seconds = setting(0.05, "work of tiny tasks to hold ahead", 0.0, MINUTE_S)
     prefetch_tasks_max: int = setting(64, "tiny tasks to hold ahead", 0, 10_000)
-    output_bytes_max: Bytes = setting(GIB, "output of finished tasks kept on the node", MIB)
+    output_bytes_max: Bytes = setting(
+        GIB, "output of finished tasks kept on the node", MIB, live=True
+    )
     cache_bytes: Bytes = setting(
         20 * GIB, "files and code that are kept on the node for tasks to come", MIB
     )
@@ -83,33 +97,45 @@ class NodeSettings(Section):
         10 * MINUTE_S, "how long to try to reach the store before a task fails of it", 1.0, DAY_S
     )
     reconnect_s_min: Seconds = setting(
-        0.5, "first delay before the scheduler is dialled again", 0.01, MINUTE_S
+        0.5, "first delay before the scheduler is dialled again", 0.01, MINUTE_S, live=True
     )
     reconnect_s_max: Seconds = setting(
-        30.0, "longest delay before the scheduler is dialled again", 0.01, HOUR_S
+        30.0, "longest delay before the scheduler is dialled again", 0.01, HOUR_S, live=True
     )
 
 
 class TaskSettings(Section):
     """What holds for every task unless it says otherwise."""
 
-    env: TextTable = setting({}, "variables in the environment of every task")
-    grace_s: Seconds = setting(5.0, "time between TERM and KILL at a cancel", 0.0, HOUR_S)
+    READERS = ("node",)
+
+    env: TextTable = setting({}, "variables in the environment of every task", live=True)
+    grace_s: Seconds = setting(
+        5.0, "time between TERM and KILL at a cancel", 0.0, HOUR_S, live=True, of="scheduler"
+    )
     keep_dirs_s: Seconds = setting(10 * MINUTE_S, "how long a task's own directory outlives it")
     outputs_bytes_max: Bytes = setting(100 * GIB, "output files of one task, together", MIB)
     output_edge_bytes: Bytes = setting(
-        64 * KIB, "first and last output kept with the result, each", 0, MIB
+        64 * KIB, "first and last output kept with the result, each", 0, MIB, live=True
     )
-    output_bytes_max: Bytes = setting(64 * MIB, "output of one task kept on its node", 64 * KIB)
+    output_bytes_max: Bytes = setting(
+        64 * MIB, "output of one task kept on its node", 64 * KIB, live=True
+    )
     output_keep_s: Seconds = setting(
-        10 * MINUTE_S, "how long its output stays there after the result"
+        10 * MINUTE_S, "how long its output stays there after the result", live=True
     )
-    backoff_s_min: Seconds = setting(1.0, "first delay before a retry", 0.001, HOUR_S)
-    backoff_s_max: Seconds = setting(5 * MINUTE_S, "longest delay before a retry", 0.001, DAY_S)
+    backoff_s_min: Seconds = setting(
+        1.0, "first delay before a retry", 0.001, HOUR_S, live=True, of="scheduler"
+    )
+    backoff_s_max: Seconds = setting(
+        5 * MINUTE_S, "longest delay before a retry", 0.001, DAY_S, live=True, of="scheduler"
+    )
 
 
 class HandlerSettings(Section):
     """A named handler: a class that a worker loads once and calls per task."""
+
+    READERS = ("scheduler", "node")
 
     target: Target = Field(description="the class, as package.module:Class")
     models: Texts = setting((), "models it serves, as advertised to tasks")

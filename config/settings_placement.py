@@ -18,9 +18,12 @@ _Model = Annotated[str, Field(min_length=1, max_length=256)]
 class PlacementSettings(Section):
     """Which of the places that a task could have it gets."""
 
+    READERS = ("scheduler",)
+
     policy: PlacementPolicy = setting(
         "pack",
         "pack: full cards first; spread: empty ones; fastest: the quickest model, as measured",
+        live=True,
     )
     order_window_s: Seconds = setting(
         60.0,
@@ -28,10 +31,11 @@ class PlacementSettings(Section):
         "first; 0: by age alone",
         0.0,
         HOUR_S,
+        live=True,
     )
     weights: Annotated[dict[Score, _Weight], Field(max_length=16)] = setting(
-        {}, "how much a score counts, instead of what the policy says"
+        {}, "how much a score counts, instead of what the policy says", live=True
     )
     speeds: Annotated[dict[_Model, _Speed], Field(max_length=64)] = setting(
-        {}, "relative speed of models of cards, instead of what was measured"
+        {}, "relative speed of models of cards, instead of what was measured", live=True
     )

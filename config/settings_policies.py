@@ -25,19 +25,26 @@ Placement = Literal["any", "elsewhere", "only_elsewhere", "larger"]
 class PolicySettings(Section):
     """One class of failures: how often it is tried again, after which pauses, and where."""
 
+    READERS = ("scheduler",)
+
     retries: int | None = setting(
-        None, "more tries after failures of this class; unset: the task's own --retries", 0, 1000
+        None,
+        "more tries after failures of this class; unset: the task's own --retries",
+        0,
+        1000,
+        live=True,
     )
     backoff_s_min: Seconds | None = setting(
-        None, "first pause; unset: the task's own --backoff", 0.0, HOUR_S
+        None, "first pause; unset: the task's own --backoff", 0.0, HOUR_S, live=True
     )
     backoff_s_max: Seconds | None = setting(
-        None, "longest pause (doubling, full jitter); unset: the task's own", 0.0, DAY_S
+        None, "longest pause (doubling, full jitter); unset: the task's own", 0.0, DAY_S, live=True
     )
     placement: Placement = setting(
         "elsewhere",
         "where the next try goes: any node; elsewhere if another may; only_elsewhere; or larger: "
         "with more memory than it had",
+        live=True,
     )
 
 

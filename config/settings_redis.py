@@ -54,6 +54,8 @@ RedisUrl = Annotated[Text, AfterValidator(_url)]
 class RedisSettings(Section):
     """The mirror of task states in Redis: without a url there is none, and nothing is missed."""
 
+    READERS = ("scheduler",)
+
     url: RedisUrl | None = setting(
         None, "server to mirror to: redis://, rediss:// or unix://; unset: no mirror"
     )

@@ -38,33 +38,46 @@ class PortPlan:
 class SchedulerSettings(Section):
     """The scheduler daemon: where it listens, its timers and its limits."""
 
+    READERS = ("scheduler",)
+
     listen: Text = setting("127.0.0.1", "address to bind; beyond loopback only with keys")
     port: int = setting(
         7700, "the control port; the others follow it; 0 takes free ports", 0, PORT_MAX
     )
-    state_dir: FilePath | None = setting(None, "directory of the journal; unset: in the home")
+    state_dir: FilePath | None = setting(
+        None, "directory of the journal; unset: in the home", fixed=True
+    )
     ballast_bytes: Bytes = setting(
         64 * MIB, "room kept back on the disk of the journal; 0: none", 0, GIB
     )
     disk_free_bytes_min: Bytes = setting(
-        256 * MIB, "free space there below which no task is taken in; 0: until it is full"
+        256 * MIB,
+        "free space there below which no task is taken in; 0: until it is full",
+        live=True,
     )
     nodes_max: int = setting(1_000, "registered nodes; sizes sockets and descriptors", 1, 10_000)
     heartbeat_s: Seconds = setting(2.0, "how often a node says what it holds", 0.05, MINUTE_S)
     suspect_after_s: Seconds = setting(
-        6.0, "silence after which a node gets no new work", 0.1, HOUR_S
+        6.0, "silence after which a node gets no new work", 0.1, HOUR_S, live=True
     )
     lost_after_s: Seconds = setting(
-        60.0, "silence after which a node's tasks run elsewhere", 0.5, DAY_S
+        60.0, "silence after which a node's tasks run elsewhere", 0.5, DAY_S, live=True
     )
-    lease_s: Seconds = setting(30.0, "how long a grant lives unless renewed", 0.2, HOUR_S)
-    offer_resend_s: Seconds = setting(5.0, "when an unanswered offer is sent again", 0.05, MINUTE_S)
-    offer_tries: int = setting(3, "offers to one node before the task is placed anew", 1, 100)
+    lease_s: Seconds = setting(
+        30.0, "how long a grant lives unless renewed", 0.2, HOUR_S, live=True
+    )
+    offer_resend_s: Seconds = setting(
+        5.0, "when an unanswered offer is sent again", 0.05, MINUTE_S, live=True
+    )
+    offer_tries: int = setting(
+        3, "offers to one node before the task is placed anew", 1, 100, live=True
+    )
     warm_wait_s: Seconds = setting(
         60.0,
         "how long at most a call waits for a loaded model, and others for one that is called for",
         0.0,
         HOUR_S,
+        live=True,
     )
     handshake_s: Seconds = setting(
         3.0, "time a new connection has for its handshake", 0.1, MINUTE_S
@@ -79,10 +92,10 @@ class SchedulerSettings(Section):
         60.0, "after a start: wait for known nodes at most so long before any is lost", 0.0, HOUR_S
     )
     fuse_nodes_min: int = setting(
-        5, "fleet from which on many nodes silent at once make nobody lost", 2, 10_000
+        5, "fleet from which on many nodes silent at once make nobody lost", 2, 10_000, live=True
     )
     forget_after_s: Seconds = setting(
-        7 * DAY_S, "when a lost node is struck from the list", MINUTE_S
+        7 * DAY_S, "when a lost node is struck from the list", MINUTE_S, live=True
     )
     black_hole_after: int = setting(
         3,
@@ -90,20 +103,25 @@ class SchedulerSettings(Section):
         "it gets no more; 0: never",
         0,
         1_000,
+        live=True,
     )
-    black_hole_run_s: Seconds = setting(10.0, "a failure within this time is fast", 0.0, HOUR_S)
+    black_hole_run_s: Seconds = setting(
+        10.0, "a failure within this time is fast", 0.0, HOUR_S, live=True
+    )
     black_hole_hold_s: Seconds = setting(
-        5 * MINUTE_S, "after so long it is tried again; doubles each time", 1.0, DAY_S
+        5 * MINUTE_S, "after so long it is tried again; doubles each time", 1.0, DAY_S, live=True
     )
-    black_hole_hold_s_max: Seconds = setting(HOUR_S, "and at most", 1.0, 30 * DAY_S)
-    queued_tasks_max: int = setting(2_000_000, "queued tasks of the whole cluster", 1, 100_000_000)
-    user_tasks_max: int = setting(1_000_000, "queued tasks of one user", 1, 100_000_000)
+    black_hole_hold_s_max: Seconds = setting(HOUR_S, "and at most", 1.0, 30 * DAY_S, live=True)
+    queued_tasks_max: int = setting(
+        2_000_000, "queued tasks of the whole cluster", 1, 100_000_000, live=True
+    )
+    user_tasks_max: int = setting(1_000_000, "queued tasks of one user", 1, 100_000_000, live=True)
     frame_bytes_max: Bytes = setting(4 * MIB, "one message on the control port", 64 * KIB, 64 * MIB)
     inline_bytes_max: Bytes = setting(
-        64 * KIB, "an argument or a result that travels in a message", KIB, MIB
+        64 * KIB, "an argument or a result that travels in a message", KIB, MIB, live=True
     )
     watch_events_max: int = setting(
-        100_000, "changes kept in memory for clients that watch", 1_000, 10_000_000
+        100_000, "changes kept in memory for clients that watch", 1_000, 10_000_000, live=True
     )
     retention_age_s: Seconds = setting(7 * DAY_S, "how long finished tasks are kept", MINUTE_S)
     retention_size_bytes: Bytes = setting(

@@ -8,6 +8,8 @@ from .fields import DAY_S, GIB, HOUR_S, MIB, Bytes, FilePath, Seconds, Section, 
 class StoreSettings(Section):
     """The store daemon: where objects are kept, how much, and how long."""
 
+    READERS = ("store",)
+
     state_dir: FilePath | None = setting(
         None, "directory of the index and of objects; unset: in the home"
     )

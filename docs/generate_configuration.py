@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from remuda.config.applying import Applies
 from remuda.config.contradictions import rules
 from remuda.config.fields import Section, toml_key
 from remuda.config.settings import (
@@ -46,10 +47,16 @@ From weakest to strongest; a stronger layer replaces single keys, not whole tabl
 |---|---|
 | `defaults` | packaged with remuda: `config/defaults.toml`, with comments |
 | `etc` | `/etc/remuda/*.toml`, in the order of their names |
+| `profile` | `profiles/NAME.toml`, named by `--profile` or `REMUDA_PROFILE` (see below) |
 | `home` | `$REMUDA_HOME/*.toml`, in the order of their names |
+| `changed` | what operators changed with `remuda config set`, for all or with `--node` for one |
 | `file` | the file that a daemon is given with `--config` |
 | `env` | `REMUDA_SECTION__KEY`, as `REMUDA_SCHEDULER__LEASE=45s`; only names with `__` count |
 | `option` | options of the command |
+
+Environments differ by their profile alone: `dev`, `test` and `production` come with remuda. A file
+of that name in `/etc/remuda/profiles` or `$REMUDA_HOME/profiles` is laid over the packaged one, or
+makes a profile of your own.
 
 `remuda config show` prints every value with its layer, `remuda config get KEY` one value.
 In the environment the names of settings are in capitals; names that you choose yourself
@@ -65,6 +72,11 @@ A list or a table is written there as in TOML.
 
 An unknown key, a wrong type, a value out of bounds or a contradiction is an error that names file,
 line and key, what was found and what is allowed; nothing starts with half a configuration.
+`remuda config validate` finds such errors without a scheduler.
+
+The column "takes effect" says what a change waits for: `live` ones hold at once, after
+`remuda config set`, `remuda config reload` or SIGHUP; others when the daemon that it names starts
+again. 
 """
 
 
@@ -95,17 +107,31 @@ def page() -> str:
 
 def section(title: str, model: type[Section]) -> str:
     """Return the table of one section."""
-    rows = [row(name, field) for name, field in model.model_fields.items()]
+    rows = [row(name, field, model) for name, field in model.model_fields.items()]
     head = f"### `{title}`\n\n{(model.__doc__ or '').splitlines()[0]}\n"
     return "\n".join(
-        [head, "| key | default | allowed | meaning |", "|---|---|---|---|", *rows, ""]
+        [
+            head,
+            "| key | default | allowed | takes effect | meaning |",
+            "|---|---|---|---|---|",
+            *rows,
+            "",
+        ]
     )
 
 
-def row(name: str, field: FieldInfo) -> str:
+def row(name: str, field: FieldInfo, model: type[Section]) -> str:
     """Return the line of one key."""
     default = "required" if field.default is PydanticUndefined else code(name, field.default)
-    return f"| `{toml_key(name)}` | {default} | {allowed(name, field)} | {field.description} |"
+    cells = (f"`{toml_key(name)}`", default, allowed(name, field), effect(field, model))
+    return f"| {' | '.join(cells)} | {field.description} |"
+
+
+def effect(field: FieldInfo, model: type[Section]) -> str:
+    """Say when a change of a key takes effect."""
+    said = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    readers = (str(said["of"]),) if said.get("of") else model.READERS
+    return Applies(readers, bool(said.get("live")), bool(said.get("fixed"))).words
 
 
 def code(name: str, value: object) -> str:

@@ -83,7 +83,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = options_of(argv)
     try:
         home = Home(home_of(options.home).root.expanduser().absolute())
-        loaded = load(home.root, options={"node.name": options.name}, files=options.config)
+        given = {"node.name": options.name}
+        profile = options.profile or ""
+        loaded = load(home.root, options=given, files=options.config, profile=profile)
         settings = loaded.settings
         if options.probe:
             return print_probe(settings, as_json=options.json)

@@ -34,6 +34,7 @@ def options_of(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--config", type=Path, action="append", default=[], help="one more configuration file"
     )
+    parser.add_argument("--profile", help="dev, test, production or your own (REMUDA_PROFILE)")
     parser.add_argument("--name", help="the node's name (default: as it joined, else the host's)")
     parser.add_argument("--join", metavar="LINE", help="join first; -: read the line from stdin")
     parser.add_argument("--probe", action="store_true", help="print what this host can do")

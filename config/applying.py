@@ -1,0 +1,147 @@
+"""When does a changed setting take effect, and in which daemon? What cannot yet, waits.
+
+A setting is live only where it says so. Values that would contradict what a daemon still runs with
+wait with it: at every moment what is in force is a configuration that was checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from pydantic.fields import FieldInfo
+
+from .contradictions import contradictions
+from .fields import Section
+from .schema import dotted, field_at, is_section, split_key
+from .settings import Settings
+from .toml_lines import KeyPath
+
+SCHEDULER, NODE = "scheduler", "node"
+CHANGEABLE = frozenset({SCHEDULER, NODE})
+"""The daemons that hear of changes; others read files alone."""
+
+# What runs programs, opens files or doors with the rights of a daemon: more than work on nodes.
+ADMIN_TABLES = ("handlers", "pythons", "redis", "secrets")
+ADMIN_KEYS = (
+    "gpus.trial",
+    "node.lock_dir",
+    "node.nvml",
+    "node.python_path",
+    "scheduler.listen",
+    "scheduler.port",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Applies:
+    """Which daemons read a setting, whether it is live, and whether only files may say it."""
+
+    readers: tuple[str, ...]
+    live: bool
+    fixed: bool
+
+    @property
+    def is_changeable(self) -> bool:
+        """Tell whether `config set` may change it."""
+        return not self.fixed and not CHANGEABLE.isdisjoint(self.readers)
+
+    @property
+    def words(self) -> str:
+        """Say when a change takes effect, for people."""
+        if self.readers == ("client",):
+            return "new clients"
+        if self.live:
+            return "live"
+        return f"restart of the {' and '.join(self.readers)}{', from files' * self.fixed}"
+
+
+def applies(key: str) -> Applies:
+    """Say how a setting takes effect; raises UnknownKeyError for a key that there is not."""
+    return of_path(field_at(split_key(key))[0])
+
+
+def of_path(names: KeyPath) -> Applies:
+    """Say how the setting, or the table, at a path of attributes takes effect."""
+    table, fields = table_of(names[0])
+    is_table = len(names) == 1 or not is_section(Settings.model_fields[names[0]].annotation)
+    chosen = list(fields) if is_table else [names[1]]
+    said = [_said(fields[name]) for name in chosen]
+    readers = {each["of"]: None for each in said if each.get("of")}
+    return Applies(
+        tuple(readers) if len(readers) == 1 and all("of" in each for each in said) else table,
+        all(each.get("live", False) for each in said),
+        all(each.get("fixed", False) for each in said),
+    )
+
+
+def table_of(name: str) -> tuple[tuple[str, ...], Mapping[str, FieldInfo]]:
+    """Return who reads a table of the configuration, and its fields."""
+    annotation: Any = Settings.model_fields[name].annotation
+    section = annotation if is_section(annotation) else get_args(annotation)[1]
+    return section.READERS, section.model_fields
+
+
+def _said(field: FieldInfo) -> Mapping[str, Any]:
+    extra = field.json_schema_extra
+    return extra if isinstance(extra, dict) else {}
+
+
+def is_for_admins(key: str) -> bool:
+    """Tell whether only admins may change a setting."""
+    return key.split(".")[0] in ADMIN_TABLES or key in ADMIN_KEYS
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """What a daemon goes by now, and which settings of what it was told wait for its restart."""
+
+    settings: Settings
+    waiting: tuple[str, ...] = ()
+
+
+def in_force(running: Settings, wanted: Settings, daemon: str) -> InForce:
+    """Take what is live of the wanted settings, as far as that fits what runs on."""
+    mixed = running
+    taken: dict[KeyPath, None] = {}
+    waiting: dict[KeyPath, None] = {}
+    for unit in units():
+        value = _value(wanted, unit)
+        if value == _value(running, unit):
+            continue
+        how = of_path(unit)
+        if how.live or daemon not in how.readers:
+            mixed, taken[unit] = _with(mixed, unit, value), None
+        else:
+            waiting[unit] = None
+    while broken := [key for rule in contradictions(mixed) for key in rule.keys if key in taken]:
+        for unit in dict.fromkeys(broken):
+            del taken[unit]
+            waiting[unit] = None
+            mixed = _with(mixed, unit, _value(running, unit))
+    mine = [dotted(unit) for unit in units() if unit in waiting and daemon in of_path(unit).readers]
+    return InForce(mixed, tuple(mine))
+
+
+def units() -> Iterator[KeyPath]:
+    """Yield what takes effect as a whole: each field of a table, and each table of free names."""
+    for name, field in Settings.model_fields.items():
+        if is_section(field.annotation):
+            yield from ((name, inner) for inner in table_of(name)[1])
+        else:
+            yield (name,)
+
+
+def _value(settings: Settings, unit: KeyPath) -> Any:
+    value: Any = settings
+    for name in unit:
+        value = getattr(value, name)
+    return value
+
+
+def _with(settings: Settings, unit: KeyPath, value: Any) -> Settings:
+    if len(unit) > 1:
+        table: Section = getattr(settings, unit[0])
+        value = table.model_copy(update={unit[1]: value})
+    return settings.model_copy(update={unit[0]: value})
