@@ -8,22 +8,36 @@ from typing import Annotated, Any
 
 import typer
 
-from . import screen
+from . import config_changes, screen
 from .commands import Session, command
 from .screen import Column
 
+NodeName = Annotated[str, typer.Option("--node", metavar="NAME", help="That of a node.")]
 
-@command("config show", example="remuda config show scheduler")
+
+@command(
+    "config show",
+    example="remuda config show scheduler\nremuda config show --node gpu-07 node.labels",
+)
 def config_show(
     session: Session,
     key: Annotated[str, typer.Argument(metavar="[KEY]", help="A key, or a table.")] = "",
+    node: NodeName = "",
 ) -> None:
-    """Show the scheduler's configuration and where it was set."""
-    entries = _entries(session, key)
+    """Show the scheduler's configuration and where each value was set.
+
+    With --node that of a node, as the node itself reports it. A value that waits is marked with
+    what still runs.
+    """
+    entries = _entries(session, key, node)
     if session.json:
         screen.document([_row(each) for each in entries])
         return
-    rows = [[str(each["key"]), text(each), _origin(each)] for each in entries]
+    rows = [
+        [str(each["key"]), text(each), screen.styled(where, "dim" if where == "defaults" else "")]
+        for each in entries
+        for where in [_origin(each) + _restart(each)]
+    ]
     screen.table((Column("KEY"), Column("VALUE"), Column("SET IN")), rows)
 
 
@@ -31,9 +45,10 @@ def config_show(
 def config_get(
     session: Session,
     key: Annotated[str, typer.Argument(metavar="KEY", help="Like scheduler.lease.")],
+    node: NodeName = "",
 ) -> None:
     """Print one value of the configuration, or all of a table."""
-    entries = _entries(session, key)
+    entries = _entries(session, key, node)
     values = {str(each["key"]): each.get("value") for each in entries}
     if session.json:
         screen.document(values if len(values) != 1 else next(iter(values.values())))
@@ -78,6 +93,9 @@ def config_validate(
     return int(bool(problems))
 
 
+__all__ = ["config_changes"]  # its commands are declared beside these
+
+
 def text(entry: Mapping[str, Any]) -> str:
     """Write the value of an entry on one line, a number with its unit."""
     import json
@@ -90,11 +108,11 @@ def text(entry: Mapping[str, Any]) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _entries(session: Session, key: str) -> list[Mapping[str, Any]]:
-    from ..client import control
+def _entries(session: Session, key: str, node: str) -> list[Mapping[str, Any]]:
+    from ..client import configuring
 
     with session.connect() as link:
-        return list(control.show_config(link, key)["entries"])
+        return list(configuring.show(link, key, node)["entries"])
 
 
 def _row(each: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,10 +121,18 @@ def _row(each: Mapping[str, Any]) -> dict[str, Any]:
         "value": each.get("value"),
         "layer": each.get("layer") or None,
         "origin": each.get("origin") or None,
+        "restart": each.get("restart"),
     }
 
 
-def _origin(each: Mapping[str, Any]) -> Any:
+def _restart(each: Mapping[str, Any]) -> str:
+    if not each.get("restart"):
+        return ""
+    running = str(each.get("running", "")).strip('"')
+    still = f", runs with {running}" if running else ""
+    return f" (restart of the {each['restart']} needed{still})"
+
+
+def _origin(each: Mapping[str, Any]) -> str:
     is_default = each.get("layer") == "defaults"
-    where = "defaults" if is_default else str(each.get("origin") or each.get("layer") or "")
-    return screen.styled(where, "dim" if where == "defaults" else "")
+    return "defaults" if is_default else str(each.get("origin") or each.get("layer") or "")

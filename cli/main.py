@@ -43,7 +43,7 @@ GROUPS = {
     "batch": "Work with batches.",
     "node": "Look at nodes, take them out of work and back.",
     "gpu": "Look at GPUs, give them no new work and work again.",
-    "config": "Look at the scheduler's configuration.",
+    "config": "Look at the configuration, change it, and go back.",
     "key": "Say who may do what.",
     "store": "Look at the store of files and large values.",
     "cluster": "Choose among the clusters that you logged in to.",

@@ -177,6 +177,16 @@ def heard(row: Row) -> str:
     return age(time.time() - seen_ms / 1000) if seen_ms else "-"
 
 
+def _configuration(row: Row) -> str:
+    """Say whether a node goes by the newest configuration, and what there waits."""
+    config = row.get("config") or {}
+    state = str(config.get("state") or "")
+    why = f": {config.get('why')}" if config.get("why") else ""
+    waiting = ", ".join(config.get("waiting") or [])
+    restart = f"; a restart is needed for {waiting}" if waiting else ""
+    return f"{state}{why}{restart}" if state not in ("", "confirmed") or restart else ""
+
+
 def _page(row: Row) -> None:
     from rich.text import Text
 
@@ -190,6 +200,7 @@ def _page(row: Row) -> None:
             ("host", str(row.get("hostname") or "")),
             ("version", str(row.get("version") or "")),
             ("protocol", str(row.get("protocol") or "")),
+            ("configuration", _configuration(row)),
             ("heard", f"{heard(row)} ago".replace("now ago", "now")),
             ("cpus", _cpus(row)),
             ("memory", _memory(row)),

@@ -94,12 +94,26 @@ def _of_the_scheduler(body: Document) -> list[str]:
             "nobody is given up before they are heard; `remuda node lost NAME` moves the tasks of "
             "one that is off"
         )
+    config = body.get("config") or {}
+    late = [each for each in config.get("behind") or [] if each["state"] != "away"]
+    found += [
+        f"{_these(names)} {_LATE.get(state, state)} version {config['version']} of the "
+        "configuration: `remuda config status` says why"
+        for state, names in by_text((str(each["name"]), each["state"]) for each in late).items()
+    ]
     if left_ms := body.get("reconciling_ms") or 0:
         found.append(
             f"the scheduler waits {span(left_ms / 1000)} more for nodes that it knows: "
             "until then none is given up"
         )
     return found
+
+
+_LATE = {
+    "behind": "has not confirmed",
+    "refused": "refuses",
+    "cannot": "is too old to hear of",
+}
 
 
 def _trouble(row: Document) -> str:

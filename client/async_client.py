@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mappin
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from .async_config import AsyncConfig
 from .async_task import AsyncBatch, AsyncTask
 from .batch_verbs import BatchVerbs, Function
 from .bridge import Ends, Threads
@@ -169,6 +170,11 @@ class AsyncClient(AsyncSubmitter):
     declare_lost = _awaited(Client.declare_lost, _plain)
     forget_node = _awaited(Client.forget_node, _plain)
     cached_states = _awaited(Client.cached_states, _plain)
+
+    @property
+    def config(self) -> AsyncConfig:
+        """Return what looks at the configuration, and changes it."""
+        return AsyncConfig(self._threads, self._sync.config)
 
     @property
     def name(self) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from ..protocol.errors import Invalid
 from ..protocol.resources import parse_duration_s
 from . import control, draining, feed, gpus
+from .configuring import Config
 from .connection import Connection
 from .feed import LIMIT, Event
 from .task import Task
@@ -20,6 +21,11 @@ class OperatorVerbs:
     """The verbs of a client that are not about tasks."""
 
     link: Connection
+
+    @property
+    def config(self) -> Config:
+        """Return what looks at the configuration, and changes it."""
+        return Config(self.link)
 
     def nodes(self) -> list[dict[str, Any]]:
         """List the nodes with their resources."""

@@ -31,16 +31,21 @@ ADMIN_KEYS = (
     "node.python_path",
     "scheduler.listen",
     "scheduler.port",
+    "tasks.env",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Applies:
-    """Which daemons read a setting, whether it is live, and whether only files may say it."""
+    """Which daemons read a setting, whether it is live, and whether only files may say it.
+
+    `live_in` names daemons in which it is, where it is not so in all.
+    """
 
     readers: tuple[str, ...]
     live: bool
     fixed: bool
+    live_in: tuple[str, ...] = ()
 
     @property
     def is_changeable(self) -> bool:
@@ -54,7 +59,13 @@ class Applies:
             return "new clients"
         if self.live:
             return "live"
-        return f"restart of the {' and '.join(self.readers)}{', from files' * self.fixed}"
+        late = " and ".join(who for who in self.readers if who not in self.live_in)
+        restart = f"restart of the {late}{', from files' * self.fixed}"
+        return f"live in the {' and '.join(self.live_in)}; {restart}" if self.live_in else restart
+
+    def is_live(self, daemon: str) -> bool:
+        """Tell whether a change takes effect at once in a daemon."""
+        return self.live or daemon in self.live_in
 
 
 def applies(key: str) -> Applies:
@@ -64,23 +75,25 @@ def applies(key: str) -> Applies:
 
 def of_path(names: KeyPath) -> Applies:
     """Say how the setting, or the table, at a path of attributes takes effect."""
-    table, fields = table_of(names[0])
+    section = section_of(names[0])
+    table, fields = section.READERS, section.model_fields
     is_table = len(names) == 1 or not is_section(Settings.model_fields[names[0]].annotation)
     chosen = list(fields) if is_table else [names[1]]
     said = [_said(fields[name]) for name in chosen]
-    readers = {each["of"]: None for each in said if each.get("of")}
+    readers = {tuple(str(each["of"]).split()) if "of" in each else table: None for each in said}
     return Applies(
-        tuple(readers) if len(readers) == 1 and all("of" in each for each in said) else table,
+        next(iter(readers)) if len(readers) == 1 else table,
         all(each.get("live", False) for each in said),
         all(each.get("fixed", False) for each in said),
+        section.LIVE_IN,
     )
 
 
-def table_of(name: str) -> tuple[tuple[str, ...], Mapping[str, FieldInfo]]:
-    """Return who reads a table of the configuration, and its fields."""
+def section_of(name: str) -> type[Section]:
+    """Return the model of a table of the configuration, or of each of its tables."""
     annotation: Any = Settings.model_fields[name].annotation
-    section = annotation if is_section(annotation) else get_args(annotation)[1]
-    return section.READERS, section.model_fields
+    section: type[Section] = annotation if is_section(annotation) else get_args(annotation)[1]
+    return section
 
 
 def _said(field: FieldInfo) -> Mapping[str, Any]:
@@ -90,7 +103,8 @@ def _said(field: FieldInfo) -> Mapping[str, Any]:
 
 def is_for_admins(key: str) -> bool:
     """Tell whether only admins may change a setting."""
-    return key.split(".")[0] in ADMIN_TABLES or key in ADMIN_KEYS
+    closed = (*ADMIN_TABLES, *ADMIN_KEYS)
+    return any(key == each or key.startswith(f"{each}.") for each in closed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +125,7 @@ def in_force(running: Settings, wanted: Settings, daemon: str) -> InForce:
         if value == _value(running, unit):
             continue
         how = of_path(unit)
-        if how.live or daemon not in how.readers:
+        if how.is_live(daemon) or daemon not in how.readers:
             mixed, taken[unit] = _with(mixed, unit, value), None
         else:
             waiting[unit] = None
@@ -128,7 +142,7 @@ def units() -> Iterator[KeyPath]:
     """Yield what takes effect as a whole: each field of a table, and each table of free names."""
     for name, field in Settings.model_fields.items():
         if is_section(field.annotation):
-            yield from ((name, inner) for inner in table_of(name)[1])
+            yield from ((name, inner) for inner in section_of(name).model_fields)
         else:
             yield (name,)
 

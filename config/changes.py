@@ -6,8 +6,8 @@ hold there, so that it is read and checked as if it stood in a file.
 
 from __future__ import annotations
 
-import hashlib
 import json
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +21,7 @@ EVERYWHERE = ""
 """The scope of a change that is for no node alone."""
 CHANGES_MAX = 1_000
 VALUE_CHARS_MAX = 8_192
+_GIVEN = Origin(Layer.CHANGED, name="here")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +49,10 @@ def values_of(key: str, given: object) -> dict[str, Any]:
     Raises ConfigError for an unknown key, Invalid for what cannot be kept.
     """
     leaves = Leaves()
-    leaves.add_values({key: (given, Origin(Layer.CHANGED, name="value"))})
+    leaves.add_values({key: (_unquoted(given), _GIVEN)})
     if leaves.problems:
-        raise ConfigError(leaves.problems, field=key)
+        told = [problem.removeprefix(f"{_GIVEN}: ") for problem in leaves.problems]
+        raise ConfigError(told, field=key)
     if not leaves.found or any(leaf.empty_table for leaf in leaves.found.values()):
         raise Invalid(
             f"{key}: an empty table changes nothing: take changes back with "
@@ -70,6 +72,16 @@ def values_of(key: str, given: object) -> dict[str, Any]:
                 f"{name}: found {length} characters, allowed are {VALUE_CHARS_MAX}", field=name
             )
     return found
+
+
+def _unquoted(given: object) -> object:
+    """Read a text that is quoted as in a file; any other stands as it is."""
+    if not isinstance(given, str) or len(given) < 2 or given[0] != given[-1] or given[0] != '"':
+        return given
+    try:
+        return tomllib.loads(f"value = {given}")["value"]
+    except tomllib.TOMLDecodeError:
+        return given
 
 
 def canonical(key: str) -> str:
@@ -130,11 +142,3 @@ def from_plain(document: Mapping[str, Any]) -> dict[str, Change]:
             raise ValueError(f"{key}: a change has a value, an author, a time and a version")
         found[str(key)] = Change(value, author, at_ms, version)
     return found
-
-
-def digest_of(changes: Mapping[str, Change], reloads: int) -> bytes:
-    """Name what a node is to run with: nothing where nothing was ever asked of it."""
-    if not changes and not reloads:
-        return b""
-    told = json.dumps([reloads, to_plain(changes)], sort_keys=True, ensure_ascii=False)
-    return hashlib.blake2b(told.encode(), digest_size=16).digest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -51,6 +52,12 @@ def home_of(given: Path | None) -> Home:
     return Home(given or Path(os.environ.get(HOME_VARIABLE) or default_home()))
 
 
+def sources_of(home: Home, options: argparse.Namespace, settings: Mapping[str, object]) -> Sources:
+    """Say where a daemon reads its configuration."""
+    given = {**settings, "logging.level": options.log_level}
+    return Sources(home.root, given, files=options.config, profile=options.profile or "")
+
+
 def run(
     daemon: str,
     options: argparse.Namespace,
@@ -67,14 +74,13 @@ def run(
     """
     home = home_of(options.home)
     try:
-        given = {**settings, "logging.level": options.log_level}
-        sources = Sources(home.root, given, files=options.config, profile=options.profile or "")
-        loaded = combined(sources.read())
+        loaded = combined(sources_of(home, options, settings).read())
     except RemudaError as error:
         sys.stderr.write(f"remuda-{daemon}: {error}\n")
         return error.exit_code
     if options.check:
         return print_findings([*of_runtime(), *check(home, loaded)], as_json=options.json)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # where nothing is read again, nothing ends
     configure_logs(loaded.settings.logging, daemon=daemon)
     log = get_logger()
     try:
@@ -109,6 +115,13 @@ def stop_on_signals(stop: Callable[[], None], watch: Callable[[int], None]) -> N
         signal.signal(number, lambda *_: stop())
     watch(reader.fileno())
     _KEPT.extend((reader, writer))
+
+
+def drain_signals() -> None:
+    """Take in that signals were heard which do not end the loop."""
+    with contextlib.suppress(BlockingIOError):
+        while _KEPT and _KEPT[0].recv(4096):
+            pass
 
 
 _KEPT: list[socket.socket] = []  # open until the process ends: signals write there

@@ -24,10 +24,11 @@ _UNIT = re.compile(r"_(?:s|bytes)(?=$|_max$|_min$)")
 class Section(BaseModel):
     """One table of the configuration: frozen, and closed to keys that it does not name.
 
-    `READERS` are the daemons that go by it.
+    `READERS` are the daemons that go by it; in those of `LIVE_IN` all of it is live.
     """
 
     READERS: ClassVar[tuple[str, ...]] = ()
+    LIVE_IN: ClassVar[tuple[str, ...]] = ()
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
@@ -49,7 +50,7 @@ def setting(
     """Describe one key: its default, what it is for, and its bounds (both included).
 
     A change of a `live` one takes effect at once, of any other when a daemon that reads it starts
-    again. `of` names the daemon where that is not the one of the whole table. A `fixed` one is
+    again. `of` names the daemons where those are not the ones of the whole table. A `fixed` one is
     needed before changes are known, or is each host's own: files say it, not `config set`.
     """
     said = {"live": live, "of": of, "fixed": fixed}

@@ -115,11 +115,7 @@ def combined(read: Read, changes: Mapping[str, Change] | None = None) -> Loaded:
 
 def checked(found: Mapping[KeyPath, Leaf]) -> Settings:
     """Make settings of what the layers say; raises ConfigError."""
-    try:
-        settings = Settings.model_validate(tree(found))
-    except ValidationError as error:
-        problems = [_problem(found, dict(detail)) for detail in error.errors()]
-        raise ConfigError(problems) from error
+    settings = typed(found)
     broken = [
         f"{strongest(_origin(found, key) for key in each.keys)}: "
         + ", ".join(f"{dotted(key)} = {_shown(settings, key)}" for key in each.keys)
@@ -129,6 +125,18 @@ def checked(found: Mapping[KeyPath, Leaf]) -> Settings:
     if broken:
         raise ConfigError(broken)
     return settings
+
+
+def typed(found: Mapping[KeyPath, Leaf]) -> Settings:
+    """Make settings of values each of which is allowed, whether they fit together or not.
+
+    Raises ConfigError.
+    """
+    try:
+        return Settings.model_validate(tree(found))
+    except ValidationError as error:
+        problems = [_problem(found, dict(detail)) for detail in error.errors()]
+        raise ConfigError(problems) from error
 
 
 def _problem(found: Mapping[KeyPath, Leaf], detail: dict[str, Any]) -> str:

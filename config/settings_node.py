@@ -111,7 +111,7 @@ class TaskSettings(Section):
 
     env: TextTable = setting({}, "variables in the environment of every task", live=True)
     grace_s: Seconds = setting(
-        5.0, "time between TERM and KILL at a cancel", 0.0, HOUR_S, live=True, of="scheduler"
+        5.0, "time between TERM and KILL at a cancel", 0.0, HOUR_S, live=True, of="scheduler node"
     )
     keep_dirs_s: Seconds = setting(10 * MINUTE_S, "how long a task's own directory outlives it")
     outputs_bytes_max: Bytes = setting(100 * GIB, "output files of one task, together", MIB)
@@ -136,6 +136,7 @@ class HandlerSettings(Section):
     """A named handler: a class that a worker loads once and calls per task."""
 
     READERS = ("scheduler", "node")
+    LIVE_IN = ("scheduler",)  # which tells nodes; a node's own wait for its restart
 
     target: Target = Field(description="the class, as package.module:Class")
     models: Texts = setting((), "models it serves, as advertised to tasks")

@@ -73,10 +73,11 @@ A list or a table is written there as in TOML.
 An unknown key, a wrong type, a value out of bounds or a contradiction is an error that names file,
 line and key, what was found and what is allowed; nothing starts with half a configuration.
 `remuda config validate` finds such errors without a scheduler.
+How values are changed while all runs, and taken back, is told in [changing.md](changing.md).
 
 The column "takes effect" says what a change waits for: `live` ones hold at once, after
 `remuda config set`, `remuda config reload` or SIGHUP; others when the daemon that it names starts
-again. 
+again.
 """
 
 
@@ -130,8 +131,9 @@ def row(name: str, field: FieldInfo, model: type[Section]) -> str:
 def effect(field: FieldInfo, model: type[Section]) -> str:
     """Say when a change of a key takes effect."""
     said = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-    readers = (str(said["of"]),) if said.get("of") else model.READERS
-    return Applies(readers, bool(said.get("live")), bool(said.get("fixed"))).words
+    readers = tuple(str(said["of"]).split()) if said.get("of") else model.READERS
+    live, fixed = bool(said.get("live")), bool(said.get("fixed"))
+    return Applies(readers, live, fixed, model.LIVE_IN).words
 
 
 def code(name: str, value: object) -> str:

@@ -22,15 +22,16 @@ from ..config.endpoints import read_endpoints
 from ..config.findings import Finding
 from ..config.home import Home, make_private_directory
 from ..config.keys import Identity, load_identity
-from ..config.load import load
+from ..config.load import combined
 from ..config.logs import configure_logs, get_logger
 from ..config.notify import Notifier
 from ..config.service import Service
 from ..config.settings import NodeSettings, Settings
+from ..config.sources import Sources
 from ..protocol.errors import Conflict, Invalid, RemudaError
 from ..protocol.resources import MILLI
 from ..worker.batches import attempt_key
-from . import capabilities, checking, joining, residents, runtime
+from . import capabilities, checking, joining, residents, runtime, tuning
 from .adoption import Adoption
 from .archive import Archive
 from .asking import Asks
@@ -44,13 +45,13 @@ from .executors.function import FunctionExecutor
 from .executors.handler import HandlerExecutor
 from .executors.surroundings import Surroundings, inherited_env
 from .fetching import Fetching
+from .followers import NS_PER_S, follow, health_limits_of, pace_of
 from .gpu import Reading
 from .gpu_locks import GpuLocks
 from .health import Health
-from .health import Limits as HealthLimits
 from .hearing import Hearing
 from .leaving import Leaving
-from .loop import Loop, Pace
+from .loop import Loop
 from .membership import Membership
 from .mover.words import Setup
 from .moving import Moving
@@ -67,15 +68,14 @@ from .slots import Card, Slots
 from .stage import Stage
 from .strain import Strain
 from .trial import Trial
+from .tuning import Tuning
 from .usage import ForeignPolicy
 from .wellbeing import Wellbeing
 from .wire import Address, Wire
 
-NS_PER_S = 1_000_000_000
 INCARNATION_BYTES = 16
 CONFIG_EXIT = 2
 ADOPTION_S = 120.0  # thousands of directories of attempts are looked through
-MISSED_READINGS = 3  # after which a node lends no GPU: nothing is known of them
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -84,9 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         home = Home(home_of(options.home).root.expanduser().absolute())
         given = {"node.name": options.name}
-        profile = options.profile or ""
-        loaded = load(home.root, options=given, files=options.config, profile=profile)
-        settings = loaded.settings
+        sources = Sources(home.root, given, files=options.config, profile=options.profile or "")
+        settings = combined(sources.read()).settings
         if options.probe:
             return print_probe(settings, as_json=options.json)
         line = joining.line_from(options.join)
@@ -94,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return print_findings(checking.check(home, settings, line), as_json=options.json)
         name = joining.join(home, settings, line) if line else name_of(home, settings)
         configure_logs(settings.logging, daemon=f"node {name}")
-        return serve(home, settings, name, Notifier.taken_from(os.environ))
+        return serve(home, settings, name, sources, Notifier.taken_from(os.environ))
     except RemudaError as error:
         print(f"remuda-node: {error}", file=sys.stderr)  # noqa: T201 - the one line of a failure
         return error.exit_code
@@ -110,13 +109,16 @@ def print_probe(settings: Settings, *, as_json: bool) -> int:
     return 0
 
 
-def serve(home: Home, settings: Settings, name: str, notifier: Notifier) -> int:
+def serve(home: Home, settings: Settings, name: str, sources: Sources, notifier: Notifier) -> int:
     """Be the agent of one node until a signal ends it."""
     identity = load_identity(node_key(home, name))
     node_dir = settings.node.state_dir or home.node_dir(name)
     make_private_directory(node_dir)
     lock = _only_agent(node_dir)
-    for folder in ("work", "tasks"):
+    tuned = tuning.begin(sources, node_dir)  # from here on with what operators changed
+    settings = tuned.running
+    configure_logs(settings.logging, daemon=f"node {name}")
+    for folder in ("work", "tasks", "runners"):
         make_private_directory(node_dir / folder)
     asked_ns = time.monotonic_ns()
     reading = _reading(settings)
@@ -130,7 +132,7 @@ def serve(home: Home, settings: Settings, name: str, notifier: Notifier) -> int:
         get_logger().warning("capabilities not written", error=error.strerror)
     log = get_logger()
     service = Service(notifier, log)
-    loop = build(home, settings, name, identity, node_dir, facts, found, service)
+    loop = build(home, tuned, name, identity, node_dir, facts, found, service)
     service.starting("adopting what runs", ADOPTION_S)
     loop.adoption.run()
     loop.stage.moving.begin(time.monotonic_ns())
@@ -157,7 +159,7 @@ def serve(home: Home, settings: Settings, name: str, notifier: Notifier) -> int:
 
 def build(
     home: Home,
-    settings: Settings,
+    tuned: Tuning,
     name: str,
     identity: Identity,
     node_dir: Path,
@@ -166,7 +168,7 @@ def build(
     service: Service,
 ) -> Loop:
     """Put the parts of an agent together."""
-    node = settings.node
+    settings, node = tuned.running, tuned.running.node
     cards = {gpu.uuid: Card(gpu.memory_bytes) for gpu in facts.gpus}
     slots = Slots(facts.cpus_milli, facts.memory_bytes, cards, resources=dict(node.resources))
     core = Core(secrets.token_bytes(INCARNATION_BYTES), slots, max(1, facts.cpus_milli // MILLI))
@@ -180,14 +182,12 @@ def build(
     surroundings = Surroundings(
         name, settings, node_dir / "work", lambda: report.facts.gpus, env, premises=premises
     )
-    function = FunctionExecutor(surroundings)
     executors: dict[str, Executor] = {
         "command": CommandExecutor(surroundings),
-        "function": function,
+        "function": FunctionExecutor(surroundings),
         "handler": HandlerExecutor(surroundings),
     }
     runners_dir = node_dir / "runners"
-    make_private_directory(runners_dir)
     crew = Crew(
         runners_dir,
         code,
@@ -205,11 +205,12 @@ def build(
     probe = Probe(node.nvml, node.probe_deadline_s)
     session = _session(node, chance)
     membership = Membership(
-        name, stage, wire, session, report, probe, lambda: locate(home, identity), Strain(node_dir)
-    )
-    pace = _pace(node)
+        name, stage, wire, session, report, probe, lambda: locate(home, identity),
+        Strain(node_dir), tuned,
+    )  # fmt: skip
+    pace = pace_of(node)
     wellbeing = Wellbeing(service, membership, probe, pace.probe_every_ns, time.monotonic_ns())
-    return Loop(
+    loop = Loop(
         poller,
         stage,
         Adoption(Hearing(stage, asks), runners_dir),
@@ -224,20 +225,13 @@ def build(
         Leaving(stage, wellbeing.stopping),
         wellbeing,
     )
+    tuned.followers.append(lambda changed: follow(loop, surroundings, name, changed))
+    return loop
 
 
 def _session(node: NodeSettings, chance: Random) -> Session:
     shortest_ns, longest_ns = node.reconnect_s_min * NS_PER_S, node.reconnect_s_max * NS_PER_S
     return Session(chance, int(shortest_ns), int(longest_ns))
-
-
-def _pace(node: NodeSettings) -> Pace:
-    """Say how often the GPUs are read."""
-    return Pace(
-        int(node.probe_every_s * NS_PER_S),
-        int(min(node.gpu_sample_s, node.probe_every_s) * NS_PER_S),
-        int(MISSED_READINGS * (node.probe_every_s + node.probe_deadline_s) * NS_PER_S),
-    )
 
 
 def _moving(settings: Settings, identity: Identity, node_dir: Path, core: Core) -> Moving:
@@ -267,16 +261,10 @@ def _checkups(
     settings: Settings, stage: Stage, report: Report, node_dir: Path, env: Mapping[str, str]
 ) -> Checkups:
     gpus = settings.gpus
-    stage.state.health = Health(_health_limits(settings))
+    stage.state.health = Health(health_limits_of(settings))
     trial = Trial(gpus.trial, gpus.trial_timeout_s) if gpus.trial else None
     file = node_dir / "gpu-health.json"
     return Checkups(stage, report, file, trial, env, settings.node.gpu_ids)
-
-
-def _health_limits(settings: Settings) -> HealthLimits:
-    gpus = settings.gpus
-    times = (gpus.slowed_for_s, gpus.recovered_for_s, gpus.trial_after_s, gpus.trial_after_s_max)
-    return HealthLimits(*(int(each * NS_PER_S) for each in times))
 
 
 def _runtime(node_dir: Path) -> Path:

@@ -83,8 +83,8 @@ class Crew:
     ) -> None:
         self._runners_dir = runners_dir
         self._runtime = runtime
-        self._idle_s = idle_s
-        self._runners_max = runners_max
+        self.idle_s = idle_s
+        self.runners_max = runners_max
         self.unkillable_after_s = unkillable_after_s
         self._epoll = select.epoll()
         self._by_fd: dict[int, Seat] = {}
@@ -109,9 +109,9 @@ class Crew:
         for seat in reversed(self.seats):
             if seat.is_free:
                 return seat
-        if len(self.seats) >= self._runners_max:
+        if len(self.seats) >= self.runners_max:
             return None
-        directory = links.spawn(self._runners_dir, self._runtime, idle_s=self._idle_s)
+        directory = links.spawn(self._runners_dir, self._runtime, idle_s=self.idle_s)
         return self.take_over(directory)
 
     def tell(self, seat: Seat, order: Order) -> None:

@@ -27,6 +27,7 @@ class Wishes:
 
     stop: bool = False
     hand_back: bool = False
+    reload: bool = False
 
 
 @dataclass(slots=True)
@@ -82,12 +83,16 @@ def watch_signals(wishes: Wishes) -> int:
     def hand_back(_number: int, _frame: FrameType | None) -> None:
         wishes.hand_back = True
 
+    def reload(_number: int, _frame: FrameType | None) -> None:
+        wishes.reload = True
+
     reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     for number, handler in (
         (signal.SIGTERM, stop),
         (signal.SIGINT, hand_back),
         (signal.SIGUSR2, hand_back),
+        (signal.SIGHUP, reload),
     ):
         signal.signal(number, handler)
     return reader

@@ -12,7 +12,7 @@ import zmq
 from ..config.logs import get_logger
 from ..protocol import codec
 from ..protocol.errors import RemudaError
-from ..protocol.messages import Ask, Fetch, Offer
+from ..protocol.messages import Ask, Configure, Fetch, Offer
 from . import furnishing, releases, usage
 from .adoption import Adoption
 from .asking import Asks
@@ -77,10 +77,18 @@ class Loop:
             woke = time.monotonic_ns()
             if wake in ready:
                 os.read(wake, 512)
+            if self.leaving.wishes.reload:
+                self._reload()
             self.turn(woke)
             self.membership.loop_lag_ns = max(
                 self.membership.loop_lag_ns, time.monotonic_ns() - woke
             )
+
+    def _reload(self) -> None:
+        self.leaving.wishes.reload = False
+        if self.membership.tuning is not None:
+            self.membership.tuning.on_signal()
+            self.stage.has_news = True
 
     def turn(self, now: int) -> None:
         """Do one turn."""
@@ -130,12 +138,21 @@ class Loop:
             counters.add("old_epoch")
         elif isinstance(message, Fetch):
             self.fetching.on_fetch(message)
+        elif isinstance(message, Configure):
+            self._on_configure(message, now)
         elif isinstance(message, Ask):
             self.reach.on_ask(message, now)
         elif isinstance(message, Offer) and not self.membership.session.may_take_work():
             counters.add("offer_before_welcome")
         else:
             self.stage.core.on_message(message)
+
+    def _on_configure(self, message: Configure, now: int) -> None:
+        """Take what operators changed, and say at once what came of it."""
+        tuning = self.membership.tuning
+        if tuning is not None and message.incarnation == self.stage.state.incarnation:
+            tuning.on_configure(message)
+            self.membership.beat_soon(now)
 
     def _speak(self, now: int) -> None:
         membership = self.membership

@@ -23,6 +23,7 @@ from .report import Report, probe_age_ms
 from .session import SILENCE_NS, Session, Standing
 from .stage import Stage
 from .strain import Strain
+from .tuning import Tuning
 from .wire import Address, Wire
 
 HEARTBEAT_NS = 2_000_000_000
@@ -42,6 +43,7 @@ class Membership:
     probe: Probe
     locate: Callable[[], Address]
     strain: Strain
+    tuning: Tuning | None = None
     logs: LogOnce = field(default_factory=LogOnce)
     address: Address | None = None
     heartbeat_ns: int = HEARTBEAT_NS
@@ -51,6 +53,7 @@ class Membership:
     _clock_alarm: str = ""
     _seq: int = 0
     _beats: list[int] = field(default_factory=list)
+    _config_version: int = 0
 
     @property
     def core(self) -> Core:
@@ -146,6 +149,8 @@ class Membership:
         self.session.unanswered_ns = max(SILENCE_NS, message.lease_ms * 1_000_000)
         self._beats = sorted(now + early for early in EARLY_NS)
         self.report.forget()
+        if self.tuning is not None:
+            self.tuning.forget()
         held = len(self.core.state.attempts)
         get_logger().info("registered", epoch=frame.epoch, scheduler=address.control, held=held)
 
@@ -161,6 +166,9 @@ class Membership:
                 self.core.state.counters.add("unexpected_message")
             elif not self.session.on_beacon(epoch, message.admission_window_ms, now):
                 self.core.state.counters.add("old_epoch")
+            elif message.config_rev != self._config_version:  # a beat brings what is new
+                self._config_version = message.config_rev
+                self.beat_soon(now)
 
     def on_monitors(self, now: int) -> None:
         """Begin anew when a connection was refused or cut.
@@ -223,6 +231,8 @@ class Membership:
             gpus=self.report.gpus(self.core),
             vram_used=held.vram_used,
             residents=to_documents(residents.report(self.core.state, now)),
+            config_digest=self.tuning.digest if self.tuning is not None else b"",
+            config=self.tuning.document_due() if self.tuning is not None else {},
         )
         self.loop_lag_ns = 0
         self.wire.send("heartbeat", self.session.frame(heartbeat))

@@ -45,7 +45,7 @@ class Probe:
     ) -> None:
         chosen = scripted or os.environ.get(SCRIPTED_VARIABLE) or None
         self._argv = [python, "-I", str(CHILD), *([str(chosen)] if chosen else [])]
-        self._deadline_ns = int(deadline_s * NS_PER_S)
+        self.deadline_ns = int(deadline_s * NS_PER_S)
         self._child: subprocess.Popen[bytes] | None = None
         self._stuck: list[subprocess.Popen[bytes]] = []
         self._epoll = select.epoll()  # one descriptor for callers, whichever child is current
@@ -71,9 +71,9 @@ class Probe:
         """
         self._reap_stuck()
         if self._asked_ns is not None:
-            if mono_ns - self._asked_ns < self._deadline_ns:
+            if mono_ns - self._asked_ns < self.deadline_ns:
                 return False
-            self._fail(f"no answer within {self._deadline_ns / NS_PER_S:g} s")
+            self._fail(f"no answer within {self.deadline_ns / NS_PER_S:g} s")
         if self._child is None and not self._spawn():
             return False
         return self._ask(mono_ns)
@@ -112,7 +112,7 @@ class Probe:
 
     def overdue_ns(self, mono_ns: int) -> int:
         """Say until when a child that was asked may answer; now, where none is."""
-        return mono_ns if self._asked_ns is None else self._asked_ns + self._deadline_ns
+        return mono_ns if self._asked_ns is None else self._asked_ns + self.deadline_ns
 
     def close(self) -> None:
         """Kill the child and give the descriptors back."""

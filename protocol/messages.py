@@ -8,10 +8,18 @@
 | `downlink.py` | the scheduler to nodes: dispatch, beacon |
 | `store_messages.py` | clients and nodes to the store, and back |
 | `joining.py` | admins and newcomers, on control |
+| `configuring.py` | operators, on control; the scheduler to nodes |
 """
 
 from __future__ import annotations
 
+from .configuring import (
+    ChangeConfig,
+    CompareConfig,
+    ConfigState,
+    Configure,
+    ListConfigVersions,
+)
 from .downlink import (
     Ask,
     Beacon,
@@ -136,9 +144,13 @@ __all__ = [
     "Beacon",
     "Cancel",
     "Cancelled",
+    "ChangeConfig",
     "Changes",
     "CheckObjects",
     "Checked",
+    "CompareConfig",
+    "ConfigState",
+    "Configure",
     "CordonGpu",
     "DeclareLost",
     "Desired",
@@ -162,6 +174,7 @@ __all__ = [
     "Invite",
     "Kill",
     "ListBatches",
+    "ListConfigVersions",
     "ListGpus",
     "ListKeys",
     "ListNodes",

@@ -147,10 +147,15 @@ class Status(Message):
 
 @dataclass(slots=True)
 class ShowConfig(Message):
-    """Ask for the scheduler's settings with their origins; `key` narrows to one."""
+    """Ask for the scheduler's settings with their origins; `key` narrows to one, or to a table.
+
+    `node` asks for those of a node, as it reported them.
+    """
 
     TYPE = 13
+    ADDED = {"node": 5}  # noqa: RUF012 - read, never changed
     key: str = ""
+    node: str = ""
 
 
 @dataclass(slots=True)

@@ -40,11 +40,16 @@ class Heartbeat(Message):
     `gpus` is by UUID what was measured: a document of `measures.GpuMeasure`. `vram_used` is empty
     or holds for each attempt the VRAM that its processes were seen to hold on one card (-1: not
     measured). `residents` are documents of `measures.Resident`: models in memory.
+
+    `config_digest` names what operators changed that the node goes by (see `Configure`). `config`
+    is empty, or new or due like `capabilities`: a document of `configured.py`.
     """
 
     TYPE = 33
     COLUMNS = ("tasks", "attempts", "phases")
-    ADDED = {"gpus": 4, "vram_used": 4, "residents": 4}  # noqa: RUF012 - read, never changed
+    ADDED = {  # noqa: RUF012 - read, never changed
+        "gpus": 4, "vram_used": 4, "residents": 4, "config_digest": 5, "config": 5
+    }  # fmt: skip
     incarnation: bytes
     seq: int
     rev: int
@@ -58,6 +63,8 @@ class Heartbeat(Message):
     gpus: dict = field(default_factory=dict)  # type: ignore[type-arg]
     vram_used: list[int] = field(default_factory=list)
     residents: list[dict] = field(default_factory=list)  # type: ignore[type-arg]
+    config_digest: bytes = b""
+    config: dict = field(default_factory=dict)  # type: ignore[type-arg]
 
 
 @dataclass(slots=True)

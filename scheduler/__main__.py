@@ -17,15 +17,19 @@ from ..config.first_keys import Trusted
 from ..config.home import Home
 from ..config.keys import KeyPair, ensure_key_pair, fingerprint
 from ..config.load import Loaded
+from ..config.logs import configure_logs
 from ..config.notify import Notifier
 from ..config.service import Service
+from ..config.sources import Sources
 from ..config.store_home import ensure_store_secret
-from .assembly import Parts, authorized, endpoints, make_door, make_loop
+from .assembly import Parts, authorized, core_settings, endpoints, make_door, make_loop
 from .checking import check
 from .claimed import Signatures
+from .configuration import Configuration, start
 from .journal import Journal
 from .key_verbs import bootstrap, bootstrap_admin, bootstrap_store, live_keys
 from .loop import Log, read_clock
+from .records import Commit
 from .registry import Registry
 from .store_side import StoreSide
 from .trouble import Trouble
@@ -40,14 +44,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     example = "remuda-scheduler --home /var/lib/remuda --port 7700"
     parser = daemon.parser_of("scheduler", example=example)
     parser.add_argument("--port", type=int, help="the control port; 0 takes free ones")
+    parser.add_argument(
+        "--drop-changes",
+        action="store_true",
+        help="start with what files say alone; `remuda config rollback` brings changes back",
+    )
     options = parser.parse_args(argv)
     settings = {"scheduler.port": options.port}
+
+    def serve(home: Home, loaded: Loaded, log: Log) -> None:
+        sources = daemon.sources_of(home, options, settings)
+        _serve(home, loaded, log, sources, drop_changes=options.drop_changes)
+
     return daemon.run(
-        "scheduler", options, _serve, check, settings=settings, disk_errors=(apsw.Error,)
+        "scheduler", options, serve, check, settings=settings, disk_errors=(apsw.Error,)
     )
 
 
-def _serve(home: Home, loaded: Loaded, log: Log) -> None:
+def _serve(
+    home: Home, loaded: Loaded, log: Log, sources: Sources, *, drop_changes: bool = False
+) -> None:
     """Open the journal, make the sockets, prove that they are closed to strangers, and serve."""
     settings = loaded.settings.scheduler
     service = Service(Notifier.taken_from(os.environ), log)
@@ -58,6 +74,9 @@ def _serve(home: Home, loaded: Loaded, log: Log) -> None:
         disk_free_bytes_min=settings.disk_free_bytes_min,
     )
     try:
+        configuration = _configuration(journal, sources, log, drop_changes=drop_changes)
+        loaded = configuration.loaded
+        settings = loaded.settings.scheduler
         epoch = journal.next_epoch()  # durable before a socket is bound
         journal.room.look()  # makes the ballast
         pair = ensure_key_pair(scheduler_key(home))
@@ -69,10 +88,13 @@ def _serve(home: Home, loaded: Loaded, log: Log) -> None:
         try:
             signatures = Signatures(ensure_store_secret(home))
             store = StoreSide(home, keys, signatures, journal.objects, trouble, settings.store_port)
-            parts = Parts(journal, wire, door, keys, loaded, log, trouble, store, service)
+            parts = Parts(
+                journal, wire, door, keys, loaded, log, trouble, store, service, configuration
+            )
             loop = make_loop(parts, epoch)
             daemon.stop_on_signals(loop.stop, wire.watch_descriptor)
             signal.signal(signal.SIGUSR2, lambda *_: loop.hold())  # which ends granting
+            signal.signal(signal.SIGHUP, lambda *_: loop.following.ask())
             write_endpoints(home.endpoints_file, endpoints(parts, epoch))
             log.info("listening", address=door.host, port=wire.ports().control, epoch=epoch,
                      keys=len(keys.live))  # fmt: skip
@@ -82,6 +104,28 @@ def _serve(home: Home, loaded: Loaded, log: Log) -> None:
             door.context.destroy(linger=0)
     finally:
         journal.close()
+
+
+def _configuration(
+    journal: Journal, sources: Sources, log: Log, *, drop_changes: bool
+) -> Configuration:
+    """Lay what operators changed over the files; durable before anybody is told.
+
+    Raises ConfigError.
+    """
+    now_ms = read_clock().wall_ms
+    configuration, is_new = start(
+        sources, journal.config.newest(), core_settings, now_ms, drop_changes=drop_changes
+    )
+    if is_new:
+        journal.commit(Commit(config=[configuration.newest.to_row()]))
+    settings = configuration.loaded.settings
+    if configuration.loaded.unknown:
+        keys = ", ".join(configuration.loaded.unknown)
+        log.warning("changes of a newer release are left alone", keys=keys)
+    journal.room.keep_free(settings.scheduler.disk_free_bytes_min)
+    configure_logs(settings.logging, daemon="scheduler")
+    return configuration
 
 
 def _admit_first_keys(

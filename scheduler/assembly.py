@@ -22,6 +22,7 @@ from ..config.endpoints import Endpoints
 from ..config.home import Home
 from ..config.keys import AuthorizedKey, KeyPair, load_authorized
 from ..config.load import Loaded
+from ..config.logs import configure_logs
 from ..config.service import Service
 from ..config.settings import Settings
 from ..config.settings_node import TaskSettings
@@ -34,9 +35,11 @@ from ..protocol.failures import FailureClass
 from . import scores
 from .access import Role
 from .black_holes import Rules
+from .configuration import Configuration, wanted
 from .core import Core, CoreSettings
 from .edge import Edge
 from .feed import EventFeed
+from .following import Following
 from .health import Commits, Files, Garbage, Health
 from .intake import Intake
 from .journal import Journal
@@ -75,6 +78,7 @@ class Parts:
     on_trouble: Callable[[str, str], None]
     store: StoreSide
     service: Service
+    configuration: Configuration
 
 
 def make_loop(parts: Parts, epoch: int) -> Loop:
@@ -105,6 +109,10 @@ def make_loop(parts: Parts, epoch: int) -> Loop:
         "garbage": garbage.problem,
     }
     health = Health(parts.log, checks, view.problems)
+    following = Following(view, parts.log)
+    checks["configuration"] = following.problem
+    mirror = _make_mirror(parts, view)
+    parts.configuration.followers += _followers(parts, view, edge)
     verbs = Verbs(view, edge, parts.keys, wire, outputs, reach)
     loop = Loop(
         core=core,
@@ -117,8 +125,9 @@ def make_loop(parts: Parts, epoch: int) -> Loop:
         health=health,
         commits=commits,
         garbage=garbage,
-        mirror=_make_mirror(parts, view),
         wellbeing=Wellbeing(parts.service, view, journal.probe.ask),
+        mirror=mirror,
+        following=following,
         log=parts.log,
         on_trouble=parts.on_trouble,
     )
@@ -142,6 +151,7 @@ def _make_core(parts: Parts, epoch: int) -> Core:
         settings=core_settings(parts.loaded.settings),
         now=read_clock(),
     )
+    core.wanted = wanted(parts.configuration.newest)
     gc.freeze()
     gc.enable()
     return core
@@ -167,7 +177,22 @@ def _make_view(parts: Parts, core: Core) -> View:
         listen=f"{parts.door.host}:{parts.wire.ports().control}",
         ended=Counter(parts.journal.catalogue.ended_counts()),
         counters=parts.wire.counts,
+        configuration=parts.configuration,
+        config_versions=parts.journal.config,
     )
+
+
+def _followers(parts: Parts, view: View, edge: Edge) -> list[Callable[[Settings], None]]:
+    """Return what takes up, beside the core, what is live of a changed configuration."""
+
+    def follow(settings: Settings) -> None:
+        scheduler = settings.scheduler
+        edge.go_by(scheduler.inline_bytes_max, spec_defaults(settings.tasks))
+        view.watches.changes_max = scheduler.watch_events_max
+        parts.journal.room.keep_free(scheduler.disk_free_bytes_min)
+        configure_logs(settings.logging, daemon="scheduler")
+
+    return [follow]
 
 
 def _make_mirror(parts: Parts, view: View) -> Mirror | None:

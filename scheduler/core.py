@@ -16,6 +16,7 @@ from ..protocol.codec import pack_document, unpack_document
 from ..protocol.resources import Request
 from . import (
     black_holes,
+    configured,
     cordons,
     dispatch,
     limits,
@@ -30,8 +31,10 @@ from .admission import Admission
 from .batches import Batches
 from .black_holes import BlackHoles, Rules
 from .buckets import Buckets
+from .configured import Wanted
 from .events import (
     CancelTasks,
+    ConfigChanged,
     CordonGpu,
     DrainNode,
     Event,
@@ -155,6 +158,7 @@ class Core:
         self.unplaced = False
         self.holds: dict[str, None] = {}
         self.closed = ""
+        self.wanted = Wanted()
         self.recall_due_ns = 0
         self.next_number = recovered.next_number
         self.next_spec_id = recovered.next_spec_id
@@ -251,6 +255,7 @@ _HANDLERS: dict[type[Event], Callable[[Core, Any, Now, Effects], None]] = {
     CordonGpu: cordons.on_cordon,
     UncordonGpu: cordons.on_uncordon,
     TaskAsked: on_client.on_asked,
+    ConfigChanged: configured.on_changed,
 }
 
 

@@ -77,6 +77,11 @@ class Edge:
         self._turn_keys: set[tuple[str, object]] = set()
         self._turn_batches: dict[int, tuple[str, bytes]] = {}
 
+    def go_by(self, value_bytes_max: int, spec_defaults: Mapping[str, Any]) -> None:
+        """Judge what is still to come by other bounds and defaults."""
+        self._value_bytes_max = value_bytes_max
+        self._specs = SpecCheck(spec_defaults)
+
     def end_turn(self, refused: Sequence[int]) -> None:
         """Forget what the journal knows by now; `refused` are requests that were not stored."""
         for request in refused:

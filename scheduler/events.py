@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..protocol.messages import Ask, Message, Register
 from ..protocol.resources import Request
 from .batches import EndedMembers
-from .records import CordonRow, LearnedRow, NodeRow
+from .records import ConfigRow, CordonRow, LearnedRow, NodeRow
 from .task import Policy
+
+if TYPE_CHECKING:
+    from .configured import Wanted
+    from .core import CoreSettings
 
 
 class Now(NamedTuple):
@@ -179,6 +183,22 @@ class TaskAsked:
     did: str
 
 
+@dataclass(slots=True)
+class ConfigChanged:
+    """A version of the configuration was accepted: `settings` hold from now on, `wanted` for nodes.
+
+    `request` 0 asks for no reply. `subject` is what the audit says of it.
+    """
+
+    request: int
+    principal: str
+    row: ConfigRow
+    settings: CoreSettings
+    wanted: Wanted
+    subject: str
+    reply: Message
+
+
 Event = (
     SubmitTasks
     | CancelTasks
@@ -192,6 +212,7 @@ Event = (
     | CordonGpu
     | UncordonGpu
     | TaskAsked
+    | ConfigChanged
 )
 
 

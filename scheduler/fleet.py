@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from ..protocol.capabilities import Capabilities, Gpu, Handler
 from ..protocol.codec import VERSION
+from ..protocol.configured import NodeConfig
 from ..protocol.measures import GpuMeasure, Resident
 from ..protocol.resources import MILLI, Request
 from .seats import Seat, Seats, declared, note_run
@@ -90,7 +91,8 @@ class Node:
     lives, or when it was lost. `measures` are of its cards by UUID; `room_bytes` is
     what of them is left by now, `room_known_bytes` was so when tasks were placed by it last (see
     `measured.py`). `seats` are models in memory, `ran` those that
-    functions and commands named which began here last.
+    functions and commands named which began here last. `config_digest` and `config` say what it
+    goes by (see `configured.py`).
     """
 
     name: str
@@ -124,6 +126,8 @@ class Node:
     room_known_bytes: dict[str, int] = field(default_factory=dict)
     seats: Seats = field(default_factory=Seats)
     ran: dict[str, None] = field(default_factory=dict)
+    config_digest: bytes = b""
+    config: NodeConfig = field(default_factory=NodeConfig)
 
     @property
     def takes_work(self) -> bool:

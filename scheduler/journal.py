@@ -16,6 +16,7 @@ from .ballast import Ballast
 from .batch_history import BatchHistory
 from .catalogue import Catalogue
 from .commit_probe import CommitProbe
+from .config_versions import ConfigVersions, write_versions
 from .events import Recovered, RecoveredAttempt, RecoveredTask
 from .history import History
 from .object_refs import ObjectRefs, refer
@@ -55,6 +56,7 @@ class Journal:
         self.objects = ObjectRefs(reader)
         self.pruning = Pruning(connection, room)
         self.probe = CommitProbe(connection, room)
+        self.config = ConfigVersions(reader)
         self._retention = Retention(connection, on_removed=self.pruning.count)
 
     @classmethod
@@ -160,6 +162,8 @@ class Journal:
             )
         if commit.learned or commit.cordons:
             _write_gpus(self._db, commit)
+        if commit.config:
+            write_versions(self._db, commit.config)
         if commit.audit:
             write_audit(self._db, commit.audit)
 

@@ -12,12 +12,13 @@ import apsw
 
 from ..config.daemon import IO_FAILURE_EXIT
 from ..config.log_once import LogOnce
-from ..protocol.codec import VERSION_OLDEST, decode, encode
+from ..protocol.codec import decode, encode
 from ..protocol.errors import Conflict, ForeignProtocol, MalformedFrame, UnknownMessage
-from ..protocol.messages import Answered, Beacon, Failure, Message, Output, Registered, Results
+from ..protocol.messages import Answered, Failure, Message, Output, Registered, Results
 from .access import HEARTBEAT, UPLINK, Role
 from .core import Core
 from .events import Event, NodeSays, Now
+from .following import Following
 from .happenings import happenings
 from .health import Commits, Garbage, Health
 from .intake import Intake
@@ -39,9 +40,6 @@ CATCH_UP_POLL_MS = 50
 IDLE_BUDGET_NS = 5_000_000
 IDLE_EVERY_NS = 1_000_000_000
 MAINTAIN_AT_LEAST_NS = 10_000_000_000
-# Nodes come back to a new scheduler at random moments of this time: a handshake is dear.
-ADMISSION_MS_MIN = 2_000
-ADMISSION_MS_PER_NODE = 15
 CLUSTER_STOPS = "the whole cluster is being stopped"
 _NS_PER_MS = 1_000_000
 
@@ -76,6 +74,7 @@ class Loop:
         garbage: Garbage,
         mirror: Mirror | None,
         wellbeing: Wellbeing,
+        following: Following,
         log: Log,
         on_trouble: Callable[[str, str], None],
     ) -> None:
@@ -97,10 +96,8 @@ class Loop:
         self._log = log
         self._on_trouble = on_trouble
         self._note_once = LogOnce()
-        # One frame for all nodes: each of them reads the oldest version.
-        window_ms = max(ADMISSION_MS_MIN, ADMISSION_MS_PER_NODE * len(core.fleet.nodes))
-        beacon = Beacon(view.cluster, 0, window_ms)
-        self._beacon = encode(beacon, core.epoch, VERSION_OLDEST)
+        self.following = following
+        self._beacon = following.beacon()
         self._ports = wire.ports()
         self._stopping = False
         self._slow = False
@@ -146,6 +143,7 @@ class Loop:
         events = self._hear(drained, now)
         if paused:
             events += self._catch_up(now)
+        events += self.following.events(now)
         if events or (self._due_ns is not None and self._due_ns <= now.mono_ns):
             effects = self._core.step(events, now)
             if effects.commit:
@@ -242,6 +240,9 @@ class Loop:
         after_ns = time.monotonic_ns()
         self._commits.took(after_ns - before_ns, after_ns)
         self._wellbeing.committed(after_ns)
+        if effects.commit.config:
+            self.following.commit()
+            self._beacon, self._beacon_due_ns = self.following.beacon(), 0
 
     # --- out -----------------------------------------------------------------------------------
 

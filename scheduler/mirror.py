@@ -64,7 +64,6 @@ class Mirror:
         self._view = view
         self._pipe = pipe
         self._log = log
-        self._suspect_after_s = view.loaded.settings.scheduler.suspect_after_s
         self._ttl_ms = int(settings.ttl_s * 1000)
         self._hello = {
             **settings.model_dump(exclude={"password_file"}),
@@ -187,7 +186,7 @@ class Mirror:
         if self._next_node >= len(nodes):
             self._next_node = 0
         some = islice(nodes.values(), self._next_node, self._next_node + NODES_PER_LOOK)
-        rows = node_fields(some, now, self._suspect_after_s)
+        rows = node_fields(some, now, self._view.core.settings.suspect_after_ns / 1e9)
         self._next_node += NODES_PER_LOOK
         self._send([pack("counts", rev, now.wall_ms, self._view.counts()),
                     pack("nodes", rev, now.wall_ms, rows)], now)  # fmt: skip

@@ -24,7 +24,7 @@ from ..protocol.messages import (
     Results,
     Started,
 )
-from . import cordons, dispatch, life, measured, silence, warm
+from . import configured, cordons, dispatch, life, measured, silence, warm
 from .events import JoinNode, NodeRevoked, NodeSays, Now
 from .fleet import Node, first_revision
 from .on_results import on_results
@@ -71,9 +71,9 @@ def on_join(core: Core, event: JoinNode, now: Now, effects: Effects) -> None:
     if register.incarnation != node.incarnation:  # else an older heartbeat may still be under way
         node.heartbeat_seq = 0
         node.former = (*node.former, node.incarnation)[-FORMER_MAX:]
+    configured.on_joined(node, is_new=not is_known)
     rebooted = bool(node.boot_id) and node.boot_id != register.boot_id
-    node.boot_id, node.incarnation = register.boot_id, register.incarnation
-    node.protocol = protocol
+    node.boot_id, node.incarnation, node.protocol = register.boot_id, register.incarnation, protocol
     node.connected, node.suspect, node.lost, node.heard_ns = True, False, False, now.mono_ns
     silence.on_joined(core, now)
     cordons.see(core, node, now, effects)
@@ -260,6 +260,7 @@ def on_heartbeat(core: Core, node: Node, message: Heartbeat, now: Now, effects: 
         dispatch.resend(core, node, unseen, now, effects)
     _say_desired(core, node, message.seq, effects)
     cordons.remind(core, node, effects)
+    configured.see(core, node, message, effects)
     if stopping:
         send_kill(core, stopping, effects)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from ..config.keys import fingerprint
@@ -12,6 +11,14 @@ from ..protocol.errors import NotFound
 from . import cordons
 from .access import Principal
 from .batch_queries import list_batches, show_batch
+from .config_queries import (
+    compare,
+    config_state,
+    list_versions,
+    node_state,
+    show_config,
+    state_document,
+)
 from .events import Now
 from .gpu_rows import list_gpus
 from .listing import list_tasks
@@ -25,7 +32,6 @@ from .task_document import show_explain, show_task
 from .view import View
 
 STATUS_NODES_MAX = 200
-_PRIVATE_KEYS = ("tasks.env",)
 
 
 def list_nodes(view: View, message: m.ListNodes, _principal: Principal, now: Now) -> m.Page:
@@ -33,13 +39,16 @@ def list_nodes(view: View, message: m.ListNodes, _principal: Principal, now: Now
     if message.name and message.name not in nodes:
         raise NotFound(f"there is no node {message.name}", field="name")
     chosen = [nodes[message.name]] if message.name else list(nodes.values())
-    suspect_s = view.loaded.settings.scheduler.suspect_after_s
-    rows = [node_row(node, now, suspect_s) for node in sorted(chosen, key=lambda each: each.name)]
+    suspect_s = view.core.settings.suspect_after_ns / 1e9
+    rows = [
+        node_row(node, now, suspect_s) | {"config": node_state(view.core, node)}
+        for node in sorted(chosen, key=lambda each: each.name)
+    ]
     return m.Page(rows, len(rows))
 
 
 def show_status(view: View, _message: m.Status, principal: Principal, now: Now) -> m.Document:
-    suspect_s = view.loaded.settings.scheduler.suspect_after_s
+    suspect_s = view.core.settings.suspect_after_ns / 1e9
     nodes = sorted(view.core.fleet.nodes.values(), key=lambda node: node.name)
     return m.Document(
         {
@@ -60,40 +69,9 @@ def show_status(view: View, _message: m.Status, principal: Principal, now: Now) 
             "reconciling_ms": reconcile_left_ns(view.core, now) // 1_000_000,
             "counters": dict(view.counters),
             "redis": dict(view.redis),
+            "config": state_document(view),
         }
     )
-
-
-def show_config(view: View, message: m.ShowConfig, principal: Principal, _now: Now) -> m.Document:
-    if message.key:
-        view.loaded.get(message.key)  # raises NotFound with the keys there are
-    entries = []
-    for entry in view.loaded.entries():
-        inside = entry.key == message.key or entry.key.startswith(message.key + ".")
-        if message.key and not inside:
-            continue
-        private = any(entry.key.startswith(key) for key in _PRIVATE_KEYS)
-        hidden = private and not principal.sees_payloads
-        entries.append(
-            {
-                "key": entry.key,
-                "value": "[not shown to viewers]" if hidden else _plain(entry.value),
-                "written": "" if hidden else entry.text,
-                "origin": str(entry.origin),
-                "layer": str(entry.origin.layer.name).lower(),
-            }
-        )
-    return m.Document({"entries": entries})
-
-
-def _plain(value: object) -> Any:
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    return str(value) if isinstance(value, Path) else repr(value)
 
 
 def list_keys(view: View, _message: m.ListKeys, _principal: Principal, now: Now) -> m.Page:
@@ -142,6 +120,9 @@ _QUERIES: dict[type[m.Message], _Query] = {
     m.ListStats: list_stats,
     m.Status: show_status,
     m.ShowConfig: show_config,
+    m.ListConfigVersions: list_versions,
+    m.CompareConfig: compare,
+    m.ConfigState: config_state,
     m.ListKeys: list_keys,
     m.FindStore: find_store,
     m.TaskObjects: task_objects,

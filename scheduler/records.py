@@ -173,6 +173,17 @@ class CordonRow(NamedTuple):
     lifting: str = ""
 
 
+class ConfigRow(NamedTuple):
+    """An accepted configuration (see `config_versions.py`); `body` is an encoded document."""
+
+    version: int
+    at_ms: int
+    author: str
+    cause: str
+    request_key: bytes
+    body: bytes
+
+
 class AuditRow(NamedTuple):
     """One request of a principal that changed something."""
 
@@ -202,6 +213,7 @@ class Commit:
     learned: dict[str, LearnedRow] = field(default_factory=dict)
     cordons: dict[str, CordonRow] = field(default_factory=dict)
     audit: list[AuditRow] = field(default_factory=list)
+    config: list[ConfigRow] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(
@@ -216,6 +228,7 @@ class Commit:
             or self.learned
             or self.cordons
             or self.audit
+            or self.config
         )
 
 

@@ -62,6 +62,10 @@ class Room:
             f"what runs goes on; free {format_bytes(wanted)} there"
         )
 
+    def keep_free(self, floor_bytes: int) -> None:
+        """Take another bound below which no task is taken in."""
+        self._floor_bytes = floor_bytes
+
     def make_way(self) -> None:
         """Before the first write: give up the ballast where it is all the room there is."""
         self._free_bytes = self._ballast.free_bytes()

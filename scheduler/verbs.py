@@ -9,7 +9,7 @@ from ..protocol import ids
 from ..protocol import messages as m
 from ..protocol.codec import encode
 from ..protocol.errors import Invalid, NotAllowed, NotFound
-from . import enrolling, key_verbs
+from . import config_verbs, enrolling, key_verbs
 from .access import Principal, Role
 from .edge import Edge, Later, check_session
 from .events import CancelTasks, Event, JoinNode, NodeRevoked, Now, SubmitTasks
@@ -74,6 +74,9 @@ class Verbs:
             ),
             m.Enrol: lambda message, principal, handle, now: Outcome(
                 [(handle, enrolling.enrol(view, keys, wire, message, principal, now.wall_ms))]
+            ),
+            m.ChangeConfig: lambda message, principal, handle, now: _change_config(
+                view, message, principal, handle, now
             ),
             m.Register: self._register,
             m.Drain: _node_verb,
@@ -208,6 +211,17 @@ class Verbs:
         if len(message.boot_id) > BOOT_ID_CHARS_MAX:
             raise Invalid("boot_id: at most 128 characters", field="boot_id")
         return Outcome(events=[JoinNode(handle, principal.name, message)])
+
+
+def _change_config(
+    view: View, message: m.ChangeConfig, principal: Principal, handle: int, now: Now
+) -> Outcome | Later:
+    if view.configuration is not None and view.configuration.has_news:
+        return Later.NEXT_TURN  # what is accepted in this turn is not on disk yet
+    made = config_verbs.change(view, message, principal, handle, now)
+    if isinstance(made, dict):
+        return Outcome([(handle, m.Document(made))])
+    return Outcome(events=[made])
 
 
 def _node_verb(message: NodeVerb, principal: Principal, handle: int, _now: Now) -> Outcome:

@@ -12,6 +12,8 @@ from ..protocol.errors import Invalid, NotFound
 from .access import Principal
 from .batch_history import BatchHistory
 from .catalogue import Catalogue
+from .config_versions import ConfigVersions
+from .configuration import Configuration
 from .core import Core
 from .feed import EventFeed
 from .history import History, TaskBrief
@@ -46,6 +48,8 @@ class View:
     counters: Counter[str] = field(default_factory=Counter)
     problems: dict[str, str] = field(default_factory=dict)
     redis: dict[str, Any] = field(default_factory=lambda: {"state": "off"})
+    configuration: Configuration | None = None
+    config_versions: ConfigVersions | None = None
 
     def counts(self) -> dict[str, int]:
         """Count all tasks by state, in words; states without a task are left out."""

@@ -130,7 +130,7 @@ class Watches:
 
     def __init__(self, epoch: int, *, changes_max: int) -> None:
         self._epoch = epoch
-        self._changes_max = changes_max
+        self.changes_max = changes_max
         self._sessions: dict[bytes, Session] = {}
         self._extra: dict[int, list[bytes]] = {}
         self._owned: Counter[str] = Counter()
@@ -211,7 +211,7 @@ class Watches:
     def _append(self, name: bytes, session: Session, change: Change) -> None:
         before = session.ring_bytes
         session.append(change)
-        while len(session.ring) > self._changes_max or session.ring_bytes > SESSION_RING_BYTES:
+        while len(session.ring) > self.changes_max or session.ring_bytes > SESSION_RING_BYTES:
             session.drop_oldest()
         self._bytes += session.ring_bytes - before
         self._highest = max(self._highest, session.last)

@@ -19,9 +19,12 @@ EDGE_BYTES_MAX = 256 * 1024
 PATH_DEFAULT = "/usr/local/bin:/usr/bin:/bin"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Surroundings:
-    """What the host and the settings give to each task; `known_gpus` tells the last reading."""
+    """What the host and the settings give to each task; `known_gpus` tells the last reading.
+
+    `settings` are replaced when they change: what starts from then on goes by them.
+    """
 
     node: str
     settings: Settings

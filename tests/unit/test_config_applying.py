@@ -43,7 +43,7 @@ valid = timers.map(lambda values: Settings.model_validate({"scheduler": values})
         ("node.labels.rack", "live", True),
         ("tasks.grace", "live", True),
         ("policies.memory.retries", "live", True),
-        ("handlers.inpaint.vram", "restart of the scheduler and node", True),
+        ("handlers.inpaint.vram", "live in the scheduler; restart of the node", True),
         ("store.quota", "restart of the store", False),
         ("client.poll", "new clients", False),
     ],
@@ -53,8 +53,10 @@ def test_each_setting_says_how_it_takes_effect(key, words, changeable) -> None:
     assert (words, changeable) == (found.words, found.is_changeable)
 
 
-def test_the_grace_of_tasks_is_the_schedulers_and_their_environment_the_nodes() -> None:
-    assert ((SCHEDULER,), (NODE,)) == (applies("tasks.grace").readers, applies("tasks.env").readers)
+def test_the_grace_of_tasks_is_for_both_and_their_environment_for_nodes() -> None:
+    assert (SCHEDULER, NODE) == applies("tasks.grace").readers
+    assert (NODE,) == applies("tasks.env").readers
+    assert (SCHEDULER,) == applies("tasks.backoff_min").readers
 
 
 def test_every_setting_has_a_reader() -> None:
@@ -62,7 +64,7 @@ def test_every_setting_has_a_reader() -> None:
 
 
 def test_what_runs_programs_or_opens_doors_is_for_admins() -> None:
-    for_admins = ("gpus.trial", "handlers.x.target", "secrets.a.file", "scheduler.listen")
+    for_admins = ("gpus.trial", "handlers.x.target", "secrets.a.file", "tasks.env.LD_PRELOAD")
     assert [True] * 4 + [False] == [*map(is_for_admins, for_admins), is_for_admins("tasks.grace")]
 
 

@@ -39,6 +39,8 @@ VERDICTS = {
     "PutObject": "", "PutChunk": "", "CheckObjects": "", "GetObject": "", "GetCredit": "",
     "Abandon": "", "AskStore": "", "PutCredit": "", "Stored": "", "Checked": "", "GetChunk": "",
     "StoreState": "", "StoreFailure": "",
+    "ChangeConfig": "oa", "ListConfigVersions": "vsoa", "CompareConfig": "vsoa",
+    "ConfigState": "vsoa", "Configure": "",
 }  # fmt: skip
 ON_CONTROL = {
     "Submit", "Cancel", "Retry", "Logs", "Watch", "States", "Resolve", "ListTasks", "ShowTask",
@@ -47,6 +49,7 @@ ON_CONTROL = {
     "ListGpus", "ListStats", "CordonGpu", "UncordonGpu",
     "Events", "Prune", "AskTask", "ListBatches", "Invite", "Enrol",
     "FindStore", "TaskObjects", "References",
+    "ChangeConfig", "ListConfigVersions", "CompareConfig", "ConfigState",
 }  # fmt: skip
 LETTER = {role: role.value[0] for role in Role} | {Role.STORE: "t"}
 KINDS = sorted(m.MESSAGES.values(), key=lambda kind: kind.__name__)
