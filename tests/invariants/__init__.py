@@ -14,6 +14,9 @@
 | I10 | every change has an author who may make it; only what was submitted runs |
 | I11 | two attempts live at a time only if the first was given up as lost; never if fenced |
 | I12 | nothing runs before what it needs is prepared, or succeeds before its outputs are stored |
+| I13 | nothing is lent on a GPU that is cordoned, known to be faulty, or filled by others |
+| I14 | what is charged to nothing, or given back, is bounded |
+| I15 | who ran out of a card's memory is lent more of one next time |
 
 Results may be accepted from attempts of an earlier epoch: they were adopted. What a history does
 not hold (a cluster of real processes has no view of the ledger) is not judged.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -9,6 +10,8 @@ from typing import NamedTuple
 from remuda.protocol import ids
 from remuda.scheduler.records import AttemptEnded, Change, Commit, TaskResult
 from remuda.scheduler.task import TERMINAL, State
+
+EXCUSED = "charged to nothing"
 
 
 class Tried(NamedTuple):
@@ -22,7 +25,11 @@ class Tried(NamedTuple):
 
 @dataclass(slots=True)
 class Commits:
-    """All that was committed and told, by task; it outlives the scheduler's process."""
+    """All that was committed and told, by task; it outlives the scheduler's process.
+
+    `excuses` are tries that failed and were charged to nothing, `refunds` charges that were taken
+    back: with `excuses_max` there are at most so many of each.
+    """
 
     known: set[int] = field(default_factory=set)
     newest: dict[int, int] = field(default_factory=dict)
@@ -31,6 +38,10 @@ class Commits:
     successes: dict[int, int] = field(default_factory=dict)
     told: dict[int, State] = field(default_factory=dict)
     tried: dict[tuple[bytes, int], Tried] = field(default_factory=dict)
+    excuses: Counter[int] = field(default_factory=Counter)
+    refunds: Counter[int] = field(default_factory=Counter)
+    charged: dict[int, int] = field(default_factory=dict)
+    excuses_max: int = 0
 
     def take(self, commit: Commit, at_ns: int = 0) -> list[str]:
         """Judge what one turn made durable."""
@@ -50,9 +61,20 @@ class Commits:
         yield from self._grant(commit, at_ns)
         for result in commit.results:
             yield from self._end_task(result)
-        for task in commit.moved:
+        for task, moved in commit.moved.items():
             if task in self.ended:
                 yield f"I2 {_name(task)} moved after its end"
+            yield from self._refund(task, moved.charged)
+
+    def _refund(self, task: int, charged: int) -> Iterator[str]:
+        """I14: what is given back was taken before, and is given back a bounded number of times."""
+        before = self.charged.get(task, 0)
+        self.charged[task] = charged
+        self.refunds[task] += max(0, before - charged)
+        if charged < 0:
+            yield f"I14 {_name(task)} is charged {charged} tries"
+        if self.excuses_max and self.refunds[task] > self.excuses_max:
+            yield f"I14 {_name(task)} was given back {self.refunds[task]} tries"
 
     def _end_attempt(self, row: AttemptEnded, at_ns: int) -> Iterator[str]:
         if row.outcome == "superseded":
@@ -64,6 +86,10 @@ class Commits:
             self.successes[row.task] = self.successes.get(row.task, 0) + 1
             if self.successes[row.task] > 1:
                 yield f"I2 {_name(row.task)} succeeded twice"
+        if row.outcome == "failed" and row.message.endswith(EXCUSED):
+            self.excuses[row.task] += 1
+            if self.excuses_max and self.excuses[row.task] > self.excuses_max:
+                yield f"I14 {_name(row.task)} was excused {self.excuses[row.task]} times"
         key = ids.to_bytes(row.task), row.number
         if key in self.tried:
             self.tried[key] = self.tried[key]._replace(outcome=row.outcome, ended_ns=at_ns)

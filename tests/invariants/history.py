@@ -29,7 +29,8 @@ class Run:
     """The life of one process tree, as the task itself would write it down.
 
     `cards` are (UUID, share in 1/1000, bytes); `succeeded`: it did its work to the end;
-    `has_outputs`: something was prepared for it, and what it leaves is to be stored.
+    `has_outputs`: something was prepared for it, and what it leaves is to be stored; `is_starved`:
+    it was lent too little memory of its cards.
     """
 
     task: bytes
@@ -40,6 +41,7 @@ class Run:
     cards: tuple[tuple[str, int, int], ...] = ()
     succeeded: bool = False
     has_outputs: bool = False
+    is_starved: bool = False
 
     @property
     def is_alive(self) -> bool:

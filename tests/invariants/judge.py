@@ -27,6 +27,7 @@ def violations(
         *of_tasks.work_is_done_once(records, runs),
         *of_cards.lent_once(history),
         *of_cards.alone_unless_lost(history),
+        *of_cards.starved_gets_more(history),
         *of_scheduler.epochs_grow(history, records),
         *of_time.cancelled_is_gone(history, records),
         *of_time.all_ends(history, records),

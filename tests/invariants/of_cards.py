@@ -1,4 +1,4 @@
-"""I4 and I11: who holds a card, and who runs, at one time?"""
+"""I4, I11 and I15: who holds a card, who runs at one time, and how much comes after too little?"""
 
 from __future__ import annotations
 
@@ -46,6 +46,23 @@ def _moments(lends: list[Lend]) -> Iterator[list[Lend]]:
             living.append(lend)
             if len(living) > 1 or lend.share_milli > MILLI:
                 yield living
+
+
+def starved_gets_more(history: History) -> Iterator[str]:
+    """I15: after a part of a card was too small, the next part is larger."""
+    starved = {(run.task, run.attempt): run for run in history.runs if run.is_starved}
+    for run in history.runs:
+        before = starved.get((run.task, run.attempt - 1))
+        tried = history.commits.tried.get((run.task, run.attempt - 1))
+        if before is None or tried is None or tried.outcome != "failed":
+            continue
+        had, has = _vram(before), _vram(run)
+        if has and has <= had < min(history.cards[uuid] for uuid, _, _ in before.cards):
+            yield f"I15 {name_of(run.task)} ran out of {had} bytes and was lent {has} next"
+
+
+def _vram(run: Run) -> int:
+    return min((vram for _, _, vram in run.cards), default=0)
 
 
 def alone_unless_lost(history: History) -> Iterator[str]:

@@ -8,9 +8,10 @@ from dataclasses import replace
 from typing import Any
 from unittest import mock
 
-from remuda.node import outbox, session, slots, staging, stops, storing
+from remuda.node import giving_way, health, outbox, session, slots, staging, stops, storing
+from remuda.protocol import measures
 from remuda.protocol import messages as m
-from remuda.scheduler import edge, life, on_node, on_results, vacancy
+from remuda.scheduler import black_holes, cordons, edge, life, needs, on_node, on_results, vacancy
 
 from . import crew, limits, scheduler
 from .draw import draw
@@ -146,6 +147,59 @@ def _storing() -> Any:
     return mock.patch.object(storing, "is_needed", _never)
 
 
+def _cordons() -> Any:
+    """Lend cordoned GPUs as any other."""
+    return mock.patch.object(cordons, "apply", _nothing)
+
+
+def _none(*_: Any) -> dict[str, str]:
+    return {}
+
+
+def _quarantine() -> Any:
+    """Know of faults, and lend the card."""
+    return mock.patch.object(health.Health, "withheld", _none)
+
+
+def _measured_room() -> Any:
+    """Believe that a card holds nothing but what was lent of it."""
+    return mock.patch.object(measures.GpuMeasure, "refusal", _fits_with)
+
+
+def _fits_with(*_: Any, **__: Any) -> str:
+    return ""
+
+
+def _single_opinion() -> Any:
+    """Have a task tried elsewhere for nothing wherever it fails."""
+    on_failure = black_holes.on_failure
+
+    def ask_again(core: Any, *args: Any) -> bool:
+        core.black_holes.excused.clear()
+        return on_failure(core, *args)
+
+    return mock.patch.multiple(
+        black_holes, on_failure=ask_again, _clear=_nothing, _could_go_elsewhere=_always
+    )
+
+
+def _asking_for_more() -> Any:
+    """Try what ran out of memory with as much again."""
+    return mock.patch.object(needs, "larger", _nothing)
+
+
+def _unloading() -> Any:
+    """Take a model for gone as soon as it is told to leave."""
+    let_go = giving_way._let_go
+
+    def forget(state: Any, resident: Any) -> None:
+        let_go(state, resident)
+        state.residents[resident.handler].remove(resident)
+        state.slots.release(resident.name)
+
+    return mock.patch.object(giving_way, "_let_go", forget)
+
+
 SILENCE = (Kind.PARTITION, Kind.ONE_WAY, Kind.AGENT_CRASH)
 SAFEGUARDS: dict[str, tuple[Removal, tuple[Kind, ...]]] = {
     "the token of a result is checked": (_tokens, (Kind.BYZANTINE,)),
@@ -165,6 +219,12 @@ SAFEGUARDS: dict[str, tuple[Removal, tuple[Kind, ...]]] = {
     ),
     "nothing begins before what it needs is there": (_staging, (Kind.AGENT_CRASH,)),
     "a success is told once its outputs are stored": (_storing, (Kind.AGENT_CRASH,)),
+    "a cordoned GPU gets no work": (_cordons, (Kind.GPU_FAULT,)),
+    "a GPU with a fault is lent to nobody": (_quarantine, (Kind.GPU_FAULT,)),
+    "what others hold of a GPU is not lent": (_measured_room, (Kind.STRANGER,)),
+    "what fails elsewhere as well is charged for it": (_single_opinion, (Kind.BLACK_HOLE,)),
+    "what ran out of a GPU's memory asks for more": (_asking_for_more, (Kind.LOSS,)),
+    "the room of a model is lent once it is gone": (_unloading, (Kind.PRESSURE,)),
 }
 """Each safeguard: how it is taken away, and which faults it is there for."""
 

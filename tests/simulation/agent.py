@@ -17,6 +17,7 @@ from remuda.protocol.resources import MILLI
 
 from . import crew, moving
 from .agenda import MS
+from .checkups import Checkups
 from .host import Host, Runner, leave_unguarded
 from .ledger import SlotsView
 from .membership import RESIDENTS_SINCE, Membership
@@ -56,6 +57,7 @@ class Agent:
             residents.declare(self.core.state, handler)
         self.membership = Membership(host, self.core, version)
         self.probe = Probe(host)
+        self.checkups = Checkups(self, self.now)
         self.moving = Moving(self)
         self.alive = True
         self.crash_in = -1
@@ -67,7 +69,9 @@ class Agent:
         self._lends = SlotsView(host.name, self.life)
         self._wake_at = FAR_NS
         self._turn_due = False
+        self._read_ns = -1
         crew.adopt(self, self.now)
+        self.checkups.begin()
         self.wake()
 
     @property
@@ -142,8 +146,11 @@ class Agent:
         for key, word in inbox.moved:
             moving.hear(self, key, word)
         for reading, asked, alive in inbox.readings:
-            self.core.on_reading(reading, asked, alive, now)
+            self.checkups.see(reading, now)
+            self.core.on_reading(reading, asked, alive, now, self.checkups.owners())
         effects = self.core.turn(now)
+        self.checkups.on_time(now)
+        self.checkups.judge(self._read_ns)
         for effect in effects:
             if not self.boundary():
                 return
@@ -205,6 +212,7 @@ class Agent:
 
     def _on_reading(self, reading: Reading, asked: int, living: frozenset[int]) -> None:
         if self.alive:
+            self._read_ns = self.agenda.now_ns
             self.inbox.readings.append((reading, asked, living))
             self.wake()
 
@@ -215,6 +223,7 @@ class Agent:
             self.wake()
             return
         due: list[int | None] = [self.membership.deadline(), self.probe.deadline()]
+        due.append(self.checkups.deadline())
         if self.membership.is_inside:
             if state.fresh or state.rejected or state.started or state.outbox.has_unsent:
                 due.append(now)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from remuda.protocol import messages as m
 
-from .plan import Ask
-from .scenery import BACKOFF_MS, GRACE_MS, SHAPES
+from .plan import QUICK, Ask
+from .scenery import BACKOFF_MS, CALL, GRACE_MS, PRESSING, SHAPES
 
 if TYPE_CHECKING:
     from .world import World
@@ -43,6 +43,14 @@ def _spec(world: World, ask: Ask) -> dict[str, object]:
     return spec
 
 
+def press(world: World, client: str, times: int) -> None:
+    """Have a client call every model, and want cards as large as what they take."""
+    wanted = (*(CALL | {"model": model} for model in "abc"), *PRESSING)
+    specs = [{"kind": "command", "argv": ["x"], **shape, "grace_ms": GRACE_MS} for shape in wanted]
+    args = [QUICK.pack()] * (len(specs) * times)
+    world.clients[client].submit(specs, args, allow_infeasible=True)
+
+
 def operate(world: World, verb: str, node: str, deadline_s: int = 0) -> None:
     """Have the operator do something to a node."""
     world.operator.request(_ON_NODES[verb](node, deadline_s))
@@ -53,4 +61,6 @@ _ON_NODES = {
     "undrain": lambda node, _: m.Undrain(node),
     "lost": lambda node, _: m.DeclareLost(node),
     "forget": lambda node, _: m.ForgetNode(node),
+    "cordon": lambda gpu, _: m.CordonGpu(gpu, "noisy"),
+    "uncordon": lambda gpu, _: m.UncordonGpu(gpu),
 }

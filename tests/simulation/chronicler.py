@@ -35,6 +35,12 @@ class Chronicler:
         history, now_ns = self.history, self.agenda.now_ns
         history.found += history.commits.take(commit, now_ns)
         history.lends += self.ledger.take(commit, core, now_ns)
+        history.found += [
+            f"I13 attempt {row.number} was granted {uuid}, which is cordoned"
+            for row in commit.granted
+            for uuid in row.gpus
+            if uuid in core.cordons
+        ]
         for moved in commit.moved.values():
             task = core.tasks.get(moved.id)
             if moved.state == State.WAITING and task is not None:

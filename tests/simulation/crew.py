@@ -38,7 +38,7 @@ from remuda.protocol.spec import IfNodeLost, TaskSpec
 from . import limits
 from .agenda import MS
 from .behaviour import unpack
-from .host import Runner, Work
+from .host import Runner, Work, unload
 
 if TYPE_CHECKING:
     from .agent import Agent
@@ -61,7 +61,9 @@ def _open_lane(agent: Agent, effect: OpenLane, _now: int) -> None:
     agent.lane_seats[lane.id] = runner
     agent.lane_of[runner.number] = lane.id
     name = f"worker {runner.number}.{-lane.id}"
-    agent.host.host_worker(runner, WorkerGrant(name, lane.pool, lane.resident, lane.gpus))
+    charge = agent.core.state.slots.holders.get(lane.resident, Charge())
+    worker = WorkerGrant(name, lane.pool, lane.resident, lane.gpus)
+    agent.host.host_worker(runner, worker, charge.cards)
 
 
 def _feed(agent: Agent, effect: Feed, _now: int) -> None:
@@ -103,7 +105,7 @@ def _close_lane(agent: Agent, effect: CloseLane, _now: int) -> None:
         return
     runner.ends_when_idle = True
     if not runner.queue:
-        agent.host.end_worker(runner)
+        unload(agent.host, runner)
 
 
 def _stop(agent: Agent, effect: Stop, _now: int) -> None:

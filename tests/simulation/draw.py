@@ -7,10 +7,11 @@ from random import Random
 
 from .behaviour import ENDS, Behaviour
 from .plan import NETWORK, Ask, Fault, Kind, Plan
-from .scenery import CLIENTS, INTRUDER, NODES, OPERATOR, RUN_MS_MAX, SHAPES
+from .scenery import CARDS, CLIENTS, INTRUDER, NODES, OPERATOR, RUN_MS_MAX, SHAPES
 
 FAULTS = (3, 8)
 FAULTS_AT_MS = (500, 40_000)
+FAULTY_MS = (2_000, 9_000, 20_000)
 ASKS = (6, 12)
 ASKS_AT_MS = (0, 35_000)
 TASKS_MAX = 5
@@ -22,6 +23,7 @@ CODES = (
     "disk_full", "code_missing", "model_unavailable", "result_not_encodable",
 )  # fmt: skip
 _NAMES = tuple(NODES)
+_WITH_CARDS = tuple(name for name, known in NODES.items() if known.gpus)
 # Long silence is what most of the timers are about.
 KINDS = (*Kind, *((Kind.PARTITION, Kind.ONE_WAY) * 2))
 
@@ -45,7 +47,9 @@ def _draw_ask(chance: Random) -> Ask:
     if verb == "intrude":
         return Ask(at_ms, INTRUDER, "submit")
     if verb == "operate":
-        verb = chance.choice(("drain", "drain", "undrain", "lost", "forget"))
+        verb = chance.choice(("drain", "drain", "undrain", "lost", "forget", "cordon", "uncordon"))
+        if verb in ("cordon", "uncordon"):
+            return Ask(at_ms, OPERATOR, verb, node=chance.choice(CARDS))
         return Ask(at_ms, OPERATOR, verb, 0, chance.choice((0, 1, 5)), node=chance.choice(_NAMES))
     run_ms = chance.choice((5, 30, 300, 1_500, 5_000, RUN_MS_MAX, RUN_MS_MAX))
     behaviour = Behaviour(
@@ -110,6 +114,13 @@ def _draw_fault(chance: Random, kind: Kind) -> Fault:
         return Fault(at_ms, kind, node, chance.choice((200, 3_000, 22_000)), chance.randrange(4))
     if kind in (Kind.RUNNER_KILL, Kind.NODE_STORM, Kind.STALE_WORD, Kind.STALE_ORDER):
         return Fault(at_ms, kind, node, 0, chance.randint(1, 6))
+    if kind in (Kind.GPU_FAULT, Kind.STRANGER):
+        lasts_ms, target = chance.choice(FAULTY_MS), chance.choice(_WITH_CARDS)
+        return Fault(at_ms, kind, target, lasts_ms, chance.randrange(16))
+    if kind is Kind.BLACK_HOLE:
+        return Fault(at_ms, kind, node, chance.choice(FAULTY_MS), 0)
+    if kind is Kind.PRESSURE:
+        return Fault(at_ms, kind, chance.choice(CLIENTS), 0, chance.randint(1, 2))
     if kind is Kind.CLIENT_STORM:
         return Fault(at_ms, kind, chance.choice(CLIENTS), 0, chance.randint(2, 6))
     if kind is Kind.BYZANTINE:

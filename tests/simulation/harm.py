@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from remuda.node.gpu import Xid
 from remuda.protocol import codec
 
+from . import asking
 from .agenda import MS, SECOND
 from .doom import Doom, Point
 from .host import leave_unguarded
 from .network import Weather
+from .nvml import STRANGER_PID, Stranger
 from .plan import NETWORK, Fault, Kind
 from .storage import DiskFault
 
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 REACH_NS = 3 * SECOND
 TRIES = 60
 AGAIN_NS = 250 * MS
+XID = 48
 _WEATHER = {
     Kind.LOSS: "loss",
     Kind.DUPLICATION: "duplication",
@@ -73,6 +77,9 @@ class Harm:
         world.scheduler.disk.reserve.is_disk_full = False
         for agent in world.agents.values():
             agent.crash_in = -1
+        for host in world.hosts.values():
+            host.hole_until_ns = 0
+            host.nvml.mend()
 
     def _once(self, fault: Fault) -> Callable[[], None]:
         is_done = False
@@ -246,6 +253,42 @@ def _node_storm(world: World, fault: Fault) -> bool:
     return True
 
 
+def _gpu_fault(world: World, fault: Fault) -> bool:
+    """Break a card: an error that is told once, memory to repair, or a card that is not there."""
+    nvml = world.hosts[fault.target].nvml
+    card = nvml.capabilities.gpus[fault.amount % len(nvml.capabilities.gpus)]
+    until_ns = world.agenda.now_ns + fault.span_ms * MS
+    what = fault.amount // 4
+    if what == 0:
+        nvml.xids.append(Xid(card.index, XID))
+    elif what == 1:
+        nvml.ecc_errors[card.uuid] += 1
+    elif what == 2:
+        nvml.unrepaired[card.uuid] = until_ns
+    else:
+        nvml.lost[card.uuid] = until_ns
+    return True
+
+
+def _stranger(world: World, fault: Fault) -> bool:
+    nvml, now_ns = world.hosts[fault.target].nvml, world.agenda.now_ns
+    card = nvml.capabilities.gpus[fault.amount % len(nvml.capabilities.gpus)]
+    takes = card.memory_bytes * (4 + fault.amount // 2) // 12
+    pid = STRANGER_PID + world.struck[Kind.STRANGER]
+    nvml.strangers.append(Stranger(pid, card.uuid, takes, now_ns, now_ns + fault.span_ms * MS))
+    return True
+
+
+def _black_hole(world: World, fault: Fault) -> bool:
+    world.hosts[fault.target].hole_until_ns = world.agenda.now_ns + fault.span_ms * MS
+    return True
+
+
+def _pressure(world: World, fault: Fault) -> bool:
+    asking.press(world, fault.target, fault.amount)
+    return True
+
+
 def _say_again(world: World, name: str) -> None:
     agent = world.agents[name]
     if agent.alive:
@@ -271,4 +314,8 @@ _STRIKE: dict[Kind, Callable[[World, Fault], bool]] = {
     Kind.STALE_ORDER: _stale_order,
     Kind.CLIENT_STORM: _client_storm,
     Kind.NODE_STORM: _node_storm,
+    Kind.GPU_FAULT: _gpu_fault,
+    Kind.STRANGER: _stranger,
+    Kind.BLACK_HOLE: _black_hole,
+    Kind.PRESSURE: _pressure,
 }

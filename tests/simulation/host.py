@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from remuda.node.grants import Grant, WorkerGrant
 from remuda.node.task import Ending, Key
@@ -14,14 +15,17 @@ from remuda.protocol.messages import Outcome
 
 from ..invariants import History, Run
 from .agenda import MS, Agenda, Clock
-from .behaviour import Behaviour
+from .behaviour import OUT_OF_MEMORY, Behaviour
 from .limits import OUTCOMES, watch_timeout
-from .nvml import Nvml
+from .nvml import Model, Nvml
+from .things import Part
 
 START_NS = (1 * MS, 20 * MS)
 LOAD_NS = (20 * MS, 200 * MS)
 TERM_NS = 30 * MS
 STARTED_NS = 100 * MS
+HOLE_NS = (1 * MS, 5 * MS)
+UNLOAD_NS = (5 * MS, 60 * MS)
 
 
 @dataclass(slots=True, eq=False)
@@ -61,6 +65,7 @@ class Runner:
     ends_when_idle: bool = False
     queue: deque[Work] = field(default_factory=deque)
     tell: Callable[[str, object], None] | None = None
+    models: list[Model] = field(default_factory=list)
 
     @property
     def is_free(self) -> bool:
@@ -75,6 +80,14 @@ class Runner:
         """Drop an acknowledged answer."""
         self.answers.pop(key, None)
         self.grants.pop(key, None)
+
+    def leave_cards(self, now_ns: int, *, keeps_worker: bool = False) -> None:
+        """Have the process of a worker be gone; its file may be left."""
+        for model in self.models:
+            model.end_ns = min(model.end_ns, now_ns)
+        self.models = []
+        if not keeps_worker:
+            self.worker = None
 
     def kill(self) -> None:
         """Die at once; the tree goes when somebody looks, the files stay."""
@@ -92,6 +105,8 @@ class Host:
     clock: Clock
     capabilities: Capabilities
     boot: int = 1
+    hole_until_ns: int = 0
+    health_kept: dict[str, Any] = field(default_factory=dict)
     runners: list[Runner] = field(default_factory=list)
     nvml: Nvml = field(init=False)
     _pids: int = 100
@@ -118,12 +133,20 @@ class Host:
             runner.queue.append(work)
             self._next_call(runner)
         else:
-            self._after(runner, START_NS, lambda: self._start(runner, work))
+            self.after(runner, START_NS, lambda: self._start(runner, work))
 
-    def host_worker(self, runner: Runner, worker: WorkerGrant) -> None:
-        """Start a worker; it can be fed at once and begins once it is loaded."""
+    def host_worker(self, runner: Runner, worker: WorkerGrant, cards: Iterable[Part] = ()) -> None:
+        """Start a worker; it can be fed at once and begins once it is loaded.
+
+        `cards` is what its model takes.
+        """
         runner.worker, runner.is_loaded, runner.ends_when_idle = worker, False, False
-        self._after(runner, LOAD_NS, lambda: self._loaded(runner, worker))
+        self._pids += 1
+        runner.models = [
+            Model(self._pids, worker.resident, part, self.agenda.now_ns) for part in cards
+        ]
+        self.nvml.models += runner.models
+        self.after(runner, LOAD_NS, lambda: self._loaded(runner, worker))
 
     def _loaded(self, runner: Runner, worker: WorkerGrant) -> None:
         if runner.worker is not worker:
@@ -152,22 +175,25 @@ class Host:
         self._pids += 1
         self.nvml.see(self._pids, work.run)
         self.agenda.trace.note(now_ns, f"{self.name} runs attempt {attempt}", (task,))
+        if now_ns < self.hole_until_ns:
+            self.after(runner, HOLE_NS, lambda: _swallow(self, runner, work))
+            return
         run_ns = work.behaviour.run_ms * MS
-        self._after(runner, (run_ns, run_ns + MS), lambda: self._finish(runner, work))
+        self.after(runner, (run_ns, run_ns + MS), lambda: self._finish(runner, work))
         watch_timeout(self, runner, work)
         if run_ns > STARTED_NS:
             span = (STARTED_NS, STARTED_NS + MS)
-            self._after(
+            self.after(
                 runner, span, lambda: work.key in runner.works and runner.say("started", work.key)
             )
 
     def _finish(self, runner: Runner, work: Work) -> None:
         if runner.works.get(work.key) is not work:
             return
-        if work.behaviour.succeeds(work.key[1]):
-            self.answer(runner, work, Outcome.SUCCEEDED, "")
-        else:
-            self.answer(runner, work, Outcome.FAILED, work.behaviour.code)
+        code = work.behaviour.failure(work.key[1], work.cards)
+        if work.run is not None:
+            work.run.is_starved = code == OUT_OF_MEMORY and work.behaviour.ends == "hungry"
+        self.answer(runner, work, Outcome.FAILED if code else Outcome.SUCCEEDED, code)
 
     def answer(self, runner: Runner, work: Work, outcome: Outcome, code: str) -> None:
         """End one work: its process is gone, its result is on disk, the agent is told."""
@@ -204,7 +230,7 @@ class Host:
         if grace_ns is None:
             return
         delay_ns = grace_ns if work.behaviour.stubborn else min(grace_ns, TERM_NS)
-        self._after(runner, (delay_ns, delay_ns + MS), lambda: self._killed(runner, work))
+        self.after(runner, (delay_ns, delay_ns + MS), lambda: self._killed(runner, work))
 
     def _killed(self, runner: Runner, work: Work) -> None:
         if runner.works.get(work.key) is not work:
@@ -217,7 +243,7 @@ class Host:
     def end_worker(self, runner: Runner, culprit: Work | None = None) -> None:
         """End a worker with its tree: what had begun fails, what waits comes back."""
         was_loaded, runner.is_loaded = runner.is_loaded, False
-        runner.worker = None
+        runner.leave_cards(self.agenda.now_ns)
         for work in list(runner.queue):
             if work.run is None:
                 self.answer(runner, work, Outcome.RETURNED, "worker_ended")
@@ -237,7 +263,7 @@ class Host:
                 work.run.end_ns = self.agenda.now_ns
         runner.works.clear()
         runner.queue.clear()
-        runner.worker = None
+        runner.leave_cards(self.agenda.now_ns)
         return lost
 
     def reboot(self, *, keeps_disk: bool) -> None:
@@ -245,14 +271,15 @@ class Host:
         self.boot += 1
         for runner in self.runners:
             runner.alive, runner.tell = False, None
+            runner.leave_cards(self.agenda.now_ns, keeps_worker=True)
             for work in runner.works.values():
                 if work.run is not None and work.run.is_alive:
                     work.run.end_ns = self.agenda.now_ns
-        self.nvml.used.clear()
+        self.nvml.reboot()
         if not keeps_disk:
             self.runners.clear()
 
-    def _after(self, runner: Runner, span: tuple[int, int], act: Callable[[], object]) -> None:
+    def after(self, runner: Runner, span: tuple[int, int], act: Callable[[], object]) -> None:
         """Have a runner's process do something, unless it was killed or the host fell."""
         boot = self.boot
         delay_ns = self.agenda.chance.randrange(*span)
@@ -262,6 +289,23 @@ class Host:
                 act()
 
         self.agenda.after(delay_ns, do)
+
+
+def unload(host: Host, runner: Runner) -> None:
+    """Let an idle worker end, which takes a while."""
+    worker = runner.worker
+
+    def end() -> None:
+        if runner.worker is worker:
+            host.end_worker(runner)
+
+    host.after(runner, UNLOAD_NS, end)
+
+
+def _swallow(host: Host, runner: Runner, work: Work) -> None:
+    """Fail as all does on this host for now."""
+    if runner.works.get(work.key) is work:
+        host.answer(runner, work, Outcome.FAILED, "exit_code")
 
 
 def leave_unguarded(host: Host) -> None:

@@ -63,8 +63,21 @@ class Membership:
     def _statement(self) -> dict[str, Any]:
         """Say what the host has, and which of its cards are not to be had now."""
         known = self._host.capabilities
-        if held := releases.withheld(self._core.state):
-            gpus = [replace(gpu, withheld=held.get(gpu.uuid, "")) for gpu in known.gpus]
+        state = self._core.state
+        held, faults = releases.withheld(state), state.health.faults()
+        why = {**state.health.withheld(), **held}
+        if why:
+            gpus = [
+                replace(
+                    gpu,
+                    withheld=why.get(gpu.uuid, ""),
+                    faults=[
+                        *faults.get(gpu.uuid, ()),
+                        *([releases.NOT_RELEASED] if gpu.uuid in held else ()),
+                    ],
+                )
+                for gpu in known.gpus
+            ]
             known = replace(known, gpus=gpus)
         return wire.to_document(known)
 

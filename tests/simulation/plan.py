@@ -41,6 +41,10 @@ class Kind(Enum):
     STALE_ORDER = "an old frame of a scheduler arrives again"
     CLIENT_STORM = "a client sends all its submissions again and again"
     NODE_STORM = "a node says all its results again and again"
+    GPU_FAULT = "a GPU breaks, or is gone for a while"
+    STRANGER = "somebody else takes memory of a GPU"
+    BLACK_HOLE = "all that a host runs fails at once"
+    PRESSURE = "work wants the room of the models that are loaded"
 
 
 NETWORK = frozenset(
@@ -71,10 +75,10 @@ class Fault:
 @dataclass(frozen=True, slots=True)
 class Ask:
     """One request of a client: `verb` is submit, batch, once, cancel, intrude, drain, undrain,
-    lost or forget; `more` are fields of the task's specification.
+    lost, forget, cordon or uncordon; `more` are fields of the task's specification.
 
-    For a cancel `shape` and `count` say which tasks; for a verb on a node `node` says which one,
-    and `count` after how many seconds a drain moves what is left.
+    For a cancel `shape` and `count` say which tasks; for a verb on a node or a GPU `node` says
+    which one, and `count` after how many seconds a drain moves what is left.
     """
 
     at_ms: int

@@ -12,7 +12,7 @@ from .agenda import MS, SECOND
 from .host import Host
 
 TAKES_NS = (5 * MS, 60 * MS)
-EVERY_NS = 10 * SECOND
+EVERY_NS = 5 * SECOND
 
 
 class Probe:

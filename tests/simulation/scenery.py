@@ -5,6 +5,7 @@ from __future__ import annotations
 from remuda.protocol import capabilities as wire
 from remuda.protocol.failures import FailureClass
 from remuda.scheduler.access import Role
+from remuda.scheduler.black_holes import Rules
 from remuda.scheduler.core import CoreSettings
 from remuda.scheduler.retry import PACKAGED, ClassPolicy, Placement
 
@@ -23,6 +24,9 @@ NODES = {
         resources={"licence": 1},
     ),
 }
+CARDS = tuple(card.uuid for known in NODES.values() for card in known.gpus)
+EXCUSES_MAX = len(NODES) + len(CARDS)
+"""So often a task may be tried elsewhere for nothing: once for each place that may be bad."""
 CLIENTS = ("ana", "bob")
 OPERATOR = "olga"
 INTRUDER = "eve"
@@ -56,6 +60,11 @@ SHAPES: tuple[dict[str, object], ...] = (
     {"exclusive": True, "cpus_milli": 500},
     {"gpus": 1, "gpu_type": "H100", "alternatives": [{"vram_bytes": 5 * GIB}, {"cpus_milli": 500}]},
 )
+PRESSING: tuple[dict[str, object], ...] = (
+    {"gpus": 2, "cpus_milli": 250},
+    {"vram_bytes": 70 * GIB, "cpus_milli": 250},
+    {"vram_bytes": 20 * GIB, "cpus_milli": 250},
+)
 RUN_MS_MAX = 30_000
 GRACE_MS = 2_000
 BACKOFF_MS = (500, 2_000)
@@ -83,6 +92,7 @@ SETTINGS = CoreSettings(
     queued_max=60,
     queued_per_owner_max=40,
     grants_per_turn_max=4,
+    black_holes=Rules(after=2, hold_ns=6 * SECOND, hold_ns_max=12 * SECOND),
 )
 BUDGETS = {kind.value: row.retries for kind, row in SETTINGS.policies.items() if row.retries}
 STALL_S = REPLACE_AFTER_S + 2 * LEASE_S + BACKOFF_MS[1] // 1_000

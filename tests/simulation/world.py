@@ -10,7 +10,7 @@ from random import Random
 from remuda.protocol import codec
 from remuda.scheduler.access import Principal, Role
 
-from ..invariants import History, read_records, violations
+from ..invariants import History, Lend, read_records, violations
 from . import asking, things
 from .agenda import MS, SECOND, Agenda, Clock, Trace
 from .agent import Agent
@@ -23,7 +23,17 @@ from .harm import REACH_NS, Harm
 from .host import Host
 from .network import Network
 from .plan import Kind, Plan
-from .scenery import BUDGETS, NODES, OPERATOR, ROLES, SETTINGS, STALL_S, WORK_S_MAX
+from .scenery import (
+    BUDGETS,
+    CARDS,
+    EXCUSES_MAX,
+    NODES,
+    OPERATOR,
+    ROLES,
+    SETTINGS,
+    STALL_S,
+    WORK_S_MAX,
+)
 from .scheduler import Scheduler
 
 MONO_NS_MAX = 10_000 * SECOND
@@ -69,6 +79,7 @@ class World:
         self.network = Network(self.agenda)
         principals = {name: Principal(name, role) for name, role in ROLES.items()}
         self.history.budgets = dict(BUDGETS)
+        self.history.commits.excuses_max = EXCUSES_MAX
         self.history.principals = {name: role.value for name, role in ROLES.items()}
         longest_ms = max(row.backoff_longest_ms or 0 for row in SETTINGS.policies.values())
         chronicler = Chronicler(self.agenda, self.history, longest_ms)
@@ -123,6 +134,8 @@ class World:
         harm.stop()
         for name in NODES:  # once the last copies of earlier requests have arrived
             self.agenda.after(REACH_NS, lambda name=name: asking.operate(self, "undrain", name))
+        for uuid in CARDS:
+            self.agenda.after(REACH_NS, lambda uuid=uuid: asking.operate(self, "uncordon", uuid))
         self.trace.note(self.agenda.now_ns, "the faults stop")
         ends_ns = self.calm_ns + WORK_S_MAX * SECOND
         self.agenda.run(ends_ns, lambda: self.is_at_rest or self.is_stalled)
@@ -156,6 +169,12 @@ class World:
         for agent in self.agents.values():
             agent.close_books()
         self.history.lends += self.scheduler.chronicler.ledger.close(now_ns)
+        for host in self.hosts.values():
+            self.history.lends += [
+                Lend("task", *each.part[:1], f"model {each.name} of {host.name}", *each.part[1:],
+                     each.start_ns, each.end_ns)
+                for each in host.nvml.models
+            ]  # fmt: skip
         return violations(self.history, read_records(self.scheduler.disk.connection))
 
 
