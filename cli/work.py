@@ -281,9 +281,10 @@ def _wait_for_task(session: Session, client: Client, task: Task) -> int:
     from ..client import control
     from ..client.outcome import exit_code
     from .foreground import explain_end
+    from .waiting import Waiting
 
     try:
-        with raising_interrupts():
+        with Waiting(session, task.key), raising_interrupts():
             (standing,) = control.wait_ended(client.link, [task.key])
     except KeyboardInterrupt:
         if session.json:

@@ -1,14 +1,21 @@
 """Is it said what a task waits for, once in a pipe, and only where nothing else tells it?"""
 
+import threading
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from remuda.cli import screen, work
 from remuda.cli.commands import Session
 from remuda.cli.moving import moving
 from remuda.cli.waiting import Waiting
+from remuda.client import control
 from remuda.client.depot import READ
+from remuda.client.outcome import Standing
+
+WAIT_S = 30.0
 
 STAGING = {"state": "assigned", "waits_for": "its start", "doing": "files: 1GiB of 4GiB",
            "reason": "node-1 has taken it and prepares it: files: 1GiB of 4GiB"}  # fmt: skip
@@ -41,6 +48,27 @@ def test_nothing_is_told_once_it_has_ended(capsys) -> None:
         pass
     waiting.tell(STAGING)
     assert "" == capsys.readouterr().err
+
+
+def test_submit_that_waits_tells_that_files_of_its_task_are_moved(monkeypatch) -> None:
+    said, told = list[str](), threading.Event()
+
+    def remark(text: str) -> None:
+        said.append(text)
+        told.set()
+
+    def wait_ended(*_: Any) -> list[Standing]:
+        assert told.wait(WAIT_S), "nothing was told"
+        return [Standing(b"", "succeeded")]
+
+    monkeypatch.setattr("remuda.cli.waiting.HINT_AFTER_S", 0.0)
+    monkeypatch.setattr(Session, "connect", lambda _self: nullcontext())
+    monkeypatch.setattr(control, "explain", lambda *_: STAGING)
+    monkeypatch.setattr(control, "wait_ended", wait_ended)
+    monkeypatch.setattr(screen, "remark", remark)
+    task: Any = SimpleNamespace(key=b"", id="T", number=1)
+    assert 0 == work._wait_for_task(Session(), SimpleNamespace(link=None), task)  # type: ignore[arg-type]  # of the client the link alone
+    assert [STAGING["reason"]] == said
 
 
 @pytest.mark.parametrize("quiet", [False, True])
