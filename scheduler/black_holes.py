@@ -30,7 +30,11 @@ if TYPE_CHECKING:
 COUNTED = frozenset({"exit_code", "exception", "worker_died", "model_unavailable"})
 SUSPECTED_AT = 2
 WITHOUT_WITNESS = 2
-"""So many times as many different tasks are needed where none has done well elsewhere yet."""
+"""So many times as many different tasks are needed where none has done well elsewhere yet.
+
+Tasks without retries are never tried elsewhere, so that no witness comes of them: they alone stop a
+place after six. Fewer would stop the node on which somebody tries a command until it works.
+"""
 BAD_MAX = 1_024
 AVOIDED_MAX = 16
 REASON = "black hole:"

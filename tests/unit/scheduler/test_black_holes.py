@@ -178,6 +178,22 @@ def test_a_task_that_is_not_to_run_twice_does_not(
         assert state == pair.state(task)
 
 
+def test_tasks_without_retries_alone_stop_a_place_after_six_different_ones(pair: World) -> None:
+    for _ in range(5):
+        fail(pair, submit_to(pair, "n1", retries=0))
+    assert "" == drained(pair, "n1")
+    fail(pair, submit_to(pair, "n1", retries=0))
+    assert f"{REASON} 6 different tasks in a row failed fast here" == drained(pair, "n1")
+
+
+def test_members_of_a_batch_without_retries_stop_no_place_however_many_fail(pair: World) -> None:
+    failed = [task for task in pair.submit(16) if node_of(pair, task) == "n1"]
+    for task in failed:
+        fail(pair, task)
+    assert len(failed) > 6
+    assert "" == drained(pair, "n1")
+
+
 def test_it_is_tried_again_and_a_single_failure_is_then_enough(pair: World) -> None:
     break_n1(pair)
     pair.keep_alive(HOLD_S, *pair.nodes.values())
