@@ -121,3 +121,26 @@ def test_a_worker_that_was_killed_is_loaded_again(site: Site) -> None:
     pid = site.ask("a")["pid"]
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: site.ask("a")["pid"] != pid, "the killed worker answers")
+
+
+def test_a_model_that_does_not_load_on_one_node_is_loaded_on_another(
+    tmp_path: Path, common: Path
+) -> None:
+    said = SETTINGS.format(fakes=Path(warm_handler.__file__).parent, folder=common)
+    (common / "broken-a-on-node-1").touch()
+    with real_cluster(tmp_path, 2, settings=said.replace('vram = "10GiB"\n', "")) as cluster:
+        site = Site(cluster, tmp_path, common)
+        cluster.client.drain("node-2")  # so that the first try is on the broken one
+        task = site.call("a")
+        cluster.note([task])
+
+        def tries() -> list[tuple[str, str]]:
+            rows = site.remuda.json("task", "show", task.id)["attempts"]
+            return [(row["node"], row["code"]) for row in rows if row["outcome"]]
+
+        wait_until(lambda: bool(tries()), "the model was not tried")
+        cluster.client.undrain("node-2")
+        assert "node-2" == task.result(FINISH_S)["node"]
+        *failed, last = tries()
+        assert ({("node-1", "model_unavailable")}, ("node-2", "")) == (set(failed), last)
+        assert "node-2" == site.ask("a")["node"]  # where it is warm

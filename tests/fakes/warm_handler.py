@@ -14,7 +14,8 @@ class Draw:
         folder = Path(os.environ["WARM_FOLDER"])
         with (folder / "loads").open("a") as file:
             file.write(f"{model}\n")
-        if (folder / f"broken-{model}").exists():
+        here = f"broken-{model}-on-{os.environ['REMUDA_NODE']}"
+        if (folder / f"broken-{model}").exists() or (folder / here).exists():
             raise RuntimeError(f"the weights of {model} are not there")
         if (folder / f"slow-{model}").exists():
             time.sleep(3.0)
@@ -24,6 +25,7 @@ class Draw:
         time.sleep(seconds)
         return {
             "model": self.model,
+            "node": os.environ["REMUDA_NODE"],
             "pid": os.getpid(),
             "card": os.environ.get("REMUDA_GPU_UUIDS"),
             "variable": os.environ.get("REMUDA_MODEL"),
