@@ -290,12 +290,10 @@ def succeed_without_outputs(seen: History, _: Records) -> None:
 
 
 def lend_as_little_again(seen: History, _: Records) -> None:
-    seen.runs[0].cards = (("GPU-1", 0, 60),)
-    seen.runs[0].is_starved = True
-    seen.runs[1].cards = (("GPU-2", 0, 60),)
-    seen.runs[0].end_ns = 15
-    tried = seen.commits.tried[TASK, 1]
-    seen.commits.tried[TASK, 1] = tried._replace(outcome="failed")
+    first, second = seen.runs
+    first.cards, second.cards = (("GPU-1", 0, 60),), (("GPU-2", 0, 60),)
+    first.is_starved, first.end_ns = True, 15
+    seen.commits.tried[TASK, 1] = seen.commits.tried[TASK, 1]._replace(outcome="failed")
 
 
 @pytest.mark.parametrize(
@@ -400,30 +398,3 @@ def test_news_after_an_end_are_found() -> None:
     commits = ended_well()
     (found,) = commits.tell([Change(b"", 1, State.RUNNING, "", 3, "beta", b"", b"")])
     assert found.startswith("I2")
-
-
-def test_what_is_excused_or_given_back_more_often_than_it_may_be_is_found() -> None:
-    commits = Commits(excuses_max=1)
-    found = commits.take(commit(TASK))
-    for number in (1, 2):
-        turn = granted(TASK, number, "alpha")
-        found += commits.take(turn)
-        row = ended(TASK, number, "alpha", "failed").ended[0]
-        excused = Commit(ended=[row._replace(message="alpha is suspected: charged to nothing")])
-        found += commits.take(excused)
-    assert ["I14"] == [text.split()[0] for text in found]
-    assert "was excused 2 times" in found[0]
-
-
-@pytest.mark.parametrize(
-    ("charges", "says"),
-    [([1, 0, 1, 0], "was given back 2 tries"), ([1, 0], ""), ([-1], "is charged -1 tries")],
-)
-def test_a_charge_that_is_taken_back_again_and_again_is_found(
-    charges: list[int], says: str
-) -> None:
-    commits = Commits(excuses_max=1)
-    found = commits.take(commit(TASK))
-    for charged in charges:
-        found += commits.take(Commit(moved={1: TaskMoved(1, State.QUEUED, charged, 0, -1, "")}))
-    assert [says] * bool(says) == [text.split(" ", 2)[2] for text in found]
