@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
+from . import completing
+
 if TYPE_CHECKING:
     from ..client.connection import Connection
 
@@ -95,7 +97,7 @@ def command(
         lines = "\n".join(f"  {line}" for line in example.splitlines())
         _declared[words] = Declared(
             words,
-            _expanded(function),
+            _expanded(function, words),
             inspect.cleandoc(function.__doc__ or ""),
             f"\b\nExample:\n{lines}\n\n{which}",
             settings,
@@ -136,7 +138,7 @@ def root_options(show_version: Callable[[], None]) -> Callable[..., None]:
     return _with_signature(call, parameters)
 
 
-def _expanded(function: Callable[..., Any]) -> Callable[..., Any]:
+def _expanded(function: Callable[..., Any], words: tuple[str, ...]) -> Callable[..., Any]:
     """Wrap a command so that bundles of options become single ones."""
     hints = get_type_hints(function, include_extras=True)
     bundles: dict[str, type[Any]] = {}
@@ -152,6 +154,7 @@ def _expanded(function: Callable[..., Any]) -> Callable[..., Any]:
     session = bundles["session"]
     for kind in (*(k for k in bundles.values() if k is not session), session):
         parameters += _options_of(kind)
+    completing.attach(parameters, words)
 
     def call(context: typer.Context, **values: Any) -> Any:
         made: dict[str, Any] = {}

@@ -19,8 +19,10 @@ HEADINGS = {
         "store",
         "config",
         "key",
+        "audit",
         "version",
     ),
+    "Keeping it well": ("doctor", "install", "backup", "restore", "migrate", "completion"),
     "Which cluster": ("login", "cluster"),
 }
 VERBS = (

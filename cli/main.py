@@ -37,6 +37,7 @@ MODULES = {
     "doctor": "doctor",
     "version": "version_command",
     "install": "installs",
+    "completion": "completion_command",
 }
 GROUPS = {
     "task": "Work with tasks.",

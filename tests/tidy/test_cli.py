@@ -59,3 +59,11 @@ def test_the_help_of_every_command_has_an_example() -> None:
     found = dict(commands())
     assert found, "no command was found"
     assert [] == [words for words, text in found.items() if words not in text]
+
+
+def test_the_first_help_names_every_command_and_group() -> None:
+    root = typer.main.get_command(app())
+    context = typer.Context(root, info_name="remuda")
+    shown = {line.split()[0] for line in root.get_help(context).splitlines() if line.strip()}
+    names = {name for name, each in root.commands.items() if not each.hidden}  # type: ignore[attr-defined]  # a group
+    assert set() == names - shown
