@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from ..protocol.errors import Invalid
 from .home import Home
 
 CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
@@ -16,10 +17,19 @@ NODE = "node"
 
 
 def handed_over(name: str, environ: Mapping[str, str] | None = None) -> Path | None:
-    """Return the key `NAME.key` among our credentials, if there is one."""
+    """Return the key `NAME.key` among our credentials, if there is one.
+
+    Raises Invalid where they cannot be looked at: the home's key would be another one.
+    """
     folder = (os.environ if environ is None else environ).get(CREDENTIALS_VARIABLE, "")
     path = Path(folder) / f"{name}.key"
-    return path if folder.startswith("/") and path.is_file() else None
+    try:
+        return path if folder.startswith("/") and path.is_file() else None
+    except OSError as error:
+        raise Invalid(
+            f"{path}: the service manager names this folder, but it cannot be read "
+            f"({error.strerror}): keep the key in the home, and leave LoadCredential= out"
+        ) from error
 
 
 def scheduler_key(home: Home) -> Path:

@@ -18,6 +18,7 @@ from remuda.config.keys import (
 )
 from remuda.config.load import load
 from remuda.node.naming import name_of
+from remuda.protocol.errors import Invalid
 
 
 @pytest.fixture
@@ -63,6 +64,14 @@ def test_a_node_is_called_as_the_key_that_was_handed_over_says(home: Home, crede
         name_of(home, settings),
         node_key(home, "gpu-7"),
     )
+
+
+def test_credentials_that_cannot_be_looked_at_are_named_and_no_other_key_is_taken(
+    home: Home, monkeypatch
+) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/" + "x" * 5000)  # root may look everywhere else
+    with pytest.raises(Invalid, match="cannot be read"):
+        scheduler_key(home)
 
 
 @pytest.mark.parametrize(("mode", "fine"), [(0o400, True), (0o440, True), (0o444, False)])

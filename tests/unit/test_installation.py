@@ -196,6 +196,24 @@ def test_options_that_contradict_each_other_are_refused(capsys, words, says) -> 
     assert says in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", [[], ["--help"], ["worker"]])
+def test_bin_install_without_a_role_says_how_it_is_called_and_does_nothing(tmp_path, words) -> None:
+    tool = Path(__file__).resolve().parents[2] / "bin" / "install"
+    prefix = tmp_path / "prefix"
+    command = [str(tool), f"--prefix={prefix}", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (2, False) == (done.returncode, prefix.exists())
+    assert "sudo bin/install node [--join LINE]" in done.stderr
+
+
+def test_bin_install_says_in_a_dry_run_that_remuda_itself_comes_first(tmp_path: Path) -> None:
+    tool = Path(__file__).resolve().parents[2] / "bin" / "install"
+    command = [str(tool), "node", "--dry-run", "--prefix", str(tmp_path / "prefix")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (0, []) == (done.returncode, list(tmp_path.iterdir()))
+    assert done.stdout.startswith(f"would: a virtual environment in {tmp_path}/prefix")
+
+
 def test_the_command_says_what_it_would_do(capsys, system: System) -> None:
     words = ["install", "node", "--dry-run", "--root", str(system.root), "--join", LINE]
     assert 0 == main.run(words)
