@@ -45,10 +45,16 @@ class Service:
         return self._is_ready
 
     def ready(self, status: str) -> None:
-        """Say, once, that work can be taken."""
+        """Say, once at the start and once after each reload, that work can be taken."""
         if not self._is_ready:
             self._is_ready = True
             self._notifier.ready(status)
+
+    def reloading(self, now_ns: int) -> None:
+        """Say that the configuration is read anew; the next `ready` says that this is over."""
+        if self._is_ready:
+            self._is_ready = False
+            self._notifier.reloading(now_ns)
 
     def stopping(self, status: str) -> None:
         self._notifier.stopping(status)

@@ -86,6 +86,7 @@ class Loop:
 
     def _reload(self) -> None:
         self.leaving.wishes.reload = False
+        self.wellbeing.service.reloading(time.monotonic_ns())
         if self.membership.tuning is not None:
             self.membership.tuning.on_signal()
             self.stage.has_news = True

@@ -109,7 +109,7 @@ def make_loop(parts: Parts, epoch: int) -> Loop:
         "garbage": garbage.problem,
     }
     health = Health(parts.log, checks, view.problems)
-    following = Following(view, parts.log)
+    following = Following(view, parts.log, parts.service)
     checks["configuration"] = following.problem
     mirror = _make_mirror(parts, view)
     parts.configuration.followers += _followers(parts, view, edge)

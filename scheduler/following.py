@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..config import daemon
+from ..config.service import Service
 from ..protocol.codec import VERSION_OLDEST, encode
 from ..protocol.messages import Beacon
 from . import config_verbs
@@ -23,7 +24,8 @@ ADMISSION_MS_PER_NODE = 15
 class Following:
     """Reads the files again when a signal asks for it; tells the rest of the daemon of changes."""
 
-    def __init__(self, view: View, log: Log) -> None:
+    def __init__(self, view: View, log: Log, service: Service) -> None:
+        self._service = service
         self._view = view
         self._log = log
         self._is_asked = False
@@ -45,6 +47,7 @@ class Following:
             return ()
         daemon.drain_signals()
         self._is_asked = False
+        self._service.reloading(now.mono_ns)
         made = config_verbs.reload_on_signal(self._view, now)
         if isinstance(made, ConfigChanged):
             self._problem = ""

@@ -91,6 +91,17 @@ def test_a_stopped_scheduler_is_silent_and_goes_on_when_it_is_woken(
     manager.wait_pings(2)
 
 
+def test_a_reload_is_said_before_and_after(
+    scheduler: RawScheduler, manager: ServiceManager
+) -> None:
+    assert scheduler.process is not None
+    scheduler.process.send_signal(signal.SIGHUP)
+    manager.wait_said("RELOADING=1")
+    wait_for(lambda: manager.said.count("READY=1") == 2, "the end of the reload")
+    told = manager.said.index("RELOADING=1")
+    assert manager.said[told + 1].startswith("MONOTONIC_USEC=")
+
+
 def test_a_node_says_where_it_is_registered(tmp_path: Path, manager: ServiceManager) -> None:
     with node(tmp_path) as (served, agent):
         manager.wait_said("READY=1")

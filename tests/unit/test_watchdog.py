@@ -92,3 +92,15 @@ def test_a_start_is_prolonged_only_while_rows_come() -> None:
     late = [line for line in said.lines if line.startswith("EXTEND")]
     assert (1, 2) == (len(early), len(late))
     assert f"STATUS=starting: reading tasks, {2 * EXTEND_LOOK_EVERY:,} so far" in said.lines
+
+
+def test_a_reload_is_said_with_its_time_and_ends_with_the_next_readiness() -> None:
+    said = Said()
+    service = Service(said, Log())
+    service.reloading(S)
+    service.ready("up")
+    service.reloading(2 * S)
+    assert not service.is_ready
+    service.ready("again")
+    expected = ["READY=1", "STATUS=up", "RELOADING=1", "MONOTONIC_USEC=2000000"]
+    assert [*expected, "READY=1", "STATUS=again"] == said.lines
