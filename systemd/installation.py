@@ -51,6 +51,9 @@ def install(host: Host, wish: Wish) -> list[str]:
     units = [each for each in files_of(wish.role) if _write_unit(host, each, wish.prefix)]
     if units:
         host.call("systemctl", "daemon-reload", why="systemd reads its units")
+    for unit in (each for each in units if each != TARGET):
+        if host.ask("systemctl", "is-active", unit) == "active":
+            host.done.append(f"{unit} runs as it was started: `systemctl restart {unit}`")
     for unit in (TARGET, *SERVICES[wish.role]):
         _enable(host, unit, start=wish.start)
     return host.done

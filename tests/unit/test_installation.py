@@ -150,6 +150,17 @@ def test_what_fails_is_named_and_the_next_run_goes_on_from_there(system: System)
     )
 
 
+def test_a_unit_that_changes_is_named_where_it_runs_with_the_one_of_before(system: System) -> None:
+    install(on(system), Wish("node"))
+    unit = system.root / UNITS.lstrip("/") / NODE
+    unit.write_text("[Service]\n")
+    assert [
+        f"file {UNITS}/{NODE}",
+        "systemd reads its units",
+        f"{NODE} runs as it was started: `systemctl restart {NODE}`",
+    ] == install(on(system), Wish("node"))
+
+
 def test_a_node_that_has_joined_keeps_no_line(system: System) -> None:
     install(on(system), Wish("node"))
     (system.root / HOME.lstrip("/") / "keys/node-n1.key").touch()
