@@ -235,6 +235,9 @@ def _attempt(each: Document) -> list[Any]:
     lasted_s = (ended or time.time() * 1000) - granted
     outcome = str(each.get("outcome") or "on its node")
     why = ": ".join(part for part in (each.get("code"), each.get("message")) if part)
+    together = each.get("batch_calls") or 0
+    if together > 1:
+        why = f"in a batch of {together} calls" + (f"; {why}" if why else "")
     return [
         str(each["number"]),
         str(each.get("node") or "-"),

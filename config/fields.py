@@ -16,6 +16,7 @@ TEXT_CHARS_MAX = 4096
 LIST_ITEMS_MAX = 1024
 COUNT_MAX = 1_000_000
 COUNT_ITEMS_MAX = 64
+OPTIONS_MAX = 64
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _UNIT = re.compile(r"_(?:s|bytes)(?=$|_max$|_min$)")
@@ -98,6 +99,13 @@ def _target(found: str) -> str:
     return found
 
 
+def _keywords(found: dict[str, Any]) -> dict[str, Any]:
+    for name in found:
+        if not name.isidentifier():
+            raise ValueError(f"{name!r} is no name of a keyword argument")
+    return found
+
+
 def _items(found: object) -> object:
     return tuple(found) if isinstance(found, list) else found
 
@@ -112,6 +120,11 @@ Texts = Annotated[tuple[Text, ...], BeforeValidator(_items), Field(max_length=LI
 Paths = Annotated[tuple[FilePath, ...], BeforeValidator(_items), Field(max_length=LIST_ITEMS_MAX)]
 TextTable = Annotated[
     dict[Text, Annotated[str, Field(max_length=TEXT_CHARS_MAX)]], Field(max_length=LIST_ITEMS_MAX)
+]
+OptionTable = Annotated[
+    dict[Text, Annotated[str, Field(max_length=TEXT_CHARS_MAX)] | bool | int | float],
+    AfterValidator(_keywords),
+    Field(max_length=OPTIONS_MAX),
 ]
 CountTable = Annotated[
     dict[Text, Annotated[int, Field(ge=1, le=COUNT_MAX)]], Field(max_length=COUNT_ITEMS_MAX)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from ..protocol.capabilities import BATCH_MAX
 from .fields import (
     DAY_S,
     GIB,
@@ -18,6 +19,7 @@ from .fields import (
     CountTable,
     FilePath,
     Name,
+    OptionTable,
     Paths,
     Seconds,
     Section,
@@ -26,6 +28,8 @@ from .fields import (
     TextTable,
     setting,
 )
+
+BATCH_WAIT_S_MAX = 10.0
 
 
 class NodeSettings(Section):
@@ -151,6 +155,19 @@ class HandlerSettings(Section):
     cpus: float = setting(1.0, "CPUs of one worker", 0.001, 100_000)
     python: Name | None = setting(None, "its interpreter, one of [pythons]; unset: the agent's")
     secrets: Texts = setting((), "secrets of its node for it, as NAME or NAME=VARIABLE")
+    max_batch: int = setting(
+        1, "calls that a worker takes at a time, as lists; 1: one, as it comes", 1, BATCH_MAX
+    )
+    max_wait_s: Seconds = setting(
+        0.0, "how long the first call of a batch waits for more; 0: for none", 0.0, BATCH_WAIT_S_MAX
+    )
+    options: OptionTable = setting({}, "what its class is made with: keyword arguments, by name")
+
+    @model_validator(mode="after")
+    def _waits_only_for_batches(self) -> HandlerSettings:
+        if self.max_wait_s and self.max_batch == 1:
+            raise ValueError("max_wait waits for more calls, so it needs max_batch of 2 or more")
+        return self
 
     @property
     def keep_ns(self) -> int:

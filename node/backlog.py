@@ -32,10 +32,15 @@ class Bucket:
         return None
 
     def pop(self, number: int) -> list[Attempt]:
-        """Take up to so many from the front, and no more than fit a frame to a runner."""
+        """Take up to so many from the front, and no more than fit a frame to a runner.
+
+        One that is to run alone is taken alone.
+        """
         taken: list[Attempt] = []
         left = ARGS_BYTES_MAX
         while len(taken) < number and left > 0 and (attempt := self.head()) is not None:
+            if taken and (attempt.alone or taken[0].alone):
+                break
             self.waiting.popleft()
             taken.append(attempt)
             left -= len(attempt.args)

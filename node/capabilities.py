@@ -160,6 +160,7 @@ def handler(name: str, settings: HandlerSettings) -> wire.Handler:
         settings.workers,
         settings.vram_bytes or 0,
         on_demand=settings.load == "first_use",
+        max_batch=settings.max_batch,
     )
 
 

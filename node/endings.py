@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from ..protocol.messages import Outcome, Phase
@@ -16,6 +16,7 @@ from .task import FENCED, FENCED_TEXT, HANDLER_POOL, Attempt, Ending, Key, endin
 
 RETURNS_MAX = 3
 MODEL_UNAVAILABLE = "model_unavailable"
+BATCH_DIED, BATCH_ENDED = "batch_died", "batch_ended"
 HAND_BACK = "handed back: the node is stopping"
 
 
@@ -67,7 +68,14 @@ def on_endings(state: State, found: Iterable[Ending], now: int) -> None:
 
 
 def _judged(state: State, attempt: Attempt, answer: Ending) -> Ending:
-    """Charge a task whose own worker, bound to its cards, could not even start."""
+    """Charge a task whose own worker, bound to its cards, could not even start.
+
+    One whose worker died in a batch that it was part of runs alone the next time: if it was what
+    killed it, it harms nobody else then, and is charged.
+    """
+    if answer.code in (BATCH_DIED, BATCH_ENDED) and attempt.plan.spec.if_node_lost == "fail":
+        return answer._replace(outcome=Outcome.FAILED)  # it has begun, and must not do so twice
+    attempt.alone |= answer.code == BATCH_DIED
     lane = state.lanes.by_id.get(attempt.lane)
     never_ready = lane is not None and lane.single and lane.state is LaneState.OPENING
     if never_ready and answer.outcome == Outcome.RETURNED and answer.code != "cancelled":
@@ -154,6 +162,8 @@ def _finish(state: State, attempt: Attempt, answer: Ending) -> None:
     answer = blaming.told(state, attempt, answer)
     if attempt.vram_peak_bytes >= 0:
         answer = answer._replace(vram_peak_bytes=attempt.vram_peak_bytes)
+    if attempt.batch_calls:
+        answer = answer._replace(batch_calls=attempt.batch_calls)
     state.outbox.put(attempt.key, answer, attempt.token)
 
 
@@ -163,8 +173,10 @@ def _leave_lane(state: State, attempt: Attempt, now: int) -> None:
         return
     if lane.long == attempt.key:
         lane.long = None
+    lane.formed.discard(attempt.key)
     if lane.open:
         return
+    lane.solo = False
     _give_up_slot(state, lane, [attempt])
     lane.idle_since = now
     if lane.single and lane.state is not LaneState.CLOSING:
@@ -282,11 +294,21 @@ def on_started(state: State, keys: Iterable[Key], now: int) -> None:
         attempt.phase = Phase.RUNNING
         state.started.append(key)
         lane = state.lanes.by_id.get(attempt.lane)
-        if lane is not None and not lane.single:
+        if lane is not None and not lane.single and lane.size == 1:
             lane.long = key
             behind = [other for other in lane.open.values() if other is not attempt]
             if behind:
                 state.effects.append(TakeBack(behind))
+
+
+def on_formed(state: State, keys: Collection[Key]) -> None:
+    """Take in which calls run as one batch now."""
+    for key in keys:
+        attempt = state.attempts.get(key)
+        lane = state.lanes.by_id.get(attempt.lane) if attempt is not None else None
+        if attempt is not None and lane is not None and key in lane.open:
+            attempt.batch_calls = len(keys)
+            lane.formed.add(key)
 
 
 def on_progress(state: State, key: Key, milli: int, text: str) -> None:

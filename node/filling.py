@@ -20,6 +20,8 @@ def fill(state: State, now: int) -> None:
             _launch(state, bucket)
         elif bucket.charge.cards or bucket.pool.startswith(FRESH_POOL):
             _open_singles(state, bucket, now)
+        elif state.lanes.in_batches(bucket.pool):
+            _feed_batches(state, bucket)
         else:
             _feed_idle(state, bucket)
             _top_up(state, bucket)
@@ -89,6 +91,31 @@ def _feed_idle(state: State, bucket: Bucket) -> None:
         sharing = max(1, min(len(idle) - position, state.slots.room(bucket.charge)))
         share = -(-len(bucket.waiting) // sharing)
         _feed(state, bucket, lane, bucket.pop(min(ahead, share)))
+
+
+def _feed_batches(state: State, bucket: Bucket) -> None:
+    """Share what waits among workers that take several at a time, the emptiest first."""
+    lanes = [lane for lane in state.lanes.of_pool(bucket.pool) if _takes_more(state, bucket, lane)]
+    first = bucket.head()
+    card = first.gpus if first is not None else ()
+    lanes.sort(key=lambda lane: (bool(card) and lane.gpus != card, len(lane.open)))
+    for position, lane in enumerate(lanes):
+        head = bucket.head()
+        if head is None:
+            return
+        is_full = lane.charge is None and state.slots.refusal(bucket.charge)
+        if is_full or (head.alone and lane.open):
+            continue
+        share = -(-len(bucket.waiting) // (len(lanes) - position))
+        lane.solo = head.alone
+        _feed(state, bucket, lane, bucket.pop(min(lane.size - len(lane.open), share)))
+
+
+def _takes_more(state: State, bucket: Bucket, lane: Lane) -> bool:
+    """Tell whether calls may join those that wait in a worker, of which none has begun."""
+    is_open = lane.state is LaneState.READY and not (lane.single or lane.solo or lane.formed)
+    has_room = len(lane.open) < lane.size and lane.charge in (None, bucket.charge)
+    return is_open and has_room and not _is_sick(state, lane)
 
 
 def _top_up(state: State, bucket: Bucket) -> None:

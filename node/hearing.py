@@ -217,6 +217,9 @@ _HEAR: dict[type, Callable[[Hearing, Seat, Any, int], None]] = {
     Results: Hearing.on_results,
     Finished: Hearing.on_finished,
     frames.Started: Hearing.on_started,
+    frames.Formed: lambda hearing, _seat, formed, _now: endings.on_formed(
+        hearing.core.state, _keys(formed.rows)
+    ),
     frames.Progress: Hearing.on_progress,
     frames.Loaded: Hearing.on_loaded,
     frames.WorkerEnded: Hearing.on_worker_ended,

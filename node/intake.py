@@ -154,7 +154,7 @@ def _refusal(state: State, attempt: Attempt) -> str:
         spec = attempt.plan.spec
         if reason := residents.refusal(state, spec.target, spec.model):
             return reason
-    misfit = state.slots.refusal(attempt.charge)
+    misfit = "" if _joins(state, attempt) else state.slots.refusal(attempt.charge)
     if not misfit:
         return usage.refusal(state, attempt.charge, attempt.plan.request)
     if attempt.charge.cards or not state.slots.could_ever(attempt.charge):
@@ -163,6 +163,12 @@ def _refusal(state: State, attempt: Attempt) -> str:
     if attempt.prefetched or state.prefetched_held:
         return ""
     return misfit
+
+
+def _joins(state: State, attempt: Attempt) -> bool:
+    """Tell whether a worker that takes several calls at a time has its slot for this one too."""
+    lanes = state.lanes.of_pool(attempt.plan.pool)
+    return any(lane.size > 1 and lane.charge == attempt.charge for lane in lanes)
 
 
 def _reserve(state: State, attempt: Attempt) -> None:

@@ -25,12 +25,14 @@ class LaneState(Enum):
 
 @dataclass(slots=True, eq=False)
 class Lane:
-    """One warm worker: its calls run one after the other, on one charge.
+    """One warm worker: its calls run one after the other, or `size` at a time, on one charge.
 
     Ids are negative, so that they never meet an attempt's `seq` among the holders of slots.
     `single`: ends with the calls that it has, and gets no others: bound to GPUs of one task, asked
     for fresh, or made of what has changed since. `long` is a call that has been running for a
-    while: nothing is put behind it. `stamp` is what the shell compares to tell such a change.
+    while: nothing is put behind it. Of a batch that runs `formed` are the calls without an answer:
+    nothing is put behind those either, so that what waits goes to whoever is free first. `solo`:
+    its call is to be alone in its batch. `stamp` is what the shell compares to tell such a change.
     """
 
     id: int
@@ -44,6 +46,9 @@ class Lane:
     idle_since: int = 0
     long: Key | None = None
     stamp: tuple[object, ...] = ()
+    size: int = 1
+    formed: set[Key] = field(default_factory=set)
+    solo: bool = False
 
     @property
     def is_idle(self) -> bool:
@@ -67,10 +72,11 @@ class Lanes:
         gpus: tuple[str, ...] = (),
         resident: str = "",
         single: bool = False,
+        size: int = 1,
     ) -> Lane:
         """Begin a lane; its worker is being started."""
         self._last_id -= 1
-        lane = Lane(self._last_id, pool, gpus, resident, single, idle_since=now)
+        lane = Lane(self._last_id, pool, gpus, resident, single, idle_since=now, size=size)
         self.by_id[lane.id] = lane
         self.by_pool.setdefault(pool, []).append(lane)
         return lane
@@ -85,6 +91,10 @@ class Lanes:
 
     def of_pool(self, pool: str) -> list[Lane]:
         return self.by_pool.get(pool, [])
+
+    def in_batches(self, pool: str) -> bool:
+        """Tell whether the workers of a pool take several calls at a time."""
+        return any(lane.size > 1 for lane in self.of_pool(pool))
 
     def count_functions(self) -> int:
         """Count the workers that are not residents."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ..protocol.resources import format_bytes
 from . import usage
 from .effects import OpenLane, ResidentsChanged
+from .lanes import Lane
 from .residents import (
     NAME_PARTS,
     Resident,
@@ -60,7 +61,8 @@ def _add_wanted(state: State) -> None:
         if handler is None:
             continue
         of_pool = [each for each in known if each.model == model]
-        idle = sum(each.serves and not _calls(state, each) for each in of_pool)
+        size = handler.max_batch
+        room = sum(max(size - _calls(state, each), 0) for each in of_pool if each.serves)
         if any(each.state is ResidentState.FAILED for each in of_pool):
             continue
         for attempt in bucket.waiting:
@@ -68,8 +70,8 @@ def _add_wanted(state: State) -> None:
                 break
             if attempt.prefetched or attempt.handed:
                 continue
-            if idle:
-                idle -= 1
+            if room:
+                room -= 1
                 continue
             taken = {each.index for each in known}
             index = next(number for number in range(len(taken) + 1) if number not in taken)
@@ -99,7 +101,7 @@ def _load(state: State, resident: Resident, now: int) -> None:
         failed(resident, now, f"no GPU of this node has {free} free")
         return
     state.slots.take(resident.name, charge)
-    lane = state.lanes.add(resident.pool, now, gpus=resident.gpus, resident=resident.name)
+    lane = _lane(state, resident, now)
     resident.lane = lane.id
     resident.opened_at = now
     if resident.state is not ResidentState.FAILED:
@@ -162,9 +164,16 @@ def adopt(state: State, name: str, gpu_uuid: str, now: int) -> int:
     cards = (CardCharge(gpu_uuid, 0, resident.vram_bytes),) if gpu_uuid else ()
     resident.gpu_uuid = gpu_uuid
     state.slots.take(name, Charge(cards=cards), adopt=True)
-    lane = state.lanes.add(resident.pool, now, gpus=resident.gpus, resident=name)
+    lane = _lane(state, resident, now)
     resident.lane = lane.id
     return lane.id
+
+
+def _lane(state: State, resident: Resident, now: int) -> Lane:
+    size = state.handlers[resident.handler].max_batch
+    return state.lanes.add(
+        resident.pool, now, gpus=resident.gpus, resident=resident.name, size=size
+    )
 
 
 def deadline(state: State) -> int | None:

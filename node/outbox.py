@@ -83,6 +83,7 @@ class Outbox:
 def _message(rows: list[tuple[Ending, bytes]]) -> Results:
     endings = [ending for ending, _ in rows]
     has_objects = any(ending.objects for ending in endings)
+    is_batched = any(ending.batch_calls for ending in endings)
     has_peaks = any(ending.vram_peak_bytes >= 0 for ending in endings)
     return Results(
         tasks=[ending.task for ending in endings],
@@ -94,4 +95,5 @@ def _message(rows: list[tuple[Ending, bytes]]) -> Results:
         run_us=[ending.run_us for ending in endings],
         objects=[ending.objects for ending in endings] if has_objects else [],
         vram_peaks=[ending.vram_peak_bytes for ending in endings] if has_peaks else [],
+        batch_calls=[ending.batch_calls for ending in endings] if is_batched else [],
     )

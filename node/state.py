@@ -145,6 +145,8 @@ class State:
         for lane in self.lanes.by_id.values():
             assert bool(lane.open) == (lane.charge is not None)
             assert (lane.charge is not None) == (lane.id in self.slots.holders)
+            assert lane.formed <= lane.open.keys()
+            assert not lane.solo or len(lane.open) == 1
         for holder, release in self.releases.items():
             assert holder == release.holder
             assert holder in self.slots.holders

@@ -61,7 +61,9 @@ class Attempt:
 
     `seq` orders arrivals; `handed` says that a runner has it (its lane is `lane`, 0 for a
     command's own runner); `reserved` that it holds its charge itself; `stop` is why it was asked
-    to end, `recalled` that the scheduler wants it back if it has not begun. `rev` 0 stands for
+    to end, `recalled` that the scheduler wants it back if it has not begun, `alone` that it is to
+    share no batch: its worker died in one. `batch_calls` counts the calls of the batch that it ran
+    in (0: its worker takes one at a time). `rev` 0 stands for
     what an earlier agent left behind. `claims` open the objects that it needs. VRAM is what was
     measured of it on one card (-1: nothing).
     """
@@ -84,6 +86,8 @@ class Attempt:
     stop: str = ""
     recalled: bool = False
     returned: int = 0
+    alone: bool = False
+    batch_calls: int = 0
     claims: bytes = b""
     vram_used_bytes: int = -1
     vram_peak_bytes: int = -1
@@ -113,6 +117,7 @@ class Ending(NamedTuple):
     is_cut: bool = False
     objects: bytes = b""
     vram_peak_bytes: int = -1
+    batch_calls: int = 0
 
 
 @dataclass(slots=True)

@@ -12,6 +12,8 @@ LABELS_PER_NODE_MAX = 64
 PYTHONS_PER_NODE_MAX = 64
 SECRETS_PER_NODE_MAX = 64
 RESOURCES_PER_NODE_MAX = 64
+BATCH_MAX = 1024
+"""Most calls that one worker of a handler takes at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class Handler:
     `state` is `loading`, `ready`, `failed` (then `error` says why) or `cold`: nothing is loaded.
     `gpu_uuids` lists the card of each resident that was there from the start and `vram_bytes` what
     each holds of it. `workers` are at most loaded at a time; `on_demand`: by the first call, not
-    at the start.
+    at the start. `max_batch` calls are taken by one worker at a time.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Handler:
     error: str = ""
     gpu_uuids: list[str] = field(default_factory=list)
     on_demand: bool = False
+    max_batch: int = 1
 
     def model_for(self, asked: str) -> str:
         """Return which model a worker holds that serves calls for this one ("": all, or none).

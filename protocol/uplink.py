@@ -116,11 +116,13 @@ class Results(Message):
     `run_us` is the time the work itself took. `objects` is empty or holds for each row the claims
     (`claims.Verb.HAVE`) of the objects that its value, outputs and logs name. `vram_peaks` is empty
     or holds for each row the most VRAM that was measured of it on one card (-1: it was not).
+    `batch_calls` is empty or holds for each row of how many calls the batch was that it ran in (0:
+    its worker takes one at a time).
     """
 
     TYPE = 38
     COLUMNS = ("tasks", "attempts", "tokens", "outcomes", "values", "details", "run_us")
-    ADDED = {"objects": 3, "vram_peaks": 4}  # noqa: RUF012 - read, never changed
+    ADDED = {"objects": 3, "vram_peaks": 4, "batch_calls": 5}  # noqa: RUF012 - read, never changed
     tasks: list[bytes]
     attempts: list[int]
     tokens: list[bytes]
@@ -130,6 +132,7 @@ class Results(Message):
     run_us: list[int]
     objects: list[bytes] = field(default_factory=list)
     vram_peaks: list[int] = field(default_factory=list)
+    batch_calls: list[int] = field(default_factory=list)
 
 
 @dataclass(slots=True)

@@ -181,7 +181,7 @@ class _Places:
     def _slots(self, node: Node) -> int:
         """Count the tasks of this request that the node runs at a time."""
         if self._request.handler:
-            return warm.loaded_workers(node, self._request)
+            return warm.calls_at_a_time(node, self._request)
         return max(node.capabilities.cpus_milli // max(self._request.cpus_milli, 1), 1)
 
 

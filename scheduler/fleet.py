@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ..protocol.capabilities import Capabilities, Gpu, Handler
+from ..protocol.capabilities import BATCH_MAX, Capabilities, Gpu, Handler
 from ..protocol.codec import VERSION
 from ..protocol.configured import NodeConfig
 from ..protocol.measures import GpuMeasure, Resident
 from ..protocol.resources import MILLI, Request
-from .seats import Seat, Seats, declared, note_run
+from .rides import Rides
+from .seats import Seat, Seats, declared, note_run, room
 from .task import Attempt, Task
 
 RESIDENTS_SINCE = 4
@@ -91,8 +92,8 @@ class Node:
     lives, or when it was lost. `measures` are of its cards by UUID; `room_bytes` is
     what of them is left by now, `room_known_bytes` was so when tasks were placed by it last (see
     `measured.py`). `seats` are models in memory, `ran` those that
-    functions and commands named which began here last. `config_digest` and `config` say what it
-    goes by (see `configured.py`).
+    functions and commands named which began here last, `rides` which calls share a slot.
+    `config_digest` and `config` say what it goes by (see `configured.py`).
     """
 
     name: str
@@ -128,6 +129,7 @@ class Node:
     ran: dict[str, None] = field(default_factory=dict)
     config_digest: bytes = b""
     config: NodeConfig = field(default_factory=NodeConfig)
+    rides: Rides = field(default_factory=Rides)
 
     @property
     def takes_work(self) -> bool:
@@ -149,6 +151,11 @@ class Node:
                 kept = self._card(uuid)
                 kept.share_milli, kept.vram_bytes = card.share_milli, card.vram_bytes
         self.handlers = {handler.name: handler for handler in capabilities.handlers}
+        self.seats.sizes = {
+            name: min(each.max_batch, BATCH_MAX)
+            for name, each in self.handlers.items()
+            if each.max_batch > 1
+        }
         self.count_models()
 
     def take_residents(self, reported: list[Resident], rev: int, now_ns: int = 0) -> bool:
@@ -202,26 +209,18 @@ class Node:
         return self.has_room(request) and is_served
 
     def has_room(self, request: Request) -> bool:
-        """Tell whether CPUs and memory are free."""
-        return (
-            self.cpus_used_milli + request.cpus_milli <= self.capabilities.cpus_milli
-            and self.memory_used_bytes + request.memory_bytes <= self.capabilities.memory_bytes
-        )
+        """Tell whether CPUs and memory are free, or the call of a handler needs none."""
+        return _has_slot(self, request) or takes_along(self, request)
 
     def free_workers(self, request: Request) -> int:
-        """Count the idle workers that hold the model of a call."""
-        handler = self.handlers.get(request.handler)
-        if handler is None:
-            return 0
-        seats = self.seats.loaded(handler.name, handler.model_for(request.model))
-        return sum(max(self.seats.idle(seat), 0) for seat in seats)
+        """Count the calls that the workers would take which hold the model of this one."""
+        return sum(max(room(self.seats, seat), 0) for seat in _loaded(self, request))
 
     def _charge(self, attempt: Attempt, sign: int) -> None:
         request = attempt.request
         if request.handler:  # its model has the card
-            if sign > 0:
-                attempt.seat = self.seat(attempt)
-            self.seats.count_call(attempt.seat, sign)
+            if not _count_call(self, attempt, sign):
+                return
         elif sign > 0:
             if request.model:
                 note_run(self.ran, request.model)
@@ -285,3 +284,39 @@ class Fleet:
     def changed_shape(self) -> None:
         self.shape_revision += 1
         self.revision += 1
+
+
+def takes_along(node: Node, request: Request, seat: Seat | None = None) -> bool:
+    """Tell whether a call may join others in a worker that has its slot already."""
+    if request.handler not in node.seats.sizes:
+        return False
+    if seat is None:
+        seat = next(iter(_loaded(node, request)), None)
+    if seat is None:
+        return False
+    workers = node.seats.ready(seat) if _has_slot(node, request) else 1
+    return node.rides.has_place(seat, request, workers)
+
+
+def _has_slot(node: Node, request: Request) -> bool:
+    return (
+        node.cpus_used_milli + request.cpus_milli <= node.capabilities.cpus_milli
+        and node.memory_used_bytes + request.memory_bytes <= node.capabilities.memory_bytes
+    )
+
+
+def _loaded(node: Node, request: Request) -> list[Seat]:
+    handler = node.handlers.get(request.handler)
+    if handler is None:
+        return []
+    return node.seats.loaded(handler.name, handler.model_for(request.model))
+
+
+def _count_call(node: Node, attempt: Attempt, sign: int) -> bool:
+    """Count a call in the workers that it is for; tell whether its slot is to be counted."""
+    if sign > 0:
+        attempt.seat = node.seat(attempt)
+        attempt.rides = takes_along(node, attempt.request, attempt.seat)
+        node.rides.get_on(attempt)
+    node.seats.count_call(attempt.seat, sign)
+    return not attempt.rides if sign > 0 else node.rides.get_off(attempt)

@@ -156,11 +156,13 @@ class History:
         )
         attempts = self._db.execute(
             "SELECT number, node, gpus, outcome, code, message, granted_ms, ended_ms, run_us,"
-            " epoch, late_ms, asked, vram_peak_bytes FROM attempts WHERE task = ? ORDER BY number",
+            " epoch, late_ms, asked, vram_peak_bytes, coalesce(calls, 0)"
+            " FROM attempts LEFT JOIN batched USING (task, number) WHERE task = ? ORDER BY number",
             (blob,),
         )
         names = ("number", "node", "gpus", "outcome", "code", "message", "granted_ms", "ended_ms",
-                 "run_us", "epoch", "late_ms", "asked", "vram_peak_bytes")  # fmt: skip
+                 "run_us", "epoch", "late_ms", "asked", "vram_peak_bytes",
+                 "batch_calls")  # fmt: skip
         result = self.ended([task_id]).get(task_id)
         return {
             **row,

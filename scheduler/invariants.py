@@ -93,6 +93,8 @@ def _of_node(core: Core, node: Node) -> list[str]:
             if not attempt.request.may_go_ahead:
                 found.append(f"{node.name}: what is no plain task was sent ahead")
             continue
+        if attempt.rides:
+            continue
         cpus += attempt.request.cpus_milli
         memory += attempt.request.memory_bytes
         exclusives += attempt.request.exclusive

@@ -209,6 +209,12 @@ class Journal:
                 if row.outcome != "superseded"
             ],
         )  # fmt: skip
+        batched = [row for row in commit.ended if row.batch_calls]
+        if batched:
+            self._db.executemany(
+                "INSERT OR REPLACE INTO batched (task, number, calls) VALUES (?, ?, ?)",
+                [(ids.to_bytes(row.task), row.number, row.batch_calls) for row in batched],
+            )
         late = [row for row in commit.ended if row.outcome == "superseded"]
         if late:
             self._db.executemany(

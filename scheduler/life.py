@@ -56,6 +56,7 @@ def close_attempt(
             now.wall_ms,
             run_us,
             attempt.vram_peak_bytes,
+            attempt.batch_calls,
         )
     )
     core.fleet.nodes[attempt.node].remove(task, attempt)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..protocol import ids
+from ..protocol.capabilities import BATCH_MAX
 from ..protocol.codec import unpack_document
 from ..protocol.errors import MalformedFrame
 from ..protocol.messages import Outcome, ResultAck, Results
@@ -31,6 +32,7 @@ def on_results(core: Core, node: Node, message: Results, now: Now, effects: Effe
     count = len(message.tasks)
     objects = message.objects if len(message.objects) == count else [b""] * count
     peaks = message.vram_peaks if len(message.vram_peaks) == count else [-1] * count
+    sizes = message.batch_calls if len(message.batch_calls) == count else [0] * count
     columns = zip(
         message.outcomes,
         message.values,
@@ -38,6 +40,7 @@ def on_results(core: Core, node: Node, message: Results, now: Now, effects: Effe
         message.run_us,
         objects,
         peaks,
+        sizes,
         strict=True,
     )
     saids = map(_Said._make, columns)
@@ -52,6 +55,7 @@ def on_results(core: Core, node: Node, message: Results, now: Now, effects: Effe
                 )
                 continue
             live.see_vram(said.vram_peak_bytes)
+            live.batch_calls = min(max(said.batch_calls, 0), BATCH_MAX)
             _settle(core, task, said, now, effects)
         elif len(blob) != ids.ID_BYTES:
             effects.notes.append(Note("error", "result without a task", {"node": node.name}))
@@ -86,11 +90,12 @@ class _Said(NamedTuple):
     run_us: int
     objects: bytes
     vram_peak_bytes: int
+    batch_calls: int
 
 
 def _settle(core: Core, task: Task, said: _Said, now: Now, effects: Effects) -> None:
     assert task.live is not None
-    outcome, value, details, run_us, objects, _ = said
+    outcome, value, details, run_us, objects, _, _ = said
     wanted = task.state is not State.STOPPING or task.stop is not StopReason.CANCELLED
     if outcome == Outcome.SUCCEEDED and wanted:
         core.runtimes.add(task.spec.kind, run_us * 1_000)

@@ -50,6 +50,7 @@ def remove(db: apsw.Connection, doomed: Sequence[Doomed]) -> None:
     tasks = [(task.id,) for task in doomed]
     specs = {(task.spec_id,) for task in doomed}
     db.executemany("DELETE FROM attempts WHERE task = ?", tasks)
+    db.executemany("DELETE FROM batched WHERE task = ?", tasks)
     db.executemany("DELETE FROM results WHERE task = ?", tasks)
     db.executemany("DELETE FROM tasks WHERE id = ?", tasks)
     let_go(db, tasks)

@@ -103,7 +103,8 @@ class AttemptEnded(NamedTuple):
     """How an attempt ended: `outcome` is `succeeded`, `failed`, `killed`, `returned`, `rejected`,
     `lost` or, for a late result of an attempt of `node` that was already ended, `superseded`.
 
-    `vram_peak_bytes` is the most that was measured of it on one card, -1 where it was not.
+    `vram_peak_bytes` is the most that was measured of it on one card, -1 where it was not;
+    `batch_calls` counts the calls of the batch that it ran in, 0 where there was none.
     """
 
     task: int
@@ -115,6 +116,7 @@ class AttemptEnded(NamedTuple):
     ended_ms: int
     run_us: int
     vram_peak_bytes: int = -1
+    batch_calls: int = 0
 
 
 class TaskResult(NamedTuple):

@@ -29,3 +29,11 @@ CREATE TABLE config_versions (
 ) STRICT;
 CREATE UNIQUE INDEX config_versions_by_key ON config_versions (author, request_key)
     WHERE request_key != x'';
+
+-- Attempts that ran in a batch, and of how many calls that was.
+CREATE TABLE batched (
+    task   BLOB NOT NULL,
+    number INTEGER NOT NULL,
+    calls  INTEGER NOT NULL,
+    PRIMARY KEY (task, number)
+) STRICT, WITHOUT ROWID;

@@ -42,6 +42,7 @@ class Promise:
 class Seats:
     """The models of one node: `residents` as it reported them, `calls` as the ledger has them.
 
+    `sizes` are of handlers by name: how many calls one worker takes at a time, if several.
     `loads` are by (task, attempt), `leaving` were asked to go; `since_ns` is when each was ready,
     `used` numbers the last use of each in this scheduler's life.
     """
@@ -52,6 +53,7 @@ class Seats:
     leaving: list[Promise] = field(default_factory=list)
     since_ns: dict[Seat, int] = field(default_factory=dict)
     used: dict[Seat, int] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
     seen_rev: int = -1
     _uses: int = 0
     _uses_reported: int = 0
@@ -111,8 +113,7 @@ class Seats:
     def idle(self, seat: Seat) -> int:
         """Count the workers without a call; a call that was granted with the load of its model is
         of the worker that is promised."""
-        promised = sum(load.seat == seat for load in self.loads.values())
-        return self.ready(seat) - max(self.calls[seat] - promised, 0)
+        return self.ready(seat) - _running(self, seat)
 
     def loaded(self, handler: str, model: str) -> list[Seat]:
         """Name where a model can be called or will be, best first: idle, then used last."""
@@ -122,7 +123,7 @@ class Seats:
             if each.state == READY and (each.handler, each.model) == (handler, model)
         )
         usable = [seat for seat in found if self.ready(seat) > 0]
-        return sorted(usable, key=lambda seat: self.idle(seat) <= 0)
+        return sorted(usable, key=lambda seat: (self.idle(seat) <= 0, room(self, seat) <= 0))
 
     def count(self, handler: str) -> int:
         """Count the workers of a handler, those that are to come included."""
@@ -156,6 +157,16 @@ class Seats:
 
     def _left(self, seat: Seat) -> int:
         return sum(each.seat == seat for each in self.leaving)
+
+
+def room(seats: Seats, seat: Seat) -> int:
+    """Count the calls that its workers would take now, also beside those that they have."""
+    return seats.ready(seat) * seats.sizes.get(seat.handler, 1) - _running(seats, seat)
+
+
+def _running(seats: Seats, seat: Seat) -> int:
+    promised = sum(load.seat == seat for load in seats.loads.values())
+    return max(seats.calls[seat] - promised, 0)
 
 
 def seat_of(resident: Resident) -> Seat:

@@ -189,7 +189,8 @@ class Attempt:
     what was measured as free. `recalled`: its node was asked to hand it back.
     `request` is what it was granted: of what the task asks for, the alternative that was chosen
     with the VRAM that was found for it; what was measured of that is of one card: now, and at most.
-    `seat` is where a call of a handler is counted.
+    `seat` is where a call of a handler is counted; one that `rides` has no slot, but that of a
+    call beside it; `batch_calls` is what its node says that its batch had.
     """
 
     number: int
@@ -207,10 +208,12 @@ class Attempt:
     charges: tuple[tuple[str, int, int], ...] = ()
     is_spoken_for: bool = False
     seat: Seat = NO_SEAT
+    rides: bool = False
     progress_milli: int = -1
     progress_text: str = ""
     vram_used_bytes: int = -1
     vram_peak_bytes: int = -1
+    batch_calls: int = 0
 
     def see_vram(self, used_bytes: int) -> None:
         """Take in what its node measured of it on one card; below 0: nothing."""

@@ -13,7 +13,7 @@ from .feasible import (
     first_refusal,
     gpus_text,
 )
-from .fleet import Card, Node, card_charge
+from .fleet import Card, Node, card_charge, takes_along
 from .suiting import cards_to_lend, suits
 
 
@@ -54,6 +54,8 @@ def _handler_ready(node: Node, request: Request) -> Refusal:
 
 
 def _has_room(node: Node, request: Request) -> Refusal:
+    if takes_along(node, request):
+        return ""
     free = node.capabilities.cpus_milli - node.cpus_used_milli
     if request.cpus_milli > free:
         return f"{cpus_text(max(free, 0))} free, wanted {request.cpus_milli / MILLI:g}"

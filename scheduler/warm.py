@@ -8,14 +8,15 @@ from ..protocol.capabilities import Handler
 from ..protocol.resources import Request, format_bytes
 from . import measured
 from .fleet import RESIDENTS_SINCE, Card, Node
-from .seats import COLD, FAILED, LOADING, READY, Promise, Seat
+from .seats import COLD, FAILED, LOADING, READY, Promise, Seat, room
 from .suiting import cards_to_lend
 from .task import Attempt, Task
 
 
 def idle_seat(node: Node, request: Request) -> Seat | None:
-    """Return where a call can run at once: the worker that was used last."""
-    return next((seat for seat in _loaded(node, request) if node.seats.idle(seat) > 0), None)
+    """Return where a call can run at once: the idle worker that was used last, else beside others
+    in one that takes several at a time."""
+    return next((seat for seat in _loaded(node, request) if room(node.seats, seat) > 0), None)
 
 
 def _loaded(node: Node, request: Request) -> list[Seat]:
@@ -141,6 +142,11 @@ def cards_of_call(node: Node, request: Request) -> list[Card]:
     if not node.handlers[request.handler].vram_bytes:
         return []
     return cards_to_load(node, request)[:1]
+
+
+def calls_at_a_time(node: Node, request: Request) -> int:
+    """Count the calls that the workers take which hold the model of a call."""
+    return loaded_workers(node, request) * node.seats.sizes.get(request.handler, 1)
 
 
 def loaded_workers(node: Node, request: Request) -> int:

@@ -58,7 +58,8 @@ class Failure(NamedTuple):
 
     `code` is one of exception, out_of_memory, gpu_out_of_memory, disk_full, network,
     result_not_encodable, value_too_large, args_not_decodable, code_missing, model_unavailable,
-    output_missing, timeout, silence, fenced, cancelled, worker_died, worker_ended.
+    output_missing, timeout, silence, fenced, cancelled, worker_died, worker_ended, batch_died,
+    batch_ended.
     """
 
     code: str

@@ -43,7 +43,7 @@ from .batches import pack_failure as pack_failure
 from .batches import split_key as split_key
 from .batches import unpack_failure as unpack_failure
 
-PROTOCOL = 3
+PROTOCOL = 4
 PROTOCOL_OLDEST = 1
 FRAME_BYTES_MAX = 8 << 20
 CALLS_OPEN_MAX = 8192
@@ -94,7 +94,9 @@ class Host(NamedTuple):
     `module:Class`, or None for a worker of plain functions. `main_name`, `main_source` and
     `main_sha256` carry the one file of a script whose functions are called. `secrets` as in Run.
     `tasks_dir` is where the agent keeps a folder for each attempt that has files; without a `cwd`
-    calls run there, or in an empty directory of the worker.
+    calls run there, or in an empty directory of the worker. The handler is made with `options`;
+    with a `max_batch` above 1 it takes up to so many calls as lists, the first of which waits
+    `max_wait_s` for more. These came with protocol 4.
     """
 
     worker: str
@@ -111,6 +113,9 @@ class Host(NamedTuple):
     output_bytes_max: int = OUTPUT_BYTES_MAX
     secrets: dict[str, str] = {}  # noqa: RUF012 - as above
     tasks_dir: str = ""
+    max_batch: int = 1
+    max_wait_s: float = 0.0
+    options: dict[str, object] = {}  # noqa: RUF012 - as above
 
 
 class Cancel(NamedTuple):
@@ -259,6 +264,12 @@ class Progress(NamedTuple):
     text: str
 
 
+class Formed(NamedTuple):
+    """Worker -> runner -> agent: these calls, [task as hex, attempt], run as one batch now."""
+
+    rows: list[list[object]]
+
+
 class Refused(NamedTuple):
     """Runner -> agent: a request was not taken. `code`: busy, full, no_worker, known, stopping,
     malformed. For a batch `seq` says which and nothing of it was taken; for Run the attempt."""
@@ -274,7 +285,7 @@ Message = Union[
     Run, Host, Calls, Cancel, Ack, EndWorker, Status, Exit, HoldLocks,
     Attach, CallLimits, Renew, Signal, Stack, Exec,
     Hello, Started, Finished, Results, Loaded, WorkerEnded, OutputGrew, Progress, Refused,
-    Answer, Stuck,
+    Answer, Stuck, Formed,
 ]  # fmt: skip
 
 CALLS = 3
@@ -284,10 +295,12 @@ _BY_TYPE: dict[int, type] = {
     9: HoldLocks, 10: Attach, 11: CallLimits, 12: Renew, 13: Signal, 14: Stack, 15: Exec,
     65: Hello, 66: Started, 67: Finished, RESULTS: Results, 69: Loaded, 70: WorkerEnded,
     71: OutputGrew, 72: Progress, 73: Refused, 74: Answer, 75: Stuck,
+    76: Formed,
 }  # fmt: skip
-SINCE: dict[type, int] = dict.fromkeys(
-    [Attach, CallLimits, Renew, Signal, Stack, Exec, Answer, Stuck], 2
-)
+SINCE: dict[type, int] = {
+    **dict.fromkeys([Attach, CallLimits, Renew, Signal, Stack, Exec, Answer, Stuck], 2),
+    Formed: 4,
+}
 """The protocol that brought a message; all others are of the first."""
 _TYPE_OF: dict[type, int] = {kind: number for number, kind in _BY_TYPE.items()}
 _BLOBS = frozenset(["stdin_blob", "main_source", "out_inline", "err_inline", "out", "err"])

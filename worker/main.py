@@ -10,7 +10,8 @@ import socket
 import sys
 import time
 import types
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from . import batches, frames
 from .batches import Call, Failure, Outcome
@@ -18,11 +19,14 @@ from .capture import Capture, text_over
 from .current import set_running
 from .frames import Host, Loaded, WorkerEnded
 from .freshness import Freshness
+from .gathering import Gathering, Numbered
+from .member_dirs import MemberDirs
 from .page import CALLS_WINDOW, Page
 from .speaker import Speaker
 from .state import RunningCall
 from .targets import Targets, describe
 from .task_dir import NotReturned, TaskDir
+from .together import Together, asyncio_run, signature_of
 from .values import NotDecodable, NotEncodable, ValueTooLarge, decode_call, pack
 
 SOCKET_FD = 3
@@ -61,6 +65,9 @@ def main(output_dir: str) -> None:
     task_dir = TaskDir(host.tasks_dir, own_dir, moves=not host.cwd)
     worker = Worker(host, page, running, speaker, out, err, task_dir)
     worker.load()
+    if host.max_batch > 1:
+        size, wait_s = host.max_batch, host.max_wait_s
+        worker.serve(Gathering(page, reader.next, reader.has_more, SOCKET_FD, size, wait_s))
     while True:
         kind, body = reader.next()
         if kind == frames.CALLS:
@@ -97,7 +104,9 @@ class Worker:
         begun_ns = time.monotonic_ns()
         if self._host.handler is not None:
             try:
-                self._handler = self._targets.find(self._host.handler)()
+                self._handler = self._targets.find(self._host.handler)(**self._host.options)
+                if self._host.max_batch > 1:
+                    signature_of(self._handler)
                 _load(self._handler)
             except BaseException as error:  # noqa: BLE001 - whatever the user's code raises
                 failure = describe(error)
@@ -128,6 +137,32 @@ class Worker:
             self._freshness.note()  # before anybody hears of it, and edits what it imported
             speaker.add(outcome)
         speaker.end()
+
+    def serve(self, gathering: Gathering) -> NoReturn:
+        """Run what waits as batches, for ever."""
+        dirs = MemberDirs(self._host.tasks_dir)
+        together = Together(
+            self._handler, self._page, self._running, self._out, self._err, self._task_dir, dirs,
+            self._returned, self._tell_formed,
+        )  # fmt: skip
+        while True:
+            batch = gathering.next()
+            if self._freshness.is_stale():
+                os._exit(STALE_EXIT)
+            self._task_dir.look()
+            self._speaker.begin()
+            outcomes = together.run(batch)
+            gathering.learn(len(batch), together.fitted)
+            dirs.end_batch()
+            self._task_dir.leave()
+            self._freshness.note()
+            for outcome in outcomes:
+                self._speaker.add(outcome)
+            self._speaker.end()
+
+    def _tell_formed(self, batch: Sequence[Numbered]) -> None:
+        rows: list[list[object]] = [[each.call.task.hex(), each.call.attempt] for each in batch]
+        self._speaker.send(frames.encode(frames.Formed(rows)))
 
     def _run(self, call: Call) -> Outcome:
         self._number = number = self._number + 1
@@ -191,13 +226,6 @@ def _failed(error: BaseException, code: str = "") -> tuple[int, bytes]:
     return batches.FAILED, batches.pack_failure(describe(error, code))
 
 
-def asyncio_run(coroutine: types.CoroutineType[Any, Any, Any]) -> object:
-    """Run what an `async def` function returned."""
-    import asyncio
-
-    return asyncio.run(coroutine)
-
-
 def _short_repr(value: object) -> str:
     try:
         text = repr(value)
@@ -213,6 +241,10 @@ class _Reader:
         self._sock = sock
         self._parser = frames.Parser()
         self._ready: list[tuple[int, bytes]] = []
+
+    def has_more(self) -> bool:
+        """Say whether a frame is here that was read with another."""
+        return bool(self._ready)
 
     def next(self) -> tuple[int, bytes]:
         """Return the next frame."""

@@ -1,7 +1,8 @@
 """What a runner and its worker know of each other at once: one shared page, no messages.
 
 Calls are numbered from 1 in the order in which the runner forwards them. The worker writes which
-one runs and since when; the runner marks which ones are cancelled. Each field has one writer.
+one runs, or from which to which they run as one batch, and since when; the runner marks which ones
+are cancelled. Each field has one writer.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ CALLS_WINDOW = 8192
 """Marks are kept per number modulo this; no more calls may be open at once. A power of two."""
 _RUNNING = 0
 _STARTED_NS = 1
+_LAST = 2
 _MARKS_AT = 64
 PAGE_BYTES = _MARKS_AT + CALLS_WINDOW
 
@@ -25,18 +27,26 @@ class Page:
         self._words = view[:_MARKS_AT].cast("Q")
         self.marks = view[_MARKS_AT:]
 
-    def begin(self, number: int, now_ns: int) -> None:
-        """Say that call `number` starts (the worker, before it looks at the mark)."""
+    def begin(self, number: int, now_ns: int, last: int = 0) -> None:
+        """Say that call `number` starts, with those up to `last` if it is the first of a batch.
+
+        The worker does so before it looks at the marks.
+        """
         self._words[_STARTED_NS] = now_ns
+        self._words[_LAST] = last or number
         self._words[_RUNNING] = number
 
-    def running(self) -> tuple[int, int]:
-        """Return (number, monotonic ns of its start) of the last call begun; 0 before any."""
+    def running(self) -> tuple[int, int, int]:
+        """Return first and last number of what was begun last, and the monotonic ns of its start.
+
+        All are 0 before any.
+        """
         while True:
             number = self._words[_RUNNING]
+            last = self._words[_LAST]
             started_ns = self._words[_STARTED_NS]
             if self._words[_RUNNING] == number:
-                return number, started_ns
+                return number, max(number, last), started_ns
 
     def mark(self, number: int, *, cancelled: bool) -> None:
         """Mark call `number` as cancelled, or clear the mark (the runner)."""

@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Sequence
 
 from . import batches, frames
 from .batches import Outcome
@@ -109,6 +110,8 @@ class Speaker:
     def _say_news(self) -> bool:
         """Send progress and the growth of output, at most every 100 ms."""
         running = self._running
+        if running.members:
+            return self._say_news_of(running.members)
         task, attempt, said = running.task, running.attempt, running.said
         totals = (self._out.total, self._err.total)
         if running.task is not task:
@@ -127,6 +130,26 @@ class Speaker:
             self._err.flush()
             self.send(frames.encode(frames.OutputGrew(task, attempt, *totals)))
         self._hinted = totals
+        return True
+
+    def _say_news_of(self, members: Sequence[RunningCall]) -> bool:
+        """Do the same for the calls of a batch, which print and tell side by side."""
+        now = time.monotonic()
+        if now < self._hint_at:
+            return True
+        self._hint_at = now + HINT_EVERY_S
+        self._out.flush()
+        self._err.flush()
+        for each in members:
+            if each.task is None:
+                continue
+            said, each.said = each.said, None
+            if said is not None:
+                self.send(frames.encode(frames.Progress(each.task, each.attempt, *said)))
+            out, err = (sink.total for sink in each.sinks)
+            if (out, err) != each.hinted and (out or err):
+                each.hinted = out, err
+                self.send(frames.encode(frames.OutputGrew(each.task, each.attempt, out, err)))
         return True
 
     def _before_fork(self) -> None:

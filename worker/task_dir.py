@@ -98,6 +98,17 @@ class TaskDir:
         if self._moves:
             os.fchdir(self._own_fd)
 
+    def enter_member(self, task: bytes, attempt: int) -> None:
+        """Turn to a call of a batch: its files are apart from those of its neighbours."""
+        self._key = task, attempt
+        if self._tasks_dir:
+            self._work, self._is_prepared = self._folder + "/work", True
+
+    def leave_member(self) -> None:
+        """Leave a call of a batch, and its files as they are."""
+        self._placed, self._taken = {}, []
+        self._work, self._is_prepared = self._own_text, False
+
     def file(self, row: Row) -> File:
         """Put a file that an argument names into the call's directory."""
         path = self._placed.get(row)

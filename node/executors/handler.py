@@ -34,6 +34,9 @@ class HandlerExecutor:
             output_bytes_max=around.settings.tasks.output_bytes_max,
             secrets=around.premises.secrets.variables(handler.secrets),
             tasks_dir=str(around.tasks_dir),
+            max_batch=handler.max_batch,
+            max_wait_s=handler.max_wait_s,
+            options=dict(handler.options),
         )
 
     def stamp(self, worker: str, attempt: Attempt | None) -> tuple[Stamp, ...]:

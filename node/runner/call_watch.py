@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 
 from ...worker import batches
-from ...worker.frames import Failure, Started
+from ...worker.frames import Failure, Formed, Started
 from .open_calls import FENCED, OpenCalls, Running
 
 STARTED_AFTER_S = 0.1
@@ -24,11 +24,16 @@ class Culprit:
 
 
 class CallWatch:
-    """Compares the shared page with what is open; `next_at` is when to look again."""
+    """Compares the shared page with what is open; `next_at` is when to look again.
 
-    def __init__(self, calls: OpenCalls) -> None:
+    A call of a batch that is over its limits has failed, but its neighbours have not: the worker
+    is ended for it only if the batch does not end within `grace_s`.
+    """
+
+    def __init__(self, calls: OpenCalls, grace_s: float) -> None:
         self.next_at = math.inf
         self._calls = calls
+        self._grace_s = grace_s
         self._said = 0
         self._heard_at = 0.0
 
@@ -37,54 +42,76 @@ class CallWatch:
         self.next_at = min(self.next_at, time.monotonic() + after_s)
 
     def heard(self) -> None:
-        """Take in a sign of life of the call that runs: output, or progress."""
+        """Take in a sign of life of what runs: output, or progress."""
         self._heard_at = time.monotonic()
 
-    def look(self, now: float) -> Culprit | Running | None:
-        """Return the call to end the worker for, a call to announce, or None."""
+    def look(self, now: float) -> Culprit | list[Running]:
+        """Return the call to end the worker for, or those to announce."""
         self.next_at = math.inf
         if not self._calls:
-            return None
+            return []
         running = self._calls.running()
         fenced = self._look_at_fences(now)
-        if running is None:
+        if not running:
             # Between two calls, or the answer is on its way.
             self.soon()
-            return None
-        if running.key in fenced:
-            text = "stopped: this node had not heard its scheduler for too long"
-            return Culprit(running.key, Failure(FENCED, "", text))
-        call = running.call
-        began_at = running.started_ns / 1e9
-        culprit, limit_at = self._limit(running, began_at, now)
-        if culprit is not None:
-            return culprit
-        said = self._said == call.number
-        say_at = math.inf if said else began_at + STARTED_AFTER_S
-        if say_at <= now:
-            self._said = call.number
-            self.next_at = min(self.next_at, limit_at)
-            return running
-        self.next_at = min(self.next_at, limit_at, say_at)
-        return None
+            return []
+        for each in running:
+            if each.key in fenced:
+                text = "stopped: this node had not heard its scheduler for too long"
+                return Culprit(each.key, Failure(FENCED, "", text))
+        for each in running:
+            culprit = self._judge(each, running, now)
+            if culprit is not None:
+                return culprit
+        return self._to_announce(running, now)
 
-    def _limit(self, running: Running, began_at: float, now: float) -> tuple[Culprit | None, float]:
-        """Judge a running call by its limits; return when to judge it again."""
+    def _to_announce(self, running: list[Running], now: float) -> list[Running]:
+        say_at = running[0].started_ns / 1e9 + STARTED_AFTER_S
+        fresh = [each for each in running if each.call.number > self._said]
+        if fresh and say_at > now:
+            self.next_at = min(self.next_at, say_at)
+            return []
+        self._said = max(self._said, running[-1].call.number)
+        return fresh
+
+    def _judge(self, running: Running, batch: list[Running], now: float) -> Culprit | None:
+        """Judge one call by its limits, and say when to judge it again."""
         call = running.call
+        failure, limit_at = self._limit(running, now)
+        if failure is None:
+            self.next_at = min(self.next_at, limit_at)
+            return None
+        if call.kill_at > now and len(batch) > 1:
+            call.verdict = failure
+            if any(each.call.verdict is None for each in batch):
+                self._calls.cancel(running.key, now + self._grace_s)
+                self.next_at = min(self.next_at, call.kill_at)
+                return None
+        return Culprit(running.key, failure)
+
+    def _limit(self, running: Running, now: float) -> tuple[Failure | None, float]:
+        """Say what is wrong with a call, or until when nothing is."""
+        call = running.call
+        if call.kill_at <= now:
+            known = call.verdict
+            if known is None or known.code == "cancelled":
+                known = Failure("cancelled", "", "killed: it was cancelled")
+            return known, call.kill_at
+        if call.verdict is not None:
+            return None, call.kill_at
+        began_at = running.started_ns / 1e9
         silent_s = call.silence_ms / 1000
         timeout_at = began_at + call.timeout_ms / 1000 if call.timeout_ms else math.inf
         silent_at = max(began_at, self._heard_at) + silent_s if silent_s else math.inf
-        limit_at = min(call.kill_at, timeout_at, silent_at)
-        if limit_at > now:
-            return None, limit_at
-        if call.kill_at <= now:
-            failure = Failure("cancelled", "", "killed: it was cancelled")
-        elif timeout_at <= now:
+        if timeout_at <= now:
             failure = Failure("timeout", "", f"ran longer than {call.timeout_ms / 1000} s")
-        else:
+        elif silent_at <= now:
             text = f"printed nothing and said no progress for {silent_s} s"
             failure = Failure("silence", "", text)
-        return Culprit(running.key, failure), limit_at
+        else:
+            return None, min(call.kill_at, timeout_at, silent_at)
+        return failure, now
 
     def _look_at_fences(self, now: float) -> list[bytes]:
         """Return the calls whose fence ran out; those that wait are not to begin any more."""
@@ -104,3 +131,9 @@ def started(running: Running, pid: int) -> Started:
     """Describe the start of a call, for the agent."""
     wall_ns = time.time_ns() - (time.monotonic_ns() - running.started_ns)
     return Started(*batches.split_key(running.key), pid, wall_ns)
+
+
+def formed(running: list[Running]) -> Formed:
+    """Tell which calls run as one batch, to an agent that comes back."""
+    keys = [batches.split_key(each.key) for each in running]
+    return Formed([[task.hex(), attempt] for task, attempt in keys])

@@ -7,16 +7,19 @@ from collections.abc import Callable
 from ...worker import frames
 from ...worker.asks import Attach, CallLimits, Renew
 from ...worker.frames import Message
+from .call_watch import formed
 from .open_calls import CallLimit
+from .outbox import Outbox
 from .slot import Slot
 
 
 class Limits:
     """Keeps what was said until it applies. `unkillable_after_s` 0: nobody wants to hear of it."""
 
-    def __init__(self, slot: Slot) -> None:
+    def __init__(self, slot: Slot, outbox: Outbox) -> None:
         self.unkillable_after_s = 0.0
         self._slot = slot
+        self._outbox = outbox
         self._of_next: dict[bytes, CallLimit] = {}
         self.handlers: dict[type, Callable[[Message], None]] = {
             Attach: self._on_attach,
@@ -37,6 +40,10 @@ class Limits:
     def _on_attach(self, message: Message) -> None:
         assert isinstance(message, Attach)
         self.unkillable_after_s = float(message.unkillable_after_s)
+        self._outbox.agent_protocol = int(message.protocol)
+        worker = self._slot.worker
+        if worker is not None and worker.order.max_batch > 1:
+            self._outbox.say(formed(worker.calls.running()))
 
     def _on_call_limits(self, message: Message) -> None:
         assert isinstance(message, CallLimits)

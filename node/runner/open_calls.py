@@ -1,7 +1,8 @@
 """Which calls a worker holds, and which of them run, wait, or are cancelled.
 
 The worker runs calls in the order in which they are forwarded, so a number per call says all: what
-is below the running number has run, what is above it has not started.
+is below the running number has run, what is above it has not started. Where it runs several as one
+batch, their numbers are in a row, but for those that were cancelled in time.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ class CallLimit(NamedTuple):
 
 
 FENCED = "fenced"
+BATCH_DIED = "batch_died"
+"""Comes back with a call whose worker died while it ran in a batch: it is to run alone."""
+BATCH_ENDED = "batch_ended"
+"""The same of one that was ended, for a neighbour's sake."""
 
 
 @dataclass(slots=True)
@@ -32,6 +37,7 @@ class OpenCall:
     """A call that is not answered yet.
 
     `kill_at` is finite once it is cancelled; `asked_back`: wanted only while it has not begun.
+    `verdict` is why a call of a batch has failed whatever the batch will return for it.
     """
 
     number: int
@@ -39,11 +45,12 @@ class OpenCall:
     kill_at: float = math.inf
     asked_back: bool = False
     silence_ms: int = 0
+    verdict: Failure | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The call that the page shows as begun and that is not answered."""
+    """A call that the page shows as begun and that is not answered."""
 
     key: bytes
     call: OpenCall
@@ -51,10 +58,14 @@ class Running:
 
 
 class OpenCalls:
-    """The unanswered calls of one worker, in order. `fences` are of those that have one."""
+    """The unanswered calls of one worker, in order. `fences` are of those that have one.
 
-    def __init__(self, page: Page) -> None:
+    `in_batches`: the worker takes several at a time.
+    """
+
+    def __init__(self, page: Page, *, in_batches: bool = False) -> None:
         self._page = page
+        self._in_batches = in_batches
         self._open: dict[bytes, OpenCall] = {}
         self._dropped: dict[bytes, int] = {}
         self._number = 0
@@ -92,6 +103,8 @@ class OpenCalls:
         self._page.mark(call.number, cancelled=True)
         call.kill_at = min(call.kill_at, kill_at)
         call.asked_back = kill_at == math.inf
+        if self._in_batches and kill_at < math.inf:
+            call.verdict = call.verdict or Failure("cancelled", "", "cancelled within its batch")
         return True
 
     def renew(self, fence_boot_ns: int) -> None:
@@ -108,35 +121,37 @@ class OpenCalls:
     def settle(self, body: bytes) -> tuple[bytes, list[bytes]]:
         """Close the calls that a RESULTS body answers; return it without what was answered."""
         keys = batches.results_keys(body)
-        if self._dropped or not all(key in self._open for key in keys):
+        is_whole = not self._dropped and all(key in self._open for key in keys)
+        if not is_whole or any(self._open[key].verdict for key in keys):
             _, outcomes = batches.unpack_results(body)
-            mine = [one for one in outcomes if self._is_open(one)]
+            mine = [self._judged(one) for one in outcomes if self._is_open(one)]
             keys = [batches.join_key(one.task, one.attempt) for one in mine]
             body = batches.pack_results(0, mine)
         for key in keys:
             del self._open[key]
         return body, keys
 
-    def running(self) -> Running | None:
-        """Return the call that runs; None before the first, and while its answer is on its way."""
-        number, started_ns = self._page.running()
-        for key, call in self._open.items():
-            if call.number == number:
-                return Running(key, call, started_ns)
-        return None
+    def running(self) -> list[Running]:
+        """Return what runs; nothing before the first, and while the answer is on its way."""
+        first, last, started_ns = self._page.running()
+        return [
+            Running(key, call, started_ns)
+            for key, call in self._open.items()
+            if first <= call.number <= last
+        ]
 
     def held(self) -> list[tuple[bytes, bool]]:
         """Return the calls with whether each has begun."""
-        number = self._page.running()[0]
-        return [(key, call.number <= number) for key, call in self._open.items()]
+        last = self._page.running()[1]
+        return [(key, call.number <= last) for key, call in self._open.items()]
 
     def return_cancelled(self) -> list[Outcome]:
         """Close the marked calls that have not begun and, being marked, never will."""
-        running = self._page.running()[0]
+        last = self._page.running()[1]
         back = [
             key
             for key, call in self._open.items()
-            if call.number > running and (call.asked_back or call.kill_at < math.inf)
+            if call.number > last and (call.asked_back or call.kill_at < math.inf)
         ]
         body = batches.pack_failure(Failure("cancelled", "", "cancelled before it started"))
         for key in back:
@@ -149,23 +164,43 @@ class OpenCalls:
         return [Outcome(*batches.split_key(key), batches.RETURNED, body) for key in back]
 
     def close_all(
-        self, charged: Failure, returned: Failure, culprit: tuple[bytes, Failure] | None
+        self,
+        charged: Failure,
+        returned: Failure,
+        together: Failure,
+        culprits: Mapping[bytes, Failure],
     ) -> list[Outcome]:
-        """Close what a dead worker leaves: what had begun is charged, the rest comes back."""
-        running = self._page.running()[0]
+        """Close what a dead worker leaves: what had begun is charged, the rest comes back.
+
+        Of a batch nobody can tell which call was at fault: all come back, with `together`, but
+        for those that are known to be.
+        """
+        last = self._page.running()[1]
+        begun = sum(call.number <= last for call in self._open.values())
+        is_batch = self._in_batches and begun > 1
         outcomes = []
         for key, call in self._open.items():
             status, failure = batches.FAILED, charged
-            if call.number > running:
+            verdict = culprits.get(key) or call.verdict
+            if call.number > last:
                 status, failure = batches.RETURNED, returned
-            elif culprit is not None and culprit[0] == key:
-                failure = culprit[1]
+            elif verdict is not None:
+                failure = verdict
                 if failure.code == FENCED:  # not its own fault: it may run again
                     status = batches.RETURNED
+            elif is_batch:
+                status, failure = batches.RETURNED, together
             body = batches.pack_failure(failure)
             outcomes.append(Outcome(*batches.split_key(key), status, body))
         self._open.clear()
         return outcomes
+
+    def _judged(self, outcome: Outcome) -> Outcome:
+        """Put a call's own verdict in place of what its batch returned for it."""
+        verdict = self._open[batches.join_key(outcome.task, outcome.attempt)].verdict
+        if verdict is None or outcome.status == batches.RETURNED:
+            return outcome
+        return outcome._replace(status=batches.FAILED, body=batches.pack_failure(verdict))
 
     def _is_open(self, outcome: Outcome) -> bool:
         key = batches.join_key(outcome.task, outcome.attempt)

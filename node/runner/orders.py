@@ -48,7 +48,7 @@ class Orders:
         self._outbox = outbox
         self._cgroup = own_cgroup
         self._asks = Asks(slot, outbox)
-        self.limits = Limits(slot)
+        self.limits = Limits(slot, outbox)
         self._handlers: dict[type, Callable[[Message], None]] = {
             Run: self._on_run,
             Host: self._on_host,

@@ -7,16 +7,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...worker import batches, frames
-from ...worker.frames import Finished, Message
+from ...worker.frames import SINCE, Finished, Message
 from .answers import Answers
 from .connection import Connection
 
+ASKED_SINCE = 2
+"""Up to here what is said was asked for, by an agent that knows the answer."""
+
 
 class Outbox:
-    """Everything the runner says. Results wait on disk while the agent is slow or away."""
+    """Everything the runner says. Results wait on disk while the agent is slow or away.
+
+    `agent_protocol` is what the agent said that it speaks; it is not told what it does not know.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.answers = Answers(directory)
+        self.agent_protocol = 1
         self._connection: Connection | None = None
         self._unsent: deque[int] = deque()
 
@@ -27,6 +34,7 @@ class Outbox:
 
     def attach(self, connection: Connection, hello: Message, fds: Sequence[int]) -> None:
         """Turn to a new connection: the snapshot first, then every unacknowledged answer."""
+        self.agent_protocol = 1
         self._connection = connection
         self.say(hello, fds)
         for message in self.answers.finished.values():
@@ -36,7 +44,8 @@ class Outbox:
 
     def say(self, message: Message, fds: Sequence[int] = ()) -> None:
         """Send to the agent, if one is attached."""
-        if self._connection is not None:
+        is_known = SINCE.get(type(message), 1) <= max(self.agent_protocol, ASKED_SINCE)
+        if self._connection is not None and is_known:
             self._connection.send(frames.encode(message), fds)
 
     def finish(self, message: Finished) -> None:

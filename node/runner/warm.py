@@ -58,8 +58,8 @@ class Warm:
         self.stack = StackFile()
         self._page_fd = os.memfd_create("page", os.MFD_CLOEXEC)
         os.ftruncate(self._page_fd, PAGE_BYTES)
-        self.calls = OpenCalls(Page(self._page_fd))
-        self._watch = CallWatch(self.calls)
+        self.calls = OpenCalls(Page(self._page_fd), in_batches=order.max_batch > 1)
+        self._watch = CallWatch(self.calls, order.grace_s)
         self._pipe = WorkerPipe(poller, self._on_frame, lambda: self.stop("died", 0.0))
         log = directory / "worker.log"
         tail_bytes = frames.TAIL_BYTES_MAX
@@ -123,9 +123,8 @@ class Warm:
 
     def is_running(self, key: bytes) -> bool:
         """Say whether this call runs now, in a worker that is not being ended."""
-        running = self.calls.running()
         over = self.ending is not None or self._is_over
-        return running is not None and running.key == key and not over
+        return not over and any(each.key == key for each in self.calls.running())
 
     @property
     def surroundings(self) -> tuple[dict[str, str], str]:
@@ -191,8 +190,9 @@ class Warm:
                     self.stop("cancelled", 0.0)
                 else:
                     self._show_and_end(verdict.failure.code, now)
-            elif verdict is not None:
-                self._emit(started(verdict, self.pid))
+                return
+            for each in verdict:
+                self._emit(started(each, self.pid))
 
     def _on_frame(self, kind: int, body: bytes) -> None:
         if kind == frames.RESULTS:
@@ -210,6 +210,8 @@ class Warm:
         elif isinstance(message, WorkerEnded):
             self._end.how = "load_failed"
             self._end.failure = message.failure
+        elif isinstance(message, frames.Formed):
+            self._emit(message)
         elif isinstance(message, (frames.Progress, frames.OutputGrew)):
             self._watch.heard()
             self._emit(message)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from ...worker import batches, failures, frames
 from ...worker.frames import Failure, Outcome, WorkerEnded
 from .call_watch import Culprit
-from .open_calls import OpenCalls
+from .open_calls import BATCH_DIED, BATCH_ENDED, OpenCalls
 
 
 @dataclass(slots=True)
@@ -42,10 +42,12 @@ class WorkerEnd:
         charged = Failure(code, "", text + shown, log_tail=log_tail)
         known = self.failure
         returned = Failure(known.get("code") or "worker_ended", "", known.get("message") or text)
-        culprit = None
+        is_death = self.how == "died"
+        together = charged._replace(code=BATCH_DIED if is_death else BATCH_ENDED)
+        culprits = {}
         if self.culprit is not None:
-            culprit = self.culprit.key, self.culprit.failure._replace(log_tail=log_tail)
-        return calls.close_all(charged, returned, culprit)
+            culprits[self.culprit.key] = self.culprit.failure._replace(log_tail=log_tail)
+        return calls.close_all(charged, returned, together, culprits)
 
     def _kind(self, log_tail: str, memory_evidence: str) -> tuple[str, str]:
         """Return the code for the call that ran, and what shows it.

@@ -27,7 +27,7 @@ FLEET = {
         64 * GIB,
         [gpu(3, 24), gpu(4, 80, "NVIDIA H100")],
         [
-            wire.Handler("repair", workers=2, vram_bytes=2 * GIB, gpu_uuids=["GPU-3"]),
+            wire.Handler("repair", workers=2, vram_bytes=2 * GIB, gpu_uuids=["GPU-3"], max_batch=3),
             wire.Handler("draw", ["a", "b", "c"], 3, 11 * GIB, on_demand=True),
         ],
         resources={"licence": 1, "slot": 3},

@@ -128,6 +128,8 @@ class GuardedNode(SimNode):
 
     def _lend(self, key: Key) -> bool:
         charge = self._charge(key)
+        if rides(self, key):
+            return True
         if self.slots.refusal(charge):
             return False
         self._holders += 1
@@ -159,6 +161,22 @@ class GuardedNode(SimNode):
             self.slots.release(holder)
         for number, each in enumerate(self.residents):
             self.slots.take(f"model:{number}", _charge_of(each))
+
+
+def rides(node: GuardedNode, key: Key) -> bool:
+    """Tell whether a call joins others in a worker that has its slot already."""
+    spec, _ = node.offered[key]
+    handlers = {each.name: each for each in node.capabilities.handlers}
+    if spec.kind != "handler" or handlers[spec.target].max_batch == 1:
+        return False
+    kind = (spec.target, spec.cpus_milli, spec.memory_bytes)
+    beside = 0
+    for other in filter(node._lives, node._holder):
+        its, _ = node.offered[other]
+        beside += kind == (its.target, its.cpus_milli, its.memory_bytes)
+    workers = sum(each.handler == spec.target for each in node.residents)
+    is_full = beside > 0 and node.slots.refusal(node._charge(key)) != ""
+    return is_full or beside >= max(workers, 1)
 
 
 def _charge_of(resident: Resident) -> Charge:

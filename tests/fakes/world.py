@@ -348,6 +348,7 @@ class World(Operated):
         token: bytes = b"",
         run_us: int = 1_000_000,
         vram_peak: int = -1,
+        batch_calls: int = 0,
     ) -> m.Results:
         """Have a node report the end of the attempt that it holds; returns what it said."""
         attempt = node.attempt_of(task)
@@ -356,7 +357,7 @@ class World(Operated):
         message = m.Results(
             [ids.to_bytes(task)], [attempt], [token or known], [int(outcome)], [value],
             [details if outcome is m.Outcome.FAILED else b""], [run_us],
-            vram_peaks=[vram_peak],
+            vram_peaks=[vram_peak], batch_calls=[batch_calls],
         )  # fmt: skip
         node.held[task, attempt] = (known, m.Phase.ENDED)
         self.says(node, message)

@@ -20,7 +20,7 @@ NODES = {
         4_000,
         64 * GIB,
         [gpu(3, 24), gpu(4, 80, "NVIDIA H100")],
-        [wire.Handler("draw", ["a", "b", "c"], 2, 11 * GIB, "cold", on_demand=True)],
+        [wire.Handler("draw", ["a", "b", "c"], 2, 11 * GIB, "cold", on_demand=True, max_batch=2)],
         resources={"licence": 1},
     ),
 }

@@ -191,6 +191,13 @@ def test_asking_for_a_free_key_that_nobody_set_is_not_found(here):
         ("[node]\ngpus = [\n 1,\n]", 2, "node.gpus: found [1]; it must be a text"),
         ("[handlers.a]\ncpus = 2", 2, "handlers.a.target: is missing"),
         ("[handlers.a]", 1, "handlers.a.target: is missing"),
+        ("[handlers.a]\ntarget = 'a:b'\nmax_wait = '20ms'", 2,
+         "handlers.a: found {'target': 'a:b', 'max_wait_s': '20ms'}; "
+         "max_wait waits for more calls, so it needs max_batch of 2 or more"),
+        ("[handlers.a]\ntarget = 'a:b'\nmax_batch = 2000", 3,
+         "handlers.a.max_batch: found 2000; it must be at most 1024"),
+        ("[handlers.a]\ntarget = 'a:b'\noptions = { 'a-b' = 1 }", 3,
+         "handlers.a.options: found {'a-b': 1}; 'a-b' is no name of a keyword argument"),
         ("[scheduler]\nlaese = 1", 2, "unknown key scheduler.laese: did you mean lease?"),
         ("[metrics]\nlisten = 1", 1,
          "unknown key metrics: "

@@ -46,6 +46,7 @@ EXAMPLES: list[frames.Message] = [
     frames.Stack(2**50, b"t" * 16, 1),
     frames.Exec(2**50, b"t" * 16, 1, ["nvidia-smi"], "/tmp", 3.0),
     frames.Answer(2**50, "timeout", "why", -9, b"\0\xff", b"err", 2**40, 3),
+    frames.Formed([["00" * 16, 1], ["ff" * 16, 7]]),
     frames.Stuck(b"", 0, "w", 61.5, [[7, "D", "python"]]),
     Calls(7, [Call(b"t" * 16, 1, "m:f", b"")]),
     Results(9, []),

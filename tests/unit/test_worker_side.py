@@ -59,7 +59,7 @@ def test_both_sides_of_the_page_see_the_same() -> None:
     os.close(fd)
     worker.begin(CALLS_WINDOW + 7, 123)
     runner.mark(CALLS_WINDOW + 7, cancelled=True)
-    assert (CALLS_WINDOW + 7, 123) == runner.running()
+    assert (CALLS_WINDOW + 7, CALLS_WINDOW + 7, 123) == runner.running()
     assert (True, False) == (worker.is_cancelled(CALLS_WINDOW + 7), worker.is_cancelled(8))
 
 

@@ -148,8 +148,11 @@ def test_a_runner_of_the_protocol_after_is_spoken_to_in_ours(scene):
 
 @pytest.mark.parametrize(
     ("oldest", "newest", "is_understood"),
-    [(1, 1, True), (1, 2, True), (3, 4, True), (4, 4, False), (0, 0, False)],
-)
+    [
+        (1, 1, True), (1, 2, True), (frames.PROTOCOL, frames.PROTOCOL + 1, True),
+        (frames.PROTOCOL + 1, frames.PROTOCOL + 1, False), (0, 0, False),
+    ],
+)  # fmt: skip
 def test_a_runner_is_understood_when_both_share_a_protocol(oldest, newest, is_understood):
     found = hello()._replace(protocol=oldest, newest=newest)
     if is_understood:
