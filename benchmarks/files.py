@@ -19,10 +19,13 @@ from bench_cluster import running_cluster
 from store import LARGE_BYTES, MIB, bare_mib_s, touch_memory
 
 from remuda import Client
+from remuda.config.home import Home
+from remuda.config.store_home import objects_dir
 
 CALLS = 20_000
 ROUNDS = 5
 WAYS = 3
+FIRST_BYTES_S = 120.0
 FILES_WRITTEN = 5
 """On the way there and back: the store's, the cache's, the task's, the store's again, and ours."""
 
@@ -107,14 +110,28 @@ def beside_a_transfer(client: Client, home: Path, path: Path) -> dict[str, float
     calls_per_s(client)
     alone, beside = [], []
     for _ in range(ROUNDS):
+        for partial in partials(home):
+            partial.unlink()
         alone.append(calls_per_s(client))
         with subprocess.Popen([sys.executable, __file__, "send", str(home), str(path)]) as sender:
-            time.sleep(1)  # the file is hashed, the first chunks are under way
+            wait_for_bytes(home)
             beside.append(calls_per_s(client))
             assert sender.poll() is None, "the transfer was over before the calls were"
             sender.terminate()
     quiet, busy = statistics.median(alone), statistics.median(beside)
     return {"calls_alone": quiet, "calls_beside": busy, "calls_ratio": busy / quiet}
+
+
+def partials(home: Path) -> list[Path]:
+    return list((objects_dir(Home(home)) / "partial").iterdir())
+
+
+def wait_for_bytes(home: Path) -> None:
+    """Wait until the file is hashed, and the first bytes are in the store."""
+    ends = time.monotonic() + FIRST_BYTES_S
+    while not any(path.stat().st_size for path in partials(home)):
+        assert time.monotonic() < ends, "nothing came to the store"
+        time.sleep(0.05)
 
 
 def calls_per_s(client: Client) -> float:

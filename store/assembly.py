@@ -8,6 +8,7 @@ from pathlib import Path
 import apsw
 
 from ..config.home import Home
+from ..config.pacing import Pace
 from ..config.service import Service
 from ..config.settings_store import StoreSettings
 from ..config.store_home import ensure_store_secret
@@ -98,8 +99,9 @@ def make_store(ground: Ground) -> Store:
     limits = limits_of(settings)
     desk = Desk(ground.wire)
     landing = Landing(pool, committer, ground.backend, promises, ledger, Rights(tree_index, secret))
-    uploads = Uploads(desk, pool, partials, landing, ledger)
-    gets = Gets(desk, pool, rights, ground.backend)
+    pace = Pace()
+    uploads = Uploads(desk, pool, partials, landing, ledger, pace)
+    gets = Gets(desk, pool, rights, ground.backend, pace)
     home = ground.home
     collector = Collector(
         ground.wire,
@@ -118,7 +120,7 @@ def make_store(ground: Ground) -> Store:
         settings.url or str(ground.root),
     )  # fmt: skip
     puts = Puts(desk, rights, promises, partials, ledger, limits, uploads)
-    desks = Desks(desk, puts, gets, Checks(desk, rights, promises), state, collector)
+    desks = Desks(desk, puts, gets, Checks(desk, rights, promises), state, collector, pace)
     wellbeing = Wellbeing(ground.service, committer, ledger, asks=not settings.url)
     loop = Loop(ground.wire, ground.keys, returns, desks, wellbeing)
     return Store(loop, pool, committer, [index, tree_index])

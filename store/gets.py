@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
+from ..config.pacing import Pace
 from ..protocol.claims import DIGEST_BYTES
 from ..protocol.errors import Invalid, NotFound, QueueFull, RemudaError
 from ..protocol.store_messages import (
@@ -60,11 +61,15 @@ class Get:
 class Gets:
     """Every reading that was begun; all of it belongs to the loop."""
 
-    def __init__(self, desk: Desk, pool: Pool, rights: Rights, backend: Backend) -> None:
+    def __init__(
+        self, desk: Desk, pool: Pool, rights: Rights, backend: Backend, pace: Pace
+    ) -> None:
         self._desk = desk
         self._pool = pool
         self._rights = rights
         self._backend = backend
+        self._pace = pace
+        self.resting: list[Get] = []
         self.turns: Turns[Get] = Turns()
         self._gets: dict[Where, Get] = {}
 
@@ -105,7 +110,11 @@ class Gets:
             self._end(get)
 
     def start(self) -> None:
-        """Let those begin whose turn has come."""
+        """Let those begin whose turn has come, and those go on that have rested."""
+        if self.resting and not self._pace.rest_s():
+            rested, self.resting = self.resting, []
+            for get in rested:
+                self._read(get)
         while (turn := self.turns.next()) is not None:
             get = turn[1]
             get.stage = Stage.SENDING
@@ -129,10 +138,17 @@ class Gets:
                 self._end(get)
 
     def _read(self, get: Get) -> None:
-        """Read as much as may be sent, whole chunks but for the last."""
+        """Read as much as may be sent, whole chunks but for the last.
+
+        Where others want the CPUs that is done later, but for small objects.
+        """
         if get.is_reading or get.stage is not Stage.SENDING:
             return
         out = get.outgoing
+        if out.size > CHUNK_BYTES and self._pace.rest_s():
+            if get not in self.resting:
+                self.resting.append(get)
+            return
         count = out.sendable(window_bytes(self.turns.active.total()))
         if out.sent + count < out.size:
             count -= count % CHUNK_BYTES

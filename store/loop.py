@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 
+from ..config.pacing import Pace
 from ..protocol.codec import decode
 from ..protocol.errors import ForeignProtocol, MalformedFrame, NotAllowed, UnknownMessage
 from ..protocol.message import Message
@@ -33,7 +35,7 @@ TICK_MS = 200
 
 @dataclass(frozen=True, slots=True)
 class Desks:
-    """Who answers what."""
+    """Who answers what; `pace` says how fast."""
 
     desk: Desk
     puts: Puts
@@ -41,6 +43,7 @@ class Desks:
     checks: Checks
     state: State
     collector: Collector
+    pace: Pace
 
 
 class Loop:
@@ -70,7 +73,7 @@ class Loop:
 
     def turn(self) -> None:
         """Wait for something, and do all that there is to be done now."""
-        ready = self._wire.poll(TICK_MS)
+        ready = self._wire.poll(self._wait_ms())
         now_s = time.monotonic()
         if now_s - self._ticked_s >= TICK_MS / 1000:
             self._tick(now_s)
@@ -95,6 +98,12 @@ class Loop:
         self._ticked_s = now_s
         self._desks.puts.drop_silent(now_s)
         self._desks.gets.drop_silent(now_s)
+
+    def _wait_ms(self) -> int:
+        """Return how long to wait for something: a tick, or until those that rest may go on."""
+        if not (self._desks.puts.uploads.resting or self._desks.gets.resting):
+            return TICK_MS
+        return min(TICK_MS, math.ceil(1000 * self._desks.pace.rest_s()))
 
     def _is_live(self, key: str) -> bool:
         return self._keys.holder(key) is not None

@@ -10,6 +10,7 @@ from enum import Enum
 from functools import partial
 from typing import NamedTuple
 
+from ..config.pacing import Pace
 from ..protocol.claims import DIGEST_BYTES
 from ..protocol.errors import DiskFull, Invalid, QueueFull, RemudaError
 from ..protocol.store_messages import CHUNK_BYTES, PutCredit, PutObject, Stored
@@ -80,13 +81,21 @@ class Uploads:
     """Every upload that was admitted; all of it belongs to the loop."""
 
     def __init__(
-        self, desk: Desk, pool: Pool, partials: Partials, landing: Landing, ledger: Ledger
+        self,
+        desk: Desk,
+        pool: Pool,
+        partials: Partials,
+        landing: Landing,
+        ledger: Ledger,
+        pace: Pace,
     ) -> None:
         self._desk = desk
         self._pool = pool
         self._partials = partials
         self._landing = landing
         self._ledger = ledger
+        self._pace = pace
+        self.resting: list[Put] = []
         self.turns: Turns[Put] = Turns()
         self.by_where: dict[Where, Put] = {}
         self.by_name: dict[str, Put] = {}
@@ -123,9 +132,14 @@ class Uploads:
                 self._ask_anew(put)
 
     def start(self) -> None:
-        """Let those begin whose turn has come."""
+        """Let those begin whose turn has come, and those go on that have rested."""
         while (turn := self.turns.next()) is not None:
             self._open(turn[1])
+        if self.resting and not self._pace.rest_s():
+            rested, self.resting = self.resting, []
+            for put in rested:
+                if put.stage is Stage.RECEIVING:
+                    self.ask(put)
 
     def take(self, put: Put, offset: int, data: memoryview | None) -> None:
         """Take the next bytes of an upload."""
@@ -188,7 +202,14 @@ class Uploads:
         self.ask(put)
 
     def ask(self, put: Put, *, again: bool = False) -> None:
-        """Say how far bytes may be sent, if that is news; who has gone lets the upload rest."""
+        """Say how far bytes may be sent, if that is news; who has gone lets the upload rest.
+
+        Where others want the CPUs it is said later, but for small objects: somebody waits for them.
+        """
+        if not (again or put.is_small) and self._pace.rest_s():
+            if put not in self.resting:
+                self.resting.append(put)
+            return
         if not put.incoming.extend(window_bytes(self.turns.active.total())) and not again:
             return
         put.asked_s = time.monotonic()
