@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from remuda.protocol.failures import class_of
+from remuda.protocol.ids import from_bytes
 from remuda.scheduler.retry import OWN
 from remuda.scheduler.task import State
 
@@ -49,7 +50,7 @@ def counts_conserve(history: History, records: Records) -> Iterator[str]:
         if members != len(records.tasks):
             yield f"I8 {members} tasks were submitted, {len(records.tasks)} are stored"
     for task, stored in records.tasks.items():
-        yield from (f"I8 {name_of(task)} {what}" for what in _overdrawn(history, stored))
+        yield from (f"I8 {name_of(task)} {what}" for what in _overdrawn(history, task, stored))
     for task, drawn_ms, longest_ms in history.waits:
         if not 0 <= drawn_ms <= longest_ms:
             yield f"I8 {name_of(task)} waits {drawn_ms} ms, the bound is {longest_ms}"
@@ -58,14 +59,17 @@ def counts_conserve(history: History, records: Records) -> Iterator[str]:
             yield f"I8 {ahead} tasks were sent ahead, {allowed} are allowed"
 
 
-def _overdrawn(history: History, stored: Stored) -> Iterator[str]:
-    """Say which budget a task overdrew: its own retries, or those of a class of failures."""
+def _overdrawn(history: History, task: bytes, stored: Stored) -> Iterator[str]:
+    """Say which budget a task overdrew: its own retries, or those of a class of failures.
+
+    Tries that a black hole had cost were given back.
+    """
     kinds = [
         class_of(each.code)
         for each in stored.attempts
         if each.outcome == "failed" and not _is_free(each)
     ]
-    failed = sum(kind in OWN for kind in kinds)
+    failed = sum(kind in OWN for kind in kinds) - history.commits.refunds[from_bytes(task)]
     if 0 <= stored.retries < failed - 1:
         yield f"failed {failed} times with {stored.retries} retries"
     for kind, count in Counter(kinds).items():

@@ -11,7 +11,7 @@ from remuda.node import blaming, health
 from remuda.node.checkups import cards_from_plain, cards_to_plain
 from remuda.node.gpu import Reading
 from remuda.node.releases import HELD_BACK
-from remuda.node.slots import Holder
+from remuda.node.slots import Charge, Holder
 from remuda.node.usage import Owner
 from remuda.protocol.resources import MILLI
 
@@ -32,14 +32,14 @@ class Checkups:
         self._health.limits = LIMITS
         self._health.cards.update(cards_from_plain(agent.host.health_kept, now))
         self._saved = self._health.changes
-        self._known: set[Holder] = set()
+        self._known: dict[Holder, Charge] = {}
         self._faulty: set[str] = set()
         self._read_ns = -1
         self._close()
 
     def begin(self) -> None:
         """Take what was adopted as it is."""
-        self._known = set(self._agent.core.state.slots.holders)
+        self._known = dict(self._agent.core.state.slots.holders)
 
     def see(self, reading: Reading, now: int) -> None:
         """Take in a reading."""
@@ -79,15 +79,19 @@ class Checkups:
         """
         holders = self._agent.core.state.slots.holders
         faulty = set(self._health.faults())
+        gone = [part for h, each in self._known.items() if h not in holders for part in each.cards]
         for holder in [each for each in holders if each not in self._known]:
             if isinstance(holder, str) and holder.startswith(HELD_BACK):
                 continue
             for part in holders[holder].cards:
+                if part in gone:  # it passed from a worker to its call, or back
+                    gone.remove(part)
+                    continue
                 if part.uuid in faulty & self._faulty:
                     self._found(f"lends {part.uuid} to {holder}, which has a fault")
                 if part.share_milli != MILLI and self._is_full(part.uuid, self._read_ns):
                     self._found(f"lends {part.uuid} to {holder}, where others left no room")
-        self._known, self._faulty, self._read_ns = set(holders), faulty, read_ns
+        self._known, self._faulty, self._read_ns = dict(holders), faulty, read_ns
 
     def _is_full(self, uuid: str, read_ns: int) -> bool:
         """Tell whether a stranger that was read before leaves too little for all that is lent."""

@@ -294,6 +294,8 @@ def _lane_of(agent: Agent, runner: Runner, worker: WorkerGrant, now: int) -> Lan
         if runner.is_loaded:
             endings.on_lane_ready(state, lane_id, now)
         return state.lanes.by_id[lane_id]
+    for model in runner.models:
+        model.disowned_ns = min(model.disowned_ns, agent.agenda.now_ns)
     lane = state.lanes.add(worker.pool, now, gpus=worker.gpus, single=True)
     lane.state = LaneState.READY
     return lane

@@ -21,13 +21,17 @@ STRANGER_PID = 90_000
 
 @dataclass(slots=True, eq=False)
 class Model:
-    """The life of a model in memory."""
+    """The life of a model in memory.
+
+    Nobody answers for its room from `disowned_ns` on: an agent that does not offer it found it.
+    """
 
     pid: int
     name: str
     part: Part
     start_ns: int
     end_ns: int = FAR_NS
+    disowned_ns: int = FAR_NS
 
 
 class Stranger(NamedTuple):
