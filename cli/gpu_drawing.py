@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..protocol.resources import format_bytes
 from . import screen
 from .screen import Column
-from .writing import counted, one_line
+from .writing import counted, one_line, span
 
 Row = Mapping[str, Any]
 BAR_CELLS = 12
@@ -40,6 +41,7 @@ def table(rows: Sequence[Row], *, with_node: bool) -> None:
     narrow = screen.columns_shown() < NARROW_COLUMNS
     with_models = any(row.get("models") for row in rows)
     columns = _columns(with_node=with_node, narrow=narrow, with_models=with_models)
+    now_ms = time.time() * 1000
     screen.table(
         columns,
         [_cells(r, with_node=with_node, narrow=narrow, with_models=with_models) for r in rows],
@@ -48,6 +50,24 @@ def table(rows: Sequence[Row], *, with_node: bool) -> None:
         legend(rows)
         for text in dict.fromkeys(_ailment(r, with_node=with_node) for r in rows if is_sick(r)):
             screen.trimmed(screen.styled(text, "bold red"))
+    for text in dict.fromkeys(kept_text(kept, now_ms) for r in rows for kept in _kept(r)):
+        screen.trimmed(screen.styled(text, "magenta"))
+
+
+def _kept(row: Row) -> Sequence[Row]:
+    return row.get("reserved") or []
+
+
+def kept_text(kept: Row, now_ms: float) -> str:
+    """Say for which task a place is kept, and when it will be free."""
+    indexes = [str(each) for each in kept.get("indexes") or []]
+    gpus = f" {'GPU' if len(indexes) == 1 else 'GPUs'} {', '.join(indexes)}" if indexes else ""
+    after, start_ms = int(kept.get("after") or 0), kept.get("start_ms") or 0
+    when = f"once {counted(after, 'task')} there ended" if after else "now"
+    if start_ms and after:
+        when = f"in about {span((start_ms - now_ms) / 1000)}"
+    are = "are" if len(indexes) > 1 else "is"
+    return f"{kept['node']}{gpus} {are} reserved for task {kept['number']}: free {when}"
 
 
 def _ailment(row: Row, *, with_node: bool) -> str:
@@ -232,6 +252,7 @@ def page(row: Row) -> None:
             ("busy", busy(row)),
             ("power", "" if power is None else f"{power} W"),
             ("models", models(row)),
+            *(("reserved", kept_text(each, time.time() * 1000)) for each in _kept(row)),
             *(("fault", one_line(str(each), 500)) for each in row.get("faults") or []),
         ]
     )

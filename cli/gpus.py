@@ -139,6 +139,7 @@ def plain(row: Row) -> dict[str, Any]:
         "foreign_bytes": foreign,
         "free_bytes": free,
         "tasks": [{**views.plain(each), "id": row_id(each)} for each in row.get("tasks") or []],
+        "reserved": [views.reservation(each) for each in row.get("reserved") or []],
         "cordoned_at": rfc3339(row.get("cordoned_ms")),
     }
 

@@ -98,7 +98,17 @@ def node(row: Row) -> dict[str, Any]:
         "since_at": rfc3339(drain.get("since_ms")),
         "due_at": rfc3339(drain.get("due_ms")),
     }
-    return {**views.plain(row), "state": state_of(row), "drain": told if drain else None}
+    return {
+        **views.plain(row),
+        "state": state_of(row),
+        "drain": told if drain else None,
+        "gpus": [{**views.plain(gpu), "reserved": _reserved(gpu)} for gpu in row.get("gpus") or []],
+        "reserved": _reserved(row),
+    }
+
+
+def _reserved(row: Row) -> list[dict[str, Any]]:
+    return [views.reservation(each) for each in row.get("reserved") or []]
 
 
 def state_of(row: Row) -> str:
@@ -213,6 +223,11 @@ def _page(row: Row) -> None:
             ("secrets", ", ".join(sorted(row.get("secrets") or []))),
             ("tasks", _tasks(row) + (", alone there" if row.get("exclusive") else "")),
             *_drain(row.get("drain") or {}),
+            *(
+                ("reserved", gpu_drawing.kept_text(each, time.time() * 1000))
+                for each in row.get("reserved") or []
+                if not each.get("indexes")
+            ),
             *(("note", str(note)) for note in row.get("notes") or []),
         ]
     )

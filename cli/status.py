@@ -154,6 +154,8 @@ def _page(body: Document, rows: list[dict[str, Any]], endpoint: str, found: list
         if any(row.get("gpus") for row in rows):
             screen.line()
             gpu_drawing.overview(rows[:NODES_SHOWN_MAX])
+    for kept in body.get("reservations") or []:
+        screen.trimmed(gpu_drawing.kept_text(kept, time.time() * 1000))
     more = int(body.get("nodes_total", len(rows))) - NODES_SHOWN_MAX
     if more > 0:
         screen.line(f"and {counted(more, 'node')} more: remuda node list")
@@ -191,4 +193,5 @@ def _json(
         "endpoint": endpoint,
         "problems": found,
         "nodes": [nodes.node(row) for row in rows],
+        "reservations": [views.reservation(each) for each in body.get("reservations") or []],
     }

@@ -49,6 +49,19 @@ def task(row: Row) -> dict[str, Any]:
     }
 
 
+def reservation(row: Row) -> dict[str, Any]:
+    """Return a place that is kept for a waiting task; `start_at` is null where nobody knows it."""
+    return {
+        "task": row_id(row, "task"),
+        "number": row["number"],
+        "node": row["node"],
+        "gpus": list(row.get("gpus") or []),
+        "since_at": rfc3339(row.get("since_ms")),
+        "start_at": rfc3339(row.get("start_ms")),
+        "after_tasks": row.get("after", 0),
+    }
+
+
 def task_in_full(document: Row) -> dict[str, Any]:
     """Return all that is known of one task, its attempts and its end included."""
     details = plain(_readable(document.get("detail") or {}))

@@ -28,11 +28,19 @@ class PlacementSettings(Section):
     order_window_s: Seconds = setting(
         60.0,
         "tasks of one priority submitted within so long go by what they want of a card, largest "
-        "first; 0: by age alone",
+        "first, then by their run time, longest first; 0: by age alone",
         0.0,
         HOUR_S,
         live=True,
     )
+    reserve_after_s: Seconds = setting(
+        60.0,
+        "a task that waited so long at the head of the queue has a place kept for it; 0: never",
+        0.0,
+        HOUR_S,
+        live=True,
+    )
+    reservations_max: int = setting(4, "places that are kept at a time", 1, 64, live=True)
     weights: Annotated[dict[Score, _Weight], Field(max_length=16)] = setting(
         {}, "how much a score counts, instead of what the policy says", live=True
     )

@@ -246,6 +246,8 @@ def core_settings(whole: Settings) -> CoreSettings:
         queued_max=settings.queued_tasks_max,
         queued_per_owner_max=settings.user_tasks_max,
         order_window_ms=round(whole.placement.order_window_s * 1000),
+        reserve_after_ns=int(whole.placement.reserve_after_s * _NS),
+        reservations_max=whole.placement.reservations_max,
         rating=_rating(whole.placement),
     )
 

@@ -231,7 +231,7 @@ def _judge_place(core: Core, place: Place, now: Now, effects: Effects) -> None:
     if not place.gpu:
         if node.drain is None:
             node.drain = Drain(reason, now.wall_ms, 0)
-            core.fleet.revision += 1
+            core.fleet.changed(node)
             core.write_node(node, effects)
     elif place.gpu not in core.cordons:
         row = CordonRow(place.gpu, node.name, reason, cordons.BY_BLACK_HOLE, now.wall_ms)
@@ -280,7 +280,7 @@ def judge(core: Core, now: Now, effects: Effects) -> None:
         if not place.gpu and node is not None and node.drain is not None:
             if node.drain.reason.startswith(REASON):
                 node.drain = None
-                core.fleet.revision += 1
+                core.fleet.changed(node)
                 core.write_node(node, effects)
         elif row is not None and row.principal == cordons.BY_BLACK_HOLE:
             cordons.lift(core, row, effects, "it is tried again")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..protocol.configured import SINCE, NodeConfig, digest_of, from_document
 from ..protocol.messages import Configure, Heartbeat
+from . import forecast
 from .buckets import Buckets
 from .events import ConfigChanged, Now
 from .fleet import Node
@@ -78,13 +79,15 @@ def retune(core: Core, settings: CoreSettings, now: Now) -> None:
         core.rating = settings.rating.measured(core.paces.speeds())
     if (settings.policies, settings.order_window_ms) != (before.policies, before.order_window_ms):
         core.buckets = Buckets(
-            partial(waits_for_another, settings.policies), settings.order_window_ms
+            partial(waits_for_another, settings.policies),
+            settings.order_window_ms,
+            partial(forecast.pace, core),
         )
         queued = [task for task in core.tasks.values() if task.state is State.QUEUED]
         for task in sorted(queued, key=lambda each: each.number):
             core.buckets.put(task)
     core.silence_due_ns = core.upkeep_due_ns = now.mono_ns
-    core.fleet.revision += 1
+    core.fleet.changed_all()
 
 
 def see(core: Core, node: Node, message: Heartbeat, effects: Effects) -> None:

@@ -96,7 +96,7 @@ def put(core: Core, row: CordonRow, effects: Effects) -> None:
 
 def _put(core: Core, row: CordonRow, effects: Effects) -> None:
     core.cordons[row.uuid] = effects.commit.cordons[row.uuid] = row
-    core.fleet.revision += 1
+    core.fleet.changed_all()
     facts: dict[str, object] = {"node": row.node, "gpu": row.uuid, "why": row.reason}
     by = {"by": row.principal} if row.principal else {}
     effects.notes.append(Note("info" if by else "error", "gpu cordoned", facts | by))
@@ -112,7 +112,7 @@ def lift(core: Core, row: CordonRow, effects: Effects, why: str) -> None:
 
 
 def _changed(core: Core) -> None:
-    core.fleet.revision += 1
+    core.fleet.changed_all()
     for node in core.fleet.nodes.values():
         apply(core, node)
 

@@ -19,6 +19,7 @@ from . import (
     configured,
     cordons,
     dispatch,
+    forecast,
     limits,
     on_client,
     on_node,
@@ -61,6 +62,7 @@ from .options import Options
 from .paces import Paces
 from .placement import Feasibility
 from .records import CordonRow, Effects, NodeRow
+from .reservations import Reservations
 from .retry import (
     PACKAGED,
     Policies,
@@ -106,6 +108,8 @@ class CoreSettings:
     prefetch_ns: int = 50_000_000
     prefetch_per_node_max: int = 512
     order_window_ms: int = 60_000
+    reserve_after_ns: int = 60 * SECOND_NS
+    reservations_max: int = 4
     rating: Rating = PACKED
 
 
@@ -133,7 +137,9 @@ class Core:
         self.tasks: dict[int, Task] = {}
         self.fleet = Fleet()
         self.buckets = Buckets(
-            partial(waits_for_another, settings.policies), settings.order_window_ms
+            partial(waits_for_another, settings.policies),
+            settings.order_window_ms,
+            partial(forecast.pace, self),
         )
         self.feasibility = Feasibility(self.fleet)
         self.runtimes = Runtimes()
@@ -147,6 +153,7 @@ class Core:
         self.limits = Limits()
         self.warmth = Warmth()
         self.claims: dict[Request, Claim] = {}
+        self.reservations = Reservations()
         self.admission = Admission()
         self.waits: list[tuple[int, int, int]] = []
         self.fuse_names: tuple[str, ...] = ()
@@ -185,7 +192,12 @@ class Core:
             return 0
         due = [self.waits[0][0]] if self.waits else []
         due += (at for at in (self.silence_due_ns, self.upkeep_due_ns) if at < silence.FAR_NS)
-        at_times = (self.limits.due_ns, self.black_holes.due_ns(), self.warmth.due_ns)
+        at_times = (
+            self.limits.due_ns,
+            self.black_holes.due_ns(),
+            self.warmth.due_ns,
+            self.reservations.due_ns,
+        )
         due += (at for at in at_times if at is not None)
         for node in self.fleet.nodes.values():
             due += node.shunned.values()
@@ -274,6 +286,8 @@ def _recover(core: Core, recovered: Recovered, now: Now) -> None:
     black_holes.recover(core, now)
     core.fleet.changed_shape()
     core.learned.recover(recovered.learned)
+    for kind, known in core.learned.items():
+        core.runtimes.recover(kind, known.run_ms)
     specs: dict[int, Spec] = {}
     same: dict[str | bytes, Any] = {}  # one object for equal owners, and for equal sessions
     for row in recovered.tasks:

@@ -75,6 +75,11 @@ class Evictions:
             if node.seats.residents and node.takes_work and node.protocol >= RESIDENTS_SINCE
         ]
 
+    @property
+    def are_possible(self) -> bool:
+        """Tell whether any node holds a model that could leave."""
+        return bool(self._able)
+
     def make_room(self, task: Task, nodes: Iterable[Node]) -> None:
         """Ask one node to let models go where a task that finds no room would then have it."""
         core, request = self._core, task.spec.request
@@ -245,6 +250,7 @@ def _ask(core: Core, task: Task, plan: Plan, now: Now, effects: Effects) -> None
         node.seats.leaving.append(Promise(seat_of(victim), victim.vram_bytes, node.rev))
     for uuid in plan.cards:
         node.cards[uuid].claimed_by = plan.request
+    node.entries += 1
     core.claims[task.spec.request] = Claim(
         task.id,
         plan.request,
@@ -292,9 +298,12 @@ def drop(core: Core, request: Request) -> None:
     claim = core.claims.pop(request, None)
     if claim is None:
         return
-    core.fleet.revision += 1
     node = core.fleet.nodes.get(claim.node)
-    for card in node.cards.values() if node else ():
+    if node is None:
+        return
+    core.fleet.changed(node)
+    node.entries += 1
+    for card in node.cards.values():
         if card.gpu.uuid in claim.cards and card.claimed_by == claim.request:
             card.claimed_by = None
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..protocol.failures import BUDGET_WORDS, FailureClass, class_of
 from ..protocol.resources import Request, describe_request, format_bytes
-from . import evictions, warmth
+from . import evictions, kept_rows, warmth
 from .events import Now
 from .explain_held import WORDS_FOR_HELD
 from .feasible import may_ever
@@ -100,7 +100,9 @@ def _queued(core: Core, task: Task, now: Now) -> dict[str, Any]:
     request = task.spec.request
     refusals = _refusals(core, task, request)
     reason, waits_for = _why_queued(core, request, refusals)
-    if waits := evictions.explain(core, task):
+    if kept := kept_rows.explain(core, task, now):
+        reason, waits_for = kept, "its reservation"
+    elif waits := evictions.explain(core, task):
         reason, waits_for = waits, "room"
     elif waits := warmth.explain(core, task, now):
         reason, waits_for = waits, "a warm worker"
@@ -136,6 +138,9 @@ def _refusals(core: Core, task: Task, request: Request) -> dict[str, str]:
     if not passed_over and waits and could_run(core.fleet, request, avoid=task.avoid):
         passed_over, why = task.avoid, "failed it before, and would again"
     refusals = dict(refusals_now(core.fleet, core.options.of(request)))
+    for name in core.reservations.on:
+        if not refusals.get(name, "unknown"):
+            refusals[name] = kept_rows.why_not(core, core.fleet.nodes[name], task)
     for name in passed_over:
         if not refusals.get(name, "unknown"):
             refusals[name] = why

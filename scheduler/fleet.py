@@ -93,7 +93,8 @@ class Node:
     what of them is left by now, `room_known_bytes` was so when tasks were placed by it last (see
     `measured.py`). `seats` are models in memory, `ran` those that
     functions and commands named which began here last, `rides` which calls share a slot.
-    `config_digest` and `config` say what it goes by (see `configured.py`).
+    `config_digest` and `config` say what it goes by (see `configured.py`). `entries` counts what
+    was entered in the ledger, for copies of it to be known as old.
     """
 
     name: str
@@ -130,6 +131,7 @@ class Node:
     config_digest: bytes = b""
     config: NodeConfig = field(default_factory=NodeConfig)
     rides: Rides = field(default_factory=Rides)
+    entries: int = 0
 
     @property
     def takes_work(self) -> bool:
@@ -188,6 +190,7 @@ class Node:
 
     def add(self, task: Task, attempt: Attempt) -> None:
         """Enter an attempt: charged, or waiting in the node's queue when it is prefetched."""
+        self.entries += 1
         self.held[task.id] = task
         if attempt.prefetched:
             self.backlog[task.id] = task
@@ -196,6 +199,7 @@ class Node:
 
     def remove(self, task: Task, attempt: Attempt) -> None:
         """Give back what an attempt held and let queued ones of the node move up."""
+        self.entries += 1
         del self.held[task.id]
         if attempt.prefetched:
             del self.backlog[task.id]
@@ -269,12 +273,14 @@ class Fleet:
 
     `shape_revision` grows when what nodes have changes (feasibility is cached on it), `revision`
     also when something became free: what could not be placed at a revision cannot be until it
-    grows.
+    grows, and then only on a node that changed since.
     """
 
     nodes: dict[str, Node] = field(default_factory=dict)
     revision: int = 0
     shape_revision: int = 0
+    _all_changed_at: int = 0
+    _changed_at: dict[str, int] = field(default_factory=dict)  # the node that changed last is last
 
     def gpus(self) -> Iterator[Gpu]:
         """Yield all cards of all nodes."""
@@ -283,7 +289,35 @@ class Fleet:
 
     def changed_shape(self) -> None:
         self.shape_revision += 1
+        self.changed_all()
+
+    def changed(self, node: Node) -> None:
+        """Have what waits look at a node again."""
         self.revision += 1
+        self._changed_at.pop(node.name, None)
+        self._changed_at[node.name] = self.revision
+
+    def changed_all(self) -> None:
+        """Have what waits look at every node again."""
+        self.revision += 1
+        self._all_changed_at = self.revision
+        self._changed_at.clear()
+
+    def changed_at(self, node: Node) -> int:
+        """Return the revision at which something may have become free on a node last."""
+        return self._changed_at.get(node.name, self._all_changed_at)
+
+    def changed_since(self, revision: int) -> list[Node]:
+        """Return the nodes on which something may have become free after a revision."""
+        if revision < self._all_changed_at:
+            return list(self.nodes.values())
+        found = []
+        for name, at in reversed(self._changed_at.items()):
+            if at <= revision:
+                break
+            if name in self.nodes:
+                found.append(self.nodes[name])
+        return found
 
 
 def takes_along(node: Node, request: Request, seat: Seat | None = None) -> bool:

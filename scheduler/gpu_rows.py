@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..protocol import messages as m
-from . import cordons
+from . import cordons, kept_rows
 from .access import Principal
 from .events import Now
 from .fleet import Card, Node
@@ -18,7 +18,7 @@ TASKS_MAX = 100
 GPUS_MAX = 10_000
 
 
-def list_gpus(view: View, message: m.ListGpus, principal: Principal, _now: Now) -> m.Page:
+def list_gpus(view: View, message: m.ListGpus, principal: Principal, now: Now) -> m.Page:
     """List GPUs with the tasks and models on them, by node and index."""
     core = view.core
     nodes = core.fleet.nodes
@@ -32,7 +32,9 @@ def list_gpus(view: View, message: m.ListGpus, principal: Principal, _now: Now) 
     for node in chosen:
         for card in sorted(node.cards.values(), key=lambda card: (card.gpu.index, card.gpu.uuid)):
             if wanted in ("", card.gpu.uuid, card.gpu.parent):
-                rows.append(_gpu_row(core.cordons, card, node, principal))
+                row = _gpu_row(core.cordons, card, node, principal)
+                row["reserved"] = kept_rows.of_card(core, node.name, card.gpu.uuid, now)
+                rows.append(row)
     return m.Page(rows[:GPUS_MAX], len(rows))
 
 

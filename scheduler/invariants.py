@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ..protocol.resources import MILLI
 from .fleet import Node
 from .task import ON_NODE, TERMINAL, State, StopReason, Task
+from .vacancy import refusal_now
 
 if TYPE_CHECKING:
     from .core import Core
@@ -23,6 +24,7 @@ def violations(core: Core) -> list[str]:
     if counts != +core.counts:
         found.append(f"counts drifted: {core.counts} instead of {counts}")
     found += _of_batches(core)
+    found += _of_queue(core)
     owners = Counter(task.spec.owner for task in core.tasks.values())
     if owners != +core.open_by_owner:
         found.append(f"owners drifted: {core.open_by_owner} instead of {owners}")
@@ -40,6 +42,19 @@ def _of_batches(core: Core) -> Iterator[str]:
         known = {state: tally.counts[state] for state in State if tally and state not in TERMINAL}
         if counts != +Counter(known) or not counts:
             yield f"batch {batch} drifted: {known} instead of {counts}"
+
+
+def _of_queue(core: Core) -> Iterator[str]:
+    """Yield each task that was passed over though a node has room for it."""
+    for bucket in core.buckets.blocked(core.fleet.revision):
+        task = bucket.head()
+        if task is None or bucket.key.avoid or bucket.key.request.handler:
+            continue  # those may wait for another node than the one that has room
+        for name, node in core.fleet.nodes.items():
+            if name in core.reservations.on:
+                continue  # room is kept there
+            if not all(refusal_now(node, each) for each in core.options.of(bucket.key.request)):
+                yield f"task {task.number} was passed over, and {name} has room for it"
 
 
 def _of_task(core: Core, task: Task) -> list[str]:

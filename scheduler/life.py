@@ -59,8 +59,9 @@ def close_attempt(
             attempt.batch_calls,
         )
     )
-    core.fleet.nodes[attempt.node].remove(task, attempt)
-    core.fleet.revision += 1
+    node = core.fleet.nodes[attempt.node]
+    node.remove(task, attempt)
+    core.fleet.changed(node)
     task.live = None
     task.stop, task.grace_ms = StopReason.NONE, -1
     return attempt

@@ -147,7 +147,7 @@ def _write(core: Core, key: str, revision_before: int, now: Now, rows: Rows) -> 
     if row is not None:
         rows[key] = row
     if core.learned.revision != revision_before:
-        core.fleet.revision += 1  # what did not fit may fit now
+        core.fleet.changed_all()  # what did not fit may fit now
 
 
 def vram_had(attempt: Attempt, fleet: Fleet) -> int:

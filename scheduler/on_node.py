@@ -133,7 +133,7 @@ def _adopt(core: Core, node: Node, register: Register, now: Now, effects: Effect
         attempt.accepted = True
         kept.add(task.id)
         if phase == Phase.RUNNING:
-            _runs(core, task, effects)
+            _runs(core, task, now, effects)
     if kept:
         effects.notes.append(Note("info", "attempts adopted", {"node": node.name, "n": len(kept)}))
     return kept
@@ -188,11 +188,13 @@ def on_started(core: Core, node: Node, message: Started, now: Now, effects: Effe
         found = _find(core, node, blob, number)
         if found:
             found[1].accepted = True
-            _runs(core, found[0], effects)
+            _runs(core, found[0], now, effects)
 
 
-def _runs(core: Core, task: Task, effects: Effects) -> None:
+def _runs(core: Core, task: Task, now: Now, effects: Effects) -> None:
     """Take in that a task runs, from whichever message tells it first."""
+    if task.live is not None and not task.live.started_ns:
+        task.live.started_ns = now.mono_ns
     if task.state is State.ASSIGNED:
         life.advance(core, task, Fact.START)
         life.tell(task, effects)
@@ -234,12 +236,12 @@ def on_heartbeat(core: Core, node: Node, message: Heartbeat, now: Now, effects: 
     if message.capabilities:
         _take_capabilities(core, node, message, now, effects)
     if node.take_residents(residents_from_documents(message.residents), message.rev, now.mono_ns):
-        core.fleet.revision += 1
+        core.fleet.changed(node)
         core.warmth.learn(node)
     rows = zip(message.tasks, message.attempts, message.phases, strict=True)
     holding = {(blob, number): phase for blob, number, phase in rows}
     if measured.see(node, gpus_from_document(message.gpus), holding):
-        core.fleet.revision += 1
+        core.fleet.changed(node)
     _see_vram(core, node, message)
     stopping, unseen = [], []
     for task in list(node.held.values()):
@@ -249,7 +251,7 @@ def on_heartbeat(core: Core, node: Node, message: Heartbeat, now: Now, effects: 
         if phase is not None:
             attempt.accepted = True
             if phase == Phase.RUNNING:  # its STARTED may have been lost
-                _runs(core, task, effects)
+                _runs(core, task, now, effects)
             if task.state is State.STOPPING:
                 stopping.append(task)
         elif attempt.rev <= message.rev:

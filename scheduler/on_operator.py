@@ -29,7 +29,7 @@ def on_drain(core: Core, event: DrainNode, now: Now, effects: Effects) -> None:
         known = Drain("", known.since_ms, 0)
     due_ms = now.wall_ms + event.deadline_ms if event.deadline_ms else known.due_ms
     node.drain = Drain(event.reason or known.reason, known.since_ms, due_ms)
-    core.fleet.revision += 1
+    core.fleet.changed(node)
     core.write_node(node, effects)
     core.upkeep_soon(now)
     _note(effects, now, event.principal, "node drain", node, node.drain.reason)
@@ -48,7 +48,7 @@ def on_undrain(core: Core, event: UndrainNode, now: Now, effects: Effects) -> No
         return
     node.drain = None
     core.black_holes.forgive(node.name)
-    core.fleet.revision += 1
+    core.fleet.changed(node)
     core.write_node(node, effects)
     _note(effects, now, event.principal, "node undrain", node)
     effects.replies.append((event.request, Done(f"{node.name} gets work again")))

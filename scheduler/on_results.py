@@ -9,7 +9,8 @@ from ..protocol.capabilities import BATCH_MAX
 from ..protocol.codec import unpack_document
 from ..protocol.errors import MalformedFrame
 from ..protocol.messages import Outcome, ResultAck, Results
-from . import black_holes, life, needs
+from ..protocol.resources import learning_key
+from . import black_holes, life, needs, reservations
 from .events import Now
 from .fleet import Node
 from .records import AttemptEnded, Effects, Note, ToNode
@@ -98,7 +99,11 @@ def _settle(core: Core, task: Task, said: _Said, now: Now, effects: Effects) -> 
     outcome, value, details, run_us, objects, _, _ = said
     wanted = task.state is not State.STOPPING or task.stop is not StopReason.CANCELLED
     if outcome == Outcome.SUCCEEDED and wanted:
-        core.runtimes.add(task.spec.kind, run_us * 1_000)
+        if core.runtimes.add(task.spec.kind, run_us * 1_000):
+            reservations.on_known(core)
+        if task.spec.size_class:
+            alike = learning_key(task.spec.kind, task.spec.size_class)
+            core.runtimes.add(alike, run_us * 1_000)
         if task.live.gpus:
             _note_pace(core, task, task.live, run_us)
         black_holes.on_success(core, task, task.live, now, effects)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -27,31 +27,48 @@ class Choice:
     gpus: tuple[str, ...]
 
 
+Seen = Callable[[Node], Node]
+"""Shows of a node what is not kept from who asks (see `reservations.py`)."""
+
+
+def _all_of_it(node: Node) -> Node:
+    return node
+
+
 class Candidates:
     """The nodes that have room for one request without alternatives, best first, for a turn."""
 
-    def __init__(self, nodes: Iterable[Node], request: Request, rating: Rating = PACKED) -> None:
+    def __init__(
+        self,
+        nodes: Iterable[Node],
+        request: Request,
+        rating: Rating = PACKED,
+        seen: Seen = _all_of_it,
+    ) -> None:
         self._request = request
         self._rating = rating
-        self._heap = [
-            (-how_well(node, request, rating), node.name, node)
-            for node in nodes
-            if not (lacks_vram(node, request) or refusal_now(node, request))
-        ]
+        self._seen = seen
+        self._heap: list[tuple[float, str, Node]] = []
+        for node in nodes:
+            if not lacks_vram(node, request):
+                shown = seen(node)
+                if not refusal_now(shown, request):
+                    self._heap.append((-how_well(shown, request, rating), node.name, node))
         heapq.heapify(self._heap)
 
     def pick(self) -> Choice | None:
         """Return the best node with its cards; the caller enters the grant before the next call."""
         while self._heap:
             _, name, node = heapq.heappop(self._heap)
-            if refusal_now(node, self._request):
+            shown = self._seen(node)
+            if refusal_now(shown, self._request):
                 continue
-            score = -how_well(node, self._request, self._rating)
+            score = -how_well(shown, self._request, self._rating)
             if self._heap and (score, name) > self._heap[0][:2]:
                 heapq.heappush(self._heap, (score, name, node))
                 continue
             heapq.heappush(self._heap, (score, name, node))
-            cards = pick_cards(node, self._request, self._rating)
+            cards = pick_cards(shown, self._request, self._rating)
             return Choice(node, self._request, tuple(card.gpu.uuid for card in cards))
         return None
 

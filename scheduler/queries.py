@@ -8,7 +8,7 @@ from typing import Any
 from ..config.keys import fingerprint
 from ..protocol import messages as m
 from ..protocol.errors import NotFound
-from . import cordons
+from . import cordons, kept_rows
 from .access import Principal
 from .batch_queries import list_batches, show_batch
 from .config_queries import (
@@ -20,6 +20,7 @@ from .config_queries import (
     state_document,
 )
 from .events import Now
+from .fleet import Node
 from .gpu_rows import list_gpus
 from .listing import list_tasks
 from .node_rows import alarms, node_row
@@ -41,10 +42,19 @@ def list_nodes(view: View, message: m.ListNodes, _principal: Principal, now: Now
     chosen = [nodes[message.name]] if message.name else list(nodes.values())
     suspect_s = view.core.settings.suspect_after_ns / 1e9
     rows = [
-        node_row(node, now, suspect_s) | {"config": node_state(view.core, node)}
+        _node_row(view, node, now, suspect_s) | {"config": node_state(view.core, node)}
         for node in sorted(chosen, key=lambda each: each.name)
     ]
     return m.Page(rows, len(rows))
+
+
+def _node_row(view: View, node: Node, now: Now, suspect_s: float) -> dict[str, Any]:
+    """Write a node as a document, with the places on it that are kept for waiting tasks."""
+    row = node_row(node, now, suspect_s)
+    row["reserved"] = kept_rows.of_node(view.core, node.name, now)
+    for each in row["gpus"]:
+        each["reserved"] = kept_rows.of_card(view.core, node.name, each["uuid"], now)
+    return row
 
 
 def show_status(view: View, _message: m.Status, principal: Principal, now: Now) -> m.Document:
@@ -60,7 +70,8 @@ def show_status(view: View, _message: m.Status, principal: Principal, now: Now) 
             "listen": view.listen,
             "rev": view.watches.rev,
             "counts": view.counts(),
-            "nodes": [node_row(node, now, suspect_s) for node in nodes[:STATUS_NODES_MAX]],
+            "nodes": [_node_row(view, node, now, suspect_s) for node in nodes[:STATUS_NODES_MAX]],
+            "reservations": kept_rows.rows(view.core, now),
             "nodes_total": len(nodes),
             "you": {"name": principal.name, "role": principal.role.value},
             "problems": [*view.problems.values(), *cordons.alarms(view.core), *alarms(nodes)],

@@ -37,7 +37,7 @@ def judge(core: Core, now: Now, effects: Effects) -> None:
             continue
         if not node.suspect:
             node.suspect = True
-            core.fleet.revision += 1
+            core.fleet.changed(node)
             effects.notes.append(Note("warning", "node is silent", {"node": node.name}))
         silent.append(node)
     _judge_fuse(core, silent, now, effects)
@@ -130,7 +130,7 @@ def lose(
     `is_sure`: nothing runs there any more, so fenced tasks move and cancelled ones are gone.
     """
     node.lost = True
-    core.fleet.revision += 1
+    core.fleet.changed(node)
     held = list(node.held.values())
     moved = sum(
         life.lose(core, task, now, effects, f"{node.name}: {reason}", is_sure=is_sure)
@@ -167,10 +167,10 @@ def on_heard(core: Core, node: Node, now: Now, effects: Effects) -> None:
     node.heard_ns = now.mono_ns
     if node.suspect:
         node.suspect = False
-        core.fleet.revision += 1
+        core.fleet.changed(node)
         core.silence_due_ns = now.mono_ns
     if node.lost:
         node.lost = False
-        core.fleet.revision += 1
+        core.fleet.changed(node)
         core.write_node(node, effects)
         effects.notes.append(Note("info", "lost node is back", {"node": node.name}))

@@ -112,6 +112,7 @@ class Policy:
     expires_ms: int = 0
     retry_on: tuple[str, ...] = ()
     never_on: tuple[str, ...] = ()
+    timeout_ms: int = 0
 
 
 @functools.lru_cache(maxsize=4_096)
@@ -134,6 +135,7 @@ def policy_of(spec: TaskSpec) -> Policy:
             spec.expires_ms,
             tuple(spec.retry_on),
             tuple(spec.never_on),
+            spec.timeout_ms,
         )
     )
 
@@ -190,7 +192,8 @@ class Attempt:
     `request` is what it was granted: of what the task asks for, the alternative that was chosen
     with the VRAM that was found for it; what was measured of that is of one card: now, and at most.
     `seat` is where a call of a handler is counted; one that `rides` has no slot, but that of a
-    call beside it; `batch_calls` is what its node says that its batch had.
+    call beside it; `batch_calls` is what its node says that its batch had. `started_ns` is when its
+    node was heard to run it.
     """
 
     number: int
@@ -214,6 +217,7 @@ class Attempt:
     vram_used_bytes: int = -1
     vram_peak_bytes: int = -1
     batch_calls: int = 0
+    started_ns: int = 0
 
     def see_vram(self, used_bytes: int) -> None:
         """Take in what its node measured of it on one card; below 0: nothing."""

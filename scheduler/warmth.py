@@ -80,7 +80,7 @@ def end_waits(core: Core, now: Now) -> None:
     warmth = core.warmth
     if warmth.due_ns is not None and warmth.due_ns <= now.mono_ns:
         warmth.due_ns = None
-        core.fleet.revision += 1
+        core.fleet.changed_all()
 
 
 def loaded_on(nodes: Iterable[Node], request: Request) -> list[Node]:

@@ -13,6 +13,7 @@ from remuda.protocol import messages as m
 from remuda.protocol.capabilities import to_document
 from remuda.protocol.resources import parse_bytes, parse_duration_s
 from remuda.scheduler.events import Event
+from remuda.scheduler.explain import explain
 from remuda.scheduler.records import Effects
 
 from ..fakes.world import SimNode, World, gpu
@@ -78,6 +79,8 @@ _SPEC: dict[str, tuple[str, Callable[[str], Any]]] = {
     "owner": ("owner", str),
     "if-node-lost": ("if_node_lost", str),
     "deadline": ("deadline_ms", int),
+    "timeout": ("timeout_ms", lambda text: round(parse_duration_s(text) * 1000)),
+    "runs": ("argv", lambda text: [text]),
     "start-timeout": ("start_timeout_ms", lambda text: round(parse_duration_s(text) * 1000)),
 }
 
@@ -122,6 +125,14 @@ def _keep_alive(stage: Stage, words: list[str], _options: dict[str, str]) -> Non
     stage.lines = [line for line in stage.lines if " desired, " not in line]
 
 
+def _explain(stage: Stage, words: list[str], _options: dict[str, str]) -> None:
+    answer = explain(stage.core, int(words[0]), stage.now)
+    stage.lines = [f"explained {answer['reason']}"]
+    stage.lines += [
+        f"          {each['node']}: {each['reason'] or 'it fits'}" for each in answer["nodes"]
+    ]
+
+
 def _join(stage: Stage, words: list[str], options: dict[str, str]) -> None:
     """Register again; `memory=lost` comes up with nothing."""
     node = stage.nodes[words[0]]
@@ -162,6 +173,7 @@ _VERBS: dict[str, Callable[[Stage, list[str], dict[str, str]], object]] = {
     "reject": _reject,
     "cancel": lambda stage, words, _: stage.cancel(*map(int, words)),
     "heartbeat": lambda stage, words, _: stage.heartbeat(stage.nodes[words[0]]),
+    "explain": _explain,
     "wait": lambda stage, words, _: stage.later(parse_duration_s(words[0])),
     "restart": lambda stage, _words, _options: stage.restart(),
     "register": _join,

@@ -84,3 +84,26 @@ def test_the_quickest_model_is_found_out_and_taken(tmp_path: Path) -> None:
                 world.end(node, task, run_us=run_us)
         world.submit(gpus=1, **CORES)
         assert 80 == card_of(world, 2, "quick")
+
+
+def test_of_equal_sizes_what_runs_longest_goes_first_as_far_as_it_is_known(world: World) -> None:
+    node = begin(world)
+    for name, run_us in (("short", 1_000_000), ("long", 60_000_000)):
+        (task,) = ask(world, 20, argv=[name])
+        world.end(node, task, run_us=run_us)
+    (filler,) = ask(world, 20, argv=["filler"])
+    short, unknown, long = (ask(world, 20, argv=[n])[0] for n in ("short", "unknown", "long"))
+    world.end(node, filler)
+    assert ["queued", "queued", "assigned"] == world.states([short, unknown, long])
+
+
+def test_what_runs_long_does_not_overtake_what_is_a_minute_older(world: World) -> None:
+    node = begin(world)
+    (task,) = ask(world, 20, argv=["long"])
+    world.end(node, task, run_us=60_000_000)
+    (filler,) = ask(world, 20, argv=["filler"])
+    (older,) = ask(world, 20, argv=["unknown"])
+    world.keep_alive(61, node)
+    (long,) = ask(world, 20, argv=["long"])
+    world.end(node, filler)
+    assert ["assigned", "queued"] == world.states([older, long])
