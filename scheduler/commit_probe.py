@@ -22,7 +22,9 @@ class CommitProbe:
         try:
             transact(
                 self._db,
-                lambda: self._db.execute("INSERT OR REPLACE INTO meta VALUES ('asked', x'00')"),
+                lambda: self._db.execute(
+                    "INSERT OR REPLACE INTO meta (key, value) VALUES ('asked', x'00')"
+                ),
             )
         except apsw.FullError:
             self._room.on_full()
