@@ -170,6 +170,8 @@ BY_COMMAND: Mapping[tuple[str, str], Callable[[Any], Words]] = {
     ("gpu", "node"): nodes,
     ("key", "name"): keys,
     ("handler", "name"): handlers,
+    ("handler", "names"): handlers,
+    ("handler", "node"): nodes,
     ("call", "target"): handlers,
     ("cluster", "name"): clusters,
     ("submit", "model"): models,

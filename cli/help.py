@@ -14,6 +14,7 @@ HEADINGS = {
         "status",
         "node",
         "gpu",
+        "handler",
         "events",
         "stats",
         "store",
@@ -29,6 +30,7 @@ VERBS = (
     *("list", "show", "get", "logs", "wait", "cancel", "retry", "explain"),
     *("stack", "signal", "exec"),
     *("drain", "undrain", "lost", "forget", "cordon", "uncordon"),
+    *("reload", "disable", "enable"),
 )
 
 

@@ -22,13 +22,13 @@ from .client import Client
 from .completed import completed_run
 from .each_node import NodeRun
 from .feed import LIMIT, Event
-from .operating import OperatorVerbs
+from .handlers import HandlerVerbs
 from .outcome import CompletedTask
 from .submitter import Submitter
 from .task import Task
 
 P = ParamSpec("P")
-Held = TypeVar("Held", bound=BatchVerbs | OperatorVerbs)
+Held = TypeVar("Held", bound=BatchVerbs | HandlerVerbs)
 Found = TypeVar("Found")
 Made = TypeVar("Made")
 Awaited = Callable[Concatenate["AsyncSubmitter", P], Coroutine[Any, Any, Made]]
@@ -164,6 +164,10 @@ class AsyncClient(AsyncSubmitter):
     stats = _awaited(Client.stats, _plain)
     cordon_gpu = _awaited(Client.cordon_gpu, _plain)
     uncordon_gpu = _awaited(Client.uncordon_gpu, _plain)
+    handlers = _awaited(Client.handlers, _plain)
+    disable_handler = _awaited(Client.disable_handler, _plain)
+    enable_handler = _awaited(Client.enable_handler, _plain)
+    reload_handler = _awaited(Client.reload_handler, _plain)
     status = _awaited(Client.status, _plain)
     drain = _awaited(Client.drain, _plain)
     undrain = _awaited(Client.undrain, _plain)

@@ -12,12 +12,13 @@ from . import control, draining, feed, gpus
 from .configuring import Config
 from .connection import Connection
 from .feed import LIMIT, Event
+from .handlers import HandlerVerbs
 from .task import Task
 
 Duration = str | float | dt.timedelta
 
 
-class OperatorVerbs:
+class OperatorVerbs(HandlerVerbs):
     """The verbs of a client that are not about tasks."""
 
     link: Connection

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from ..protocol.resources import BYTES_MAX, DURATION_S_MAX, parse_bytes, parse_duration_s
+from ..protocol.selecting import SELECTOR_CHARS_MAX, selector_of
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 MINUTE_S, HOUR_S, DAY_S = 60.0, 3600.0, 86400.0
@@ -106,6 +107,16 @@ def _keywords(found: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def _selection(found: object) -> object:
+    """Take a list for the same, separated by commas."""
+    is_list = isinstance(found, list) and all(isinstance(each, str) for each in found)
+    return ", ".join(found) if isinstance(found, list) and is_list else found
+
+
+def _selector(found: str) -> str:
+    return str(selector_of(found))
+
+
 def _items(found: object) -> object:
     return tuple(found) if isinstance(found, list) else found
 
@@ -115,6 +126,12 @@ Seconds = Annotated[float, BeforeValidator(_duration), Field(ge=0, le=DURATION_S
 Text = Annotated[str, Field(min_length=1, max_length=TEXT_CHARS_MAX)]
 Name = Annotated[str, AfterValidator(_name)]
 Target = Annotated[str, AfterValidator(_target)]
+Selection = Annotated[
+    str,
+    BeforeValidator(_selection),
+    AfterValidator(_selector),
+    Field(max_length=SELECTOR_CHARS_MAX),
+]
 FilePath = Annotated[Path, BeforeValidator(_path)]
 Texts = Annotated[tuple[Text, ...], BeforeValidator(_items), Field(max_length=LIST_ITEMS_MAX)]
 Paths = Annotated[tuple[FilePath, ...], BeforeValidator(_items), Field(max_length=LIST_ITEMS_MAX)]

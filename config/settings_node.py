@@ -7,7 +7,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from ..protocol.capabilities import BATCH_MAX
+from ..protocol.capabilities import BATCH_MAX, Handler
+from ..protocol.selecting import Selector, selector_of
 from .fields import (
     DAY_S,
     GIB,
@@ -23,6 +24,7 @@ from .fields import (
     Paths,
     Seconds,
     Section,
+    Selection,
     Target,
     Texts,
     TextTable,
@@ -143,7 +145,16 @@ class HandlerSettings(Section):
     LIVE_IN = ("scheduler",)  # which tells nodes; a node's own wait for its restart
 
     target: Target = Field(description="the class, as package.module:Class")
+    nodes: Selection = setting(
+        "", "which nodes have it: their names, or labels like gpu=a100 that they have; unset: all"
+    )
     models: Texts = setting((), "models it serves, as advertised to tasks")
+    verify: Literal["start", "first_use"] = setting(
+        "first_use", "when it is shown that each model loads: at the start already, or by a call"
+    )
+    load_timeout_s: Seconds = setting(
+        30 * MINUTE_S, "how long a load may take before it counts as failed", 1.0, DAY_S
+    )
     load: Literal["start", "first_use"] = setting(
         "start", "when it is loaded: all of it with the agent, or each model by its first call"
     )
@@ -168,6 +179,27 @@ class HandlerSettings(Section):
         if self.max_wait_s and self.max_batch == 1:
             raise ValueError("max_wait waits for more calls, so it needs max_batch of 2 or more")
         return self
+
+    def stated(self, name: str) -> Handler:
+        """Say what a handler of this name is."""
+        return Handler(
+            name,
+            list(self.models),
+            self.workers,
+            self.vram_bytes or 0,
+            on_demand=self.load == "first_use",
+            target=self.target,
+            max_batch=self.max_batch,
+        )
+
+    @property
+    def load_timeout_ns(self) -> int:
+        return int(self.load_timeout_s * 1_000_000_000)
+
+    @property
+    def selector(self) -> Selector:
+        """Return which nodes have it."""
+        return selector_of(self.nodes)
 
     @property
     def keep_ns(self) -> int:

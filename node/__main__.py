@@ -31,7 +31,7 @@ from ..config.sources import Sources
 from ..protocol.errors import Conflict, Invalid, RemudaError
 from ..protocol.resources import MILLI
 from ..worker.batches import attempt_key
-from . import capabilities, checking, joining, residents, runtime, tuning
+from . import capabilities, checking, joining, runtime, tuning
 from .adoption import Adoption
 from .archive import Archive
 from .asking import Asks
@@ -48,6 +48,7 @@ from .fetching import Fetching
 from .followers import NS_PER_S, follow, health_limits_of, pace_of
 from .gpu import Reading
 from .gpu_locks import GpuLocks
+from .handling import Handling
 from .health import Health
 from .hearing import Hearing
 from .leaving import Leaving
@@ -59,7 +60,7 @@ from .naming import name_of
 from .options import options_of
 from .porter import Porter
 from .preflight_host import of_host
-from .premises import premises_of
+from .premises import Premises, premises_of
 from .probe import Probe, read_once
 from .reach import Reach
 from .report import Report
@@ -173,28 +174,17 @@ def build(
     slots = Slots(facts.cpus_milli, facts.memory_bytes, cards, resources=dict(node.resources))
     core = Core(secrets.token_bytes(INCARNATION_BYTES), slots, max(1, facts.cpus_milli // MILLI))
     core.state.foreign = ForeignPolicy(node.foreign_processes)
-    for handler, wanted in settings.handlers.items():
-        residents.declare(core.state, capabilities.handler(handler, wanted), wanted.keep_ns)
     code = _runtime(node_dir)
     env = inherited_env(os.environ)
     premises = premises_of(settings, node_dir, code, env, os.environ)
+    handling = _handling(settings, core, premises, node_dir, name)
     report = Report(facts, _limits(settings), node.labels, _version(), premises, found)
     surroundings = Surroundings(
         name, settings, node_dir / "work", lambda: report.facts.gpus, env, premises=premises
     )
-    executors: dict[str, Executor] = {
-        "command": CommandExecutor(surroundings),
-        "function": FunctionExecutor(surroundings),
-        "handler": HandlerExecutor(surroundings),
-    }
+    executors = _executors(surroundings, handling)
     runners_dir = node_dir / "runners"
-    crew = Crew(
-        runners_dir,
-        code,
-        idle_s=node.runner_idle_s,
-        runners_max=node.runners_max,
-        unkillable_after_s=node.unkillable_after_s,
-    )
+    crew = _crew(node, runners_dir, code)
     archive = Archive(int(settings.tasks.output_keep_s * NS_PER_S), node.output_bytes_max)
     moving = _moving(settings, identity, node_dir, core)
     stage = Stage(core, crew, archive, GpuLocks(name, node.lock_dir), executors, moving, premises)
@@ -206,7 +196,7 @@ def build(
     session = _session(node, chance)
     membership = Membership(
         name, stage, wire, session, report, probe, lambda: locate(home, identity),
-        Strain(node_dir), tuned,
+        Strain(node_dir), handling, tuned,
     )  # fmt: skip
     pace = pace_of(node)
     wellbeing = Wellbeing(service, membership, probe, pace.probe_every_ns, time.monotonic_ns())
@@ -232,6 +222,34 @@ def build(
 def _session(node: NodeSettings, chance: Random) -> Session:
     shortest_ns, longest_ns = node.reconnect_s_min * NS_PER_S, node.reconnect_s_max * NS_PER_S
     return Session(chance, int(shortest_ns), int(longest_ns))
+
+
+def _crew(node: NodeSettings, runners_dir: Path, code: Path) -> Crew:
+    return Crew(
+        runners_dir,
+        code,
+        idle_s=node.runner_idle_s,
+        runners_max=node.runners_max,
+        unkillable_after_s=node.unkillable_after_s,
+    )
+
+
+def _executors(surroundings: Surroundings, handling: Handling) -> dict[str, Executor]:
+    return {
+        "command": CommandExecutor(surroundings),
+        "function": FunctionExecutor(surroundings),
+        "handler": HandlerExecutor(surroundings, handling.settings),
+    }
+
+
+def _handling(
+    settings: Settings, core: Core, premises: Premises, node_dir: Path, name: str
+) -> Handling:
+    """Offer what this node declares, and what it was told to offer before."""
+    file, labels = node_dir / "handlers.json", settings.node.labels
+    handling = Handling(core.state, premises, file, name, labels, settings.handlers)
+    handling.begin()
+    return handling
 
 
 def _moving(settings: Settings, identity: Identity, node_dir: Path, core: Core) -> Moving:

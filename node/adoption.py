@@ -99,11 +99,15 @@ class Adoption:
         lane_id = 0
         if worker is None:
             worker = grants.WorkerGrant(hello.worker, UNKNOWN_POOL, "", ())
-        elif worker.resident and self._is_wanted(worker, hello):
-            card = worker.gpus[0] if worker.gpus else ""
+        card = worker.gpus[0] if worker.gpus else ""
+        if worker.resident and self._is_wanted(worker, hello):
             lane_id = loading.adopt(state, worker.resident, card, now)
         if lane_id:
             lane = state.lanes.by_id[lane_id]
+        elif worker.resident:
+            lane = loading.adopt_unwanted(
+                state, worker.resident, worker.pool, card, worker.vram_bytes, now
+            )
         else:
             lane = state.lanes.add(worker.pool, now, gpus=worker.gpus, single=True)
             lane.state = LaneState.READY

@@ -13,7 +13,6 @@ from typing import Any
 
 import psutil
 
-from ..config.settings_node import HandlerSettings
 from ..protocol import capabilities as wire
 from ..protocol.resources import MILLI, format_bytes
 from . import cgroup_limits
@@ -150,18 +149,6 @@ def mounted_disks(folders: Sequence[Path] = ()) -> tuple[Disk, ...]:
             seen.add(number)
             disks.append(Disk(mount, device, kind, int(usage.total), int(usage.free)))
     return tuple(disks)
-
-
-def handler(name: str, settings: HandlerSettings) -> wire.Handler:
-    """Say what a handler is, as its settings have it."""
-    return wire.Handler(
-        name,
-        list(settings.models),
-        settings.workers,
-        settings.vram_bytes or 0,
-        on_demand=settings.load == "first_use",
-        max_batch=settings.max_batch,
-    )
 
 
 def capabilities(

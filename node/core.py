@@ -10,6 +10,7 @@ from ..protocol.messages import (
     Desired,
     Evict,
     ForgetFaults,
+    HandlerOrders,
     Kill,
     Message,
     Offer,
@@ -20,7 +21,19 @@ from ..protocol.messages import (
     ResultAck,
     Started,
 )
-from . import endings, filling, giving_way, health, intake, loading, releases, stops, usage
+from . import (
+    endings,
+    filling,
+    giving_way,
+    health,
+    intake,
+    loading,
+    releases,
+    retiring,
+    stops,
+    usage,
+    verifying,
+)
 from .effects import Effect
 from .gpu import Reading
 from .slots import Slots
@@ -72,6 +85,8 @@ class Core:
             releases.let_go(state, message.gpus)
         elif isinstance(message, Evict):
             giving_way.on_evict(state, message)
+        elif isinstance(message, HandlerOrders):
+            retiring.on_orders(state, message)
         else:
             state.counters.add("unexpected_message")
 
@@ -107,6 +122,9 @@ class Core:
             giving_way.end_unused(state, now)
         endings.on_time(state, now)
         stops.stop_fenced(state)
+        if not state.is_draining:
+            retiring.turn(state)
+            verifying.turn(state, now)
         loading.load_due(state, now)
         endings.return_unserved(state)
         if not state.is_draining:
@@ -179,7 +197,7 @@ class Core:
         state = self.state
         due = [releases.deadline(state)]
         if not state.is_draining:
-            due.append(loading.deadline(state))
+            due += [loading.deadline(state), verifying.deadline(state)]
         if state.lanes.by_id:
             due.append(self._tick_at)
         return min((at for at in due if at is not None), default=None)

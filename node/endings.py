@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..protocol.messages import Outcome, Phase
 from . import blaming, releases, residents, staging, storing
@@ -17,6 +17,7 @@ from .task import FENCED, FENCED_TEXT, HANDLER_POOL, Attempt, Ending, Key, endin
 RETURNS_MAX = 3
 MODEL_UNAVAILABLE = "model_unavailable"
 BATCH_DIED, BATCH_ENDED = "batch_died", "batch_ended"
+NONE_LEFT = "no worker of its handler is left here, and none can be loaded"
 HAND_BACK = "handed back: the node is stopping"
 
 
@@ -237,8 +238,8 @@ def on_lane_ended(state: State, event: LaneEnd, now: int) -> None:
     state.lanes.remove(lane)
     releases.on_lane_gone(state, lane.id)
     if lane.resident:
-        residents.on_ended(state, lane.resident, event.message, now)
-        _give_up_unserved(state, lane, event)
+        said = residents.on_ended(state, lane.resident, event.message, now)
+        _give_up_unserved(state, lane, replace(event, message=said))
     elif not event.was_loaded and lane.state is LaneState.OPENING and not lane.single:
         _give_up(state, lane.pool, Outcome.FAILED, event.code, event)
 
@@ -263,7 +264,8 @@ def return_unserved(state: State) -> None:
         found = list(residents.of_pool(state, bucket.pool))
         if not any(each.serves for each in found):
             _, error = residents.summary(found)
-            text = error or "no worker of its handler is left here, and none can be loaded"
+            name = bucket.pool.removeprefix(HANDLER_POOL).partition("/")[0]
+            text = residents.is_off(state, name) or error or NONE_LEFT
             _give_up(state, bucket.pool, Outcome.RETURNED, MODEL_UNAVAILABLE, LaneEnd(0, "", text))
 
 

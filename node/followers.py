@@ -26,6 +26,8 @@ def follow(loop: Loop, surroundings: Surroundings, name: str, settings: Settings
     loop.wellbeing.probe_every_ns = loop.pace.probe_every_ns
     loop.probe.deadline_ns = int(node.probe_deadline_s * NS_PER_S)
     loop.membership.report.labels = node.labels
+    loop.membership.handling.labels = node.labels
+    loop.membership.handling.set_own(settings.handlers)
     loop.membership.session.delay_ns_min = int(node.reconnect_s_min * NS_PER_S)
     loop.membership.session.delay_ns_max = int(node.reconnect_s_max * NS_PER_S)
     stage.crew.idle_s, stage.crew.runners_max = node.runner_idle_s, node.runners_max

@@ -34,10 +34,16 @@ def on_evict(state: State, message: Evict) -> None:
 def end_unused(state: State, now: int) -> None:
     """Let the models go that nobody called for as long as their handler keeps one."""
     for resident in everyone(state):
-        keep_ns = state.keep_ns.get(resident.handler, 0)
+        keep_ns = state.terms[resident.handler].keep_ns if resident.handler in state.terms else 0
         is_unused = keep_ns and _is_idle(state, resident)
         if is_unused and now - _idle_since(state, resident) >= keep_ns:
             _let_go(state, resident)
+
+
+def let_go_if_idle(state: State, resident: Resident) -> None:
+    """Let a model go unless a call runs in it or waits for it."""
+    if _is_idle(state, resident):
+        _let_go(state, resident)
 
 
 def _is_idle(state: State, resident: Resident) -> bool:

@@ -44,13 +44,17 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class WorkerGrant:
-    """A worker as it was ordered: its pool, its cards, its resident's name or its project."""
+    """A worker as it was ordered: its pool, its cards, its resident's name or its project.
+
+    `vram_bytes` is what its resident takes of its card.
+    """
 
     worker: str
     pool: str
     resident: str
     gpus: tuple[str, ...]
     project: bytes = b""
+    vram_bytes: int = 0
 
 
 @dataclass(slots=True)
@@ -79,8 +83,10 @@ class GrantsFile:
     def add_worker(self, grant: WorkerGrant) -> None:
         """Write down a worker that is about to be started; raises OSError."""
         row = (_WORKER, grant.worker, grant.pool, grant.resident, grant.gpus)
-        # As below: an agent of the version before knows no projects.
-        self._write(self._packer.pack((*row, grant.project) if grant.project else row))
+        more: tuple[Any, ...] = (grant.project, grant.vram_bytes) if grant.vram_bytes else ()
+        if grant.project and not more:  # as below: agents of versions before read so many
+            more = (grant.project,)
+        self._write(self._packer.pack((*row, *more)))
 
     def renew(self, worker: WorkerGrant | None) -> None:
         """Begin anew once the file is long and no attempt in it lives."""
@@ -149,7 +155,7 @@ def read(directory: Path) -> Granted:
 def _take(granted: Granted, row: Any) -> None:
     if row[0] == _WORKER:
         _, worker, pool, resident, gpus, *more = row
-        granted.workers[worker] = WorkerGrant(worker, pool, resident, gpus, *more[:1])
+        granted.workers[worker] = WorkerGrant(worker, pool, resident, gpus, *more[:2])
         return
     _, task, number, token, kind, grace_ms, batch, charged, gpus, *more = row
     cpus, memory, cards, *rest = charged

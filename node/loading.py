@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..protocol.resources import format_bytes
-from . import usage
+from . import endings, usage
 from .effects import OpenLane, ResidentsChanged
-from .lanes import Lane
+from .lanes import Lane, LaneState
 from .residents import (
     NAME_PARTS,
     Resident,
@@ -15,6 +15,8 @@ from .residents import (
     everyone,
     failed,
     find,
+    free_index,
+    is_off,
     model_of,
 )
 from .slots import CardCharge, Charge
@@ -23,11 +25,14 @@ from .task import HANDLER_POOL
 if TYPE_CHECKING:
     from .state import State
 
+NS_PER_S = 1_000_000_000
+
 
 def load_due(state: State, now: int) -> None:
     """Start the residents that are not there and whose time has come."""
     if state.is_draining:
         return
+    _end_overdue(state, now)
     _forget_gone(state, now)
     _add_wanted(state)
     for resident in everyone(state):
@@ -35,12 +40,27 @@ def load_due(state: State, now: int) -> None:
             _load(state, resident, now)
 
 
+def _end_overdue(state: State, now: int) -> None:
+    """End the workers whose load takes too long."""
+    for resident in everyone(state):
+        lane = state.lanes.by_id.get(resident.lane)
+        if lane is None or not resident.load_by or now < resident.load_by:
+            continue
+        resident.load_by = 0
+        if resident.state is ResidentState.LOADING:
+            limit_s = state.terms[resident.handler].load_ns / NS_PER_S
+            resident.overdue = f"its load took longer than load_timeout = {limit_s:g} s"
+            endings.close(state, lane)
+
+
 def _forget_gone(state: State, now: int) -> None:
     """Forget those that left, and failures of those that nobody waits for, after a while."""
     for residents in state.residents.values():
         for resident in list(residents):
             is_over = resident.state is ResidentState.LEAVING
-            is_past = resident.state is ResidentState.FAILED and not resident.from_start
+            is_past = resident.state is ResidentState.FAILED and not (
+                resident.from_start or resident.is_trial
+            )
             if resident.lane or resident.name in state.releases:
                 continue
             if is_over or (is_past and now >= resident.next_try):
@@ -58,7 +78,7 @@ def _add_wanted(state: State) -> None:
             continue
         name, _, model = bucket.pool.removeprefix(HANDLER_POOL).partition("/")
         handler, known = state.handlers.get(name), state.residents.get(name, [])
-        if handler is None:
+        if handler is None or is_off(state, name):
             continue
         of_pool = [each for each in known if each.model == model]
         size = handler.max_batch
@@ -66,19 +86,23 @@ def _add_wanted(state: State) -> None:
         if any(each.state is ResidentState.FAILED for each in of_pool):
             continue
         for attempt in bucket.waiting:
-            if sum(each.state is not ResidentState.LEAVING for each in known) >= handler.workers:
+            if sum(_has_place(each) for each in known) >= handler.workers:
                 break
             if attempt.prefetched or attempt.handed:
                 continue
             if room:
                 room -= 1
                 continue
-            taken = {each.index for each in known}
-            index = next(number for number in range(len(taken) + 1) if number not in taken)
+            index = free_index(known)
             card = attempt.gpus[0] if attempt.gpus else ""
             known.append(
                 Resident(name, index, handler.vram_bytes, model, not handler.on_demand, card)
             )
+
+
+def _has_place(resident: Resident) -> bool:
+    """Tell whether a worker is one of those that its handler may have at a time."""
+    return resident.serves or (resident.from_start and resident.state is ResidentState.FAILED)
 
 
 def _calls(state: State, resident: Resident) -> int:
@@ -104,9 +128,20 @@ def _load(state: State, resident: Resident, now: int) -> None:
     lane = _lane(state, resident, now)
     resident.lane = lane.id
     resident.opened_at = now
+    resident.load_by = _load_by(state, resident, now)
     if resident.state is not ResidentState.FAILED:
         resident.state = ResidentState.LOADING
     state.effects.append(OpenLane(lane, None))
+
+
+def _load_by(state: State, resident: Resident, now: int) -> int:
+    limit_ns = state.terms[resident.handler].load_ns
+    return now + limit_ns if limit_ns else 0
+
+
+def has_room(state: State, resident: Resident) -> bool:
+    """Tell whether there is a card for a worker that is to be loaded."""
+    return _place(state, resident) is not None
 
 
 def _place(state: State, resident: Resident) -> Charge | None:
@@ -166,6 +201,7 @@ def adopt(state: State, name: str, gpu_uuid: str, now: int) -> int:
     state.slots.take(name, Charge(cards=cards), adopt=True)
     lane = _lane(state, resident, now)
     resident.lane = lane.id
+    resident.load_by = _load_by(state, resident, now)
     return lane.id
 
 
@@ -176,12 +212,40 @@ def _lane(state: State, resident: Resident, now: int) -> Lane:
     )
 
 
+def adopt_unwanted(
+    state: State, name: str, pool: str, gpu_uuid: str, vram_bytes: int, now: int
+) -> Lane:
+    """Count a worker that is not wanted any more until it is gone, after the calls that it has.
+
+    It keeps what it holds of its card: nobody else may be lent that meanwhile.
+    """
+    handler = name.split(":", NAME_PARTS - 1)[1]
+    known = state.residents.setdefault(handler, [])
+    resident = Resident(
+        handler,
+        free_index(known),
+        vram_bytes,
+        model_of(name),
+        from_start=False,
+        gpu_uuid=gpu_uuid,
+        state=ResidentState.LEAVING,
+    )
+    known.append(resident)
+    cards = (CardCharge(gpu_uuid, 0, vram_bytes),) if gpu_uuid else ()
+    state.slots.take(resident.name, Charge(cards=cards), adopt=True)
+    lane = state.lanes.add(pool, now, gpus=resident.gpus, resident=resident.name, single=True)
+    lane.state = LaneState.READY
+    resident.lane = lane.id
+    return lane
+
+
 def deadline(state: State) -> int | None:
     """Say when the next load is due, or the next failure forgotten."""
     waiting = [
         resident.next_try
         for resident in everyone(state)
         if _is_out(state, resident)
-        or (resident.state is ResidentState.FAILED and not resident.lane)
+        or (resident.state is ResidentState.FAILED and not (resident.lane or resident.is_trial))
     ]
+    waiting += [each.load_by for each in everyone(state) if each.lane and each.load_by]
     return min(waiting, default=None)

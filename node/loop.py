@@ -12,7 +12,7 @@ import zmq
 from ..config.logs import get_logger
 from ..protocol import codec
 from ..protocol.errors import RemudaError
-from ..protocol.messages import Ask, Configure, Fetch, Offer
+from ..protocol.messages import Ask, Configure, Fetch, HandlerOrders, Offer
 from . import furnishing, releases, usage
 from .adoption import Adoption
 from .asking import Asks
@@ -146,6 +146,8 @@ class Loop:
         elif isinstance(message, Offer) and not self.membership.session.may_take_work():
             counters.add("offer_before_welcome")
         else:
+            if isinstance(message, HandlerOrders):
+                self.membership.handling.on_orders(message)
             self.stage.core.on_message(message)
 
     def _on_configure(self, message: Configure, now: int) -> None:
@@ -185,7 +187,10 @@ class Loop:
 
     def _keep_house(self, now: int) -> None:
         self.stage.has_news |= self.membership.strain.look_if_due(now)
-        self.stage.has_news |= self.membership.report.premises.look_if_due(now)
+        if self.membership.report.premises.look_if_due(now):
+            self.stage.has_news = True
+            self.membership.handling.look()
+        self.membership.handling.keep()
         if now >= self._probe_at() or releases.is_reading_due(self.stage.state, now):
             self._probed_at = now
             self.probe.request(now)

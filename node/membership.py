@@ -16,6 +16,7 @@ from ..protocol.measures import to_documents
 from ..protocol.messages import Beacon, Failure, Heartbeat, Register, Registered
 from . import moving, residents
 from .core import Core
+from .handling import Handling
 from .mover.words import Reach as MoverReach
 from .preflight_cluster import CLOCK_WARNING_MS, clock_ahead_ms, describe_clock
 from .probe import Probe
@@ -43,6 +44,7 @@ class Membership:
     probe: Probe
     locate: Callable[[], Address]
     strain: Strain
+    handling: Handling
     tuning: Tuning | None = None
     logs: LogOnce = field(default_factory=LogOnce)
     address: Address | None = None
@@ -142,6 +144,7 @@ class Membership:
             return
         self._compare_clocks(message)
         self.core.on_registered(message)
+        self.handling.on_welcome(message.handlers)
         self.stage.moving.move(
             MoverReach(address.host, message.store_port, address.scheduler_public)
         )
@@ -233,6 +236,7 @@ class Membership:
             residents=to_documents(residents.report(self.core.state, now)),
             config_digest=self.tuning.digest if self.tuning is not None else b"",
             config=self.tuning.document_due() if self.tuning is not None else {},
+            handler_orders=self.core.state.orders.digest,
         )
         self.loop_lag_ns = 0
         self.wire.send("heartbeat", self.session.frame(heartbeat))

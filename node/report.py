@@ -9,7 +9,7 @@ from typing import Any
 
 from ..config.findings import Finding, Level, of_level
 from ..protocol import capabilities as wire
-from . import releases, residents, usage
+from . import releases, residents, usage, verifying
 from .capabilities import HostFacts, Limits, capabilities, limited_gpus
 from .core import Core
 from .gpu import Reading
@@ -130,9 +130,15 @@ class Report:
         return {uuid: asdict(measure) for uuid, measure in found if measure is not None}
 
     def _handlers(self, core: Core) -> list[wire.Handler]:
-        found = []
-        for name, handler in core.state.handlers.items():
-            workers = core.state.residents.get(name, [])
+        state, found = core.state, []
+        for name, declared in state.handlers.items():
+            handler = replace(
+                declared,
+                refused=state.unserved.get(name, ""),
+                reloaded=state.orders.reloaded.get(name, 0),
+                verified=verifying.is_verified(state, name),
+            )
+            workers = state.residents.get(name, [])
             if handler.on_demand:  # what is loaded is in each heartbeat
                 found.append(replace(handler, state=residents.COLD))
                 continue

@@ -7,6 +7,7 @@ either leaves when its room is needed (see `giving_way.py`) and comes back with 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -17,6 +18,7 @@ from ..protocol.measures import RESIDENTS_MAX, UNKNOWN
 from ..protocol.measures import Resident as Reported
 from . import releases
 from .task import HANDLER_POOL
+from .terms import Terms
 
 if TYPE_CHECKING:
     from .state import State
@@ -26,6 +28,7 @@ RETRY_NS_MAX = 60_000_000_000
 ERROR_CHARS_MAX = 500
 _NS_PER_MS = 1_000_000
 NAME_PARTS = 4
+UNBOUND = Terms()
 
 
 class ResidentState(Enum):
@@ -44,7 +47,9 @@ class Resident:
     `model` is the one that it holds ("": all that its handler loads); `gpu_uuid` the card that it
     is on, or was, or is to be on. `opened_at` is when its worker was started (0: by an earlier
     agent), `is_wanted` that a call waits for it: without that, one that fails is tried again only
-    if it is to be there from the start.
+    if it is to be there from the start. `load_by` is when its load has taken too long (0: never),
+    `overdue` says that it has. `is_trial`: it is loaded to show that it can be (`verifying.py`);
+    `is_stale`: it is to be loaded anew, after the calls that run (`retiring.py`).
     """
 
     handler: str
@@ -60,6 +65,10 @@ class Resident:
     next_try: int = 0
     opened_at: int = 0
     load_ms: int = 0
+    load_by: int = 0
+    overdue: str = ""
+    is_trial: bool = False
+    is_stale: bool = False
 
     @property
     def name(self) -> str:
@@ -91,15 +100,29 @@ def model_of(name: str) -> str:
     return parts[-1] if len(parts) == NAME_PARTS else ""
 
 
-def declare(state: State, handler: Handler, keep_ns: int = 0) -> None:
-    """Say that this node offers a handler; `keep_ns` is how long one is kept idle (0: for good)."""
+def declare(state: State, handler: Handler, terms: Terms = UNBOUND) -> None:
+    """Say that this node offers a handler, with the workers that are there from the start."""
     state.handlers[handler.name] = handler
-    state.keep_ns[handler.name] = keep_ns
+    state.terms[handler.name] = terms
+    known = state.residents.setdefault(handler.name, [])
+    known += from_start(state, handler)
+
+
+def from_start(state: State, handler: Handler) -> list[Resident]:
+    """Make the workers that a handler has from the start, beside those that are leaving."""
     count = 0 if handler.on_demand else handler.workers
-    state.residents[handler.name] = [
+    taken = {each.index for each in state.residents.get(handler.name, [])}
+    free = (index for index in range(count + len(taken)) if index not in taken)
+    return [
         Resident(handler.name, index, handler.vram_bytes, handler.model_for(""))
-        for index in range(count)
+        for index in itertools.islice(free, count)
     ]
+
+
+def free_index(known: Iterable[Resident]) -> int:
+    """Return the first number that none of these has."""
+    taken = {each.index for each in known}
+    return next(number for number in range(len(taken) + 1) if number not in taken)
 
 
 def on_ready(state: State, name: str, now: int) -> None:
@@ -109,23 +132,32 @@ def on_ready(state: State, name: str, now: int) -> None:
         return
     resident.state = ResidentState.READY
     resident.error = ""
-    resident.failures = 0
+    resident.failures = resident.load_by = 0
     if resident.opened_at:
         resident.load_ms = max(1, (now - resident.opened_at) // _NS_PER_MS)
 
 
-def on_ended(state: State, name: str, error: str, now: int) -> None:
-    """Take in that a resident's worker is gone; unless it left, it is loaded again."""
+def on_ended(state: State, name: str, error: str, now: int) -> str:
+    """Take in that a resident's worker is gone; unless it left, it is loaded again.
+
+    Returns what is to be said of it.
+    """
     resident = find(state, name)
     releases.begin_resident(state, name)
     if resident is None:
-        return
-    resident.lane = 0
-    if resident.state is ResidentState.READY:
+        return error
+    error = resident.overdue or error
+    resident.lane = resident.load_by = 0
+    resident.overdue = ""
+    if resident.state is ResidentState.LEAVING:
+        return error
+    if resident.state is ResidentState.READY or resident.is_stale:
         resident.state = ResidentState.LOADING
         resident.next_try = now
-    elif resident.state is not ResidentState.LEAVING:
+        resident.is_stale = False
+    else:
         failed(resident, now, error)
+    return error
 
 
 def failed(resident: Resident, now: int, error: str) -> None:
@@ -138,9 +170,9 @@ def failed(resident: Resident, now: int, error: str) -> None:
 
 def refusal(state: State, handler: str, model: str) -> str:
     """Say why calls of a handler, for a model, cannot be taken; empty when they can."""
-    declared = state.handlers.get(handler)
-    if declared is None:
-        return f"this node has no handler {handler!r}"
+    if why := is_off(state, handler):
+        return why
+    declared = state.handlers[handler]
     if model and declared.models and model not in declared.models:
         return f"handler {handler!r} does not list the model {model!r}"
     held = declared.model_for(model)
@@ -148,6 +180,17 @@ def refusal(state: State, handler: str, model: str) -> str:
     word, error = summary(found)
     if word == ResidentState.FAILED.value:
         return f"handler {handler!r} does not load: {error}"
+    return ""
+
+
+def is_off(state: State, handler: str) -> str:
+    """Say why a handler takes no calls here; empty when it does."""
+    if handler not in state.handlers:
+        return f"this node has no handler {handler!r}"
+    if (why := state.orders.disabled.get(handler)) is not None:
+        return f"handler {handler!r} is disabled: {why}"
+    if why := state.unserved.get(handler, ""):
+        return f"handler {handler!r} cannot be served: {why}"
     return ""
 
 

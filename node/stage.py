@@ -11,7 +11,7 @@ from ..config.logs import get_logger
 from ..protocol.messages import Outcome
 from ..worker.asks import CallLimits, Renew
 from ..worker.frames import Calls, Cancel, EndWorker, HoldLocks, Host, Run
-from . import endings, furnishing, releases
+from . import endings, furnishing, releases, residents
 from .archive import Archive
 from .core import Core
 from .crew import Crew, Order, Seat
@@ -120,7 +120,11 @@ class Stage:
             host = executor.host(lane.resident, attempt, lane.gpus)
             host = host._replace(worker=worker_name(lane, host))
             project = attempt.plan.spec.project if attempt is not None else b""
-            worker = WorkerGrant(host.worker, lane.pool, lane.resident, lane.gpus, project)
+            held = residents.find(self.state, lane.resident)
+            vram_bytes = held.vram_bytes if held is not None else 0
+            worker = WorkerGrant(
+                host.worker, lane.pool, lane.resident, lane.gpus, project, vram_bytes
+            )
             seat = self._occupy(lane.gpus, lambda seat: seat.grants.add_worker(worker))
         except (NotPlaced, NotOffered, PinningError) as refusal:
             self._lane_refused(lane, attempt, refusal, now)

@@ -18,6 +18,7 @@ from .residents import Resident
 from .slots import Holder, Slots
 from .storing import Storing
 from .task import Attempt, Counters, Key, Plan
+from .terms import Orders, Terms
 from .usage import ForeignPolicy, Usage
 
 ATTEMPTS_MAX = 20_000
@@ -45,8 +46,9 @@ class State:
     `staging` are attempts for which something is prepared, `storing` those whose process ended and
     whose outputs are not stored yet. `usage` is of each card by UUID, `blind` why that is out of
     date, `blamed` what drivers said while attempts were on their cards. `handlers` are what the
-    node offers, `keep_ns` how long a model of each stays without a call (0: until its room is
-    needed), `residents` what is loaded.
+    node offers, on which `terms`, but for those of which `unserved` says why it cannot; `orders`
+    are the scheduler's about them. `residents` is what is loaded, `unverified` which models are
+    still to be shown to load, the next one not before `verify_at`.
     """
 
     incarnation: bytes
@@ -61,7 +63,11 @@ class State:
     storing: dict[Key, Storing] = field(default_factory=dict)
     lanes: Lanes = field(default_factory=Lanes)
     handlers: dict[str, Handler] = field(default_factory=dict)
-    keep_ns: dict[str, int] = field(default_factory=dict)
+    terms: dict[str, Terms] = field(default_factory=dict)
+    unserved: dict[str, str] = field(default_factory=dict)
+    unverified: dict[str, list[str]] = field(default_factory=dict)
+    verify_at: int = 0
+    orders: Orders = field(default_factory=Orders)
     residents: dict[str, list[Resident]] = field(default_factory=dict)
     releases: dict[Holder, Release] = field(default_factory=dict)
     baselines: dict[str, Baseline] = field(default_factory=dict)

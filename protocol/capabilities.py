@@ -45,7 +45,10 @@ class Handler:
     `state` is `loading`, `ready`, `failed` (then `error` says why) or `cold`: nothing is loaded.
     `gpu_uuids` lists the card of each resident that was there from the start and `vram_bytes` what
     each holds of it. `workers` are at most loaded at a time; `on_demand`: by the first call, not
-    at the start. `max_batch` calls are taken by one worker at a time.
+    at the start. `max_batch` calls are taken by one worker at a time. `target` is its class;
+    `source` says who declared it, the `node` itself or the `scheduler` for it; `refused` why this
+    node cannot serve it now. `reloaded` is the last `reload` of HandlerOrders of which nothing of
+    before is left; `verified`: each model was shown to load.
     """
 
     name: str
@@ -57,6 +60,11 @@ class Handler:
     gpu_uuids: list[str] = field(default_factory=list)
     on_demand: bool = False
     max_batch: int = 1
+    target: str = ""
+    source: str = "node"
+    refused: str = ""
+    reloaded: int = 0
+    verified: bool = False
 
     def model_for(self, asked: str) -> str:
         """Return which model a worker holds that serves calls for this one ("": all, or none).

@@ -174,3 +174,22 @@ class Evict(Message):
     handlers: list[str]
     models: list[str]
     gpu_uuids: list[str]
+
+
+@dataclass(slots=True)
+class HandlerOrders(Message):
+    """What the scheduler wants of a node's handlers, whole; said until a heartbeat names `digest`.
+
+    `declared` are by name the settings of those that the scheduler's configuration gives to this
+    node. `disabled` says by name why one is to take no calls; `reload` which of them are to be
+    loaded anew: a number that the node repeats when nothing of before is left (see
+    `capabilities.Handler.reloaded`).
+    """
+
+    TYPE = 106
+    SINCE = 5
+    incarnation: bytes
+    digest: bytes
+    declared: dict  # type: ignore[type-arg]
+    disabled: dict  # type: ignore[type-arg]
+    reload: dict  # type: ignore[type-arg]

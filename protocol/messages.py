@@ -7,6 +7,7 @@
 | `uplink.py` | nodes: control, uplink, heartbeat |
 | `downlink.py` | the scheduler to nodes: dispatch, beacon |
 | `store_messages.py` | clients and nodes to the store, and back |
+| `handler_requests.py` | clients about handlers, on control |
 | `joining.py` | admins and newcomers, on control |
 | `configuring.py` | operators, on control; the scheduler to nodes |
 """
@@ -27,11 +28,13 @@ from .downlink import (
     Evict,
     Fetch,
     ForgetFaults,
+    HandlerOrders,
     Kill,
     Offer,
     Registered,
     ResultAck,
 )
+from .handler_requests import ListHandlers, ReloadHandler, SwitchHandler
 from .joining import Enrol, Invite
 from .message import (
     ASK_BYTES_MAX,
@@ -170,12 +173,14 @@ __all__ = [
     "GetChunk",
     "GetCredit",
     "GetObject",
+    "HandlerOrders",
     "Heartbeat",
     "Invite",
     "Kill",
     "ListBatches",
     "ListConfigVersions",
     "ListGpus",
+    "ListHandlers",
     "ListKeys",
     "ListNodes",
     "ListStats",
@@ -197,6 +202,7 @@ __all__ = [
     "Register",
     "Registered",
     "Reject",
+    "ReloadHandler",
     "Resolve",
     "Resolved",
     "ResultAck",
@@ -214,6 +220,7 @@ __all__ = [
     "Stored",
     "Submit",
     "Submitted",
+    "SwitchHandler",
     "TaskAnswer",
     "TaskObjects",
     "UncordonGpu",

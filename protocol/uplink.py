@@ -40,6 +40,7 @@ class Heartbeat(Message):
     `gpus` is by UUID what was measured: a document of `measures.GpuMeasure`. `vram_used` is empty
     or holds for each attempt the VRAM that its processes were seen to hold on one card (-1: not
     measured). `residents` are documents of `measures.Resident`: models in memory.
+    `handler_orders` is the `digest` of the HandlerOrders that it goes by.
 
     `config_digest` names what operators changed that the node goes by (see `Configure`). `config`
     is empty, or new or due like `capabilities`: a document of `configured.py`.
@@ -48,7 +49,8 @@ class Heartbeat(Message):
     TYPE = 33
     COLUMNS = ("tasks", "attempts", "phases")
     ADDED = {  # noqa: RUF012 - read, never changed
-        "gpus": 4, "vram_used": 4, "residents": 4, "config_digest": 5, "config": 5
+        "gpus": 4, "vram_used": 4, "residents": 4, "config_digest": 5, "config": 5,
+        "handler_orders": 5,
     }  # fmt: skip
     incarnation: bytes
     seq: int
@@ -65,6 +67,7 @@ class Heartbeat(Message):
     residents: list[dict] = field(default_factory=list)  # type: ignore[type-arg]
     config_digest: bytes = b""
     config: dict = field(default_factory=dict)  # type: ignore[type-arg]
+    handler_orders: bytes = b""
 
 
 @dataclass(slots=True)

@@ -37,6 +37,7 @@ from .access import Role
 from .black_holes import Rules
 from .configuration import Configuration, wanted
 from .core import Core, CoreSettings
+from .declared import declared_of
 from .edge import Edge
 from .feed import EventFeed
 from .following import Following
@@ -249,6 +250,7 @@ def core_settings(whole: Settings) -> CoreSettings:
         reserve_after_ns=int(whole.placement.reserve_after_s * _NS),
         reservations_max=whole.placement.reservations_max,
         rating=_rating(whole.placement),
+        handlers=declared_of(whole.handlers),
     )
 
 

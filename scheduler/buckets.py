@@ -198,6 +198,16 @@ class Buckets:
         pace = max(self._pace(task), 0) if demand else 0
         return priority, window, -demand, -pace, task.number
 
+    def count_of(self, handler: str) -> int:
+        """Count the queued calls of a handler."""
+        return sum(
+            task.state is State.QUEUED
+            for key, bucket in self._buckets.items()
+            if key.request.handler == handler
+            for lane in bucket.lanes.values()
+            for task in lane
+        )
+
     def heads(self) -> Iterator[Task]:
         """Yield the next task of each bucket, in no order."""
         for bucket in list(self._buckets.values()):

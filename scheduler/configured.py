@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..protocol.configured import SINCE, NodeConfig, digest_of, from_document
 from ..protocol.messages import Configure, Heartbeat
-from . import forecast
+from . import forecast, handler_orders
 from .buckets import Buckets
 from .events import ConfigChanged, Now
 from .fleet import Node
@@ -58,6 +58,7 @@ def on_changed(core: Core, event: ConfigChanged, now: Now, effects: Effects) -> 
     """Go by a new version from now on: it is committed before anybody is told."""
     core.wanted = event.wanted
     retune(core, event.settings, now)
+    handler_orders.declare(core, event.settings.handlers, effects)
     effects.commit.config.append(event.row)
     row = event.row
     effects.commit.audit.append(

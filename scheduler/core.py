@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
@@ -20,8 +20,10 @@ from . import (
     cordons,
     dispatch,
     forecast,
+    handler_orders,
     limits,
     on_client,
+    on_handlers,
     on_node,
     on_operator,
     recall,
@@ -48,13 +50,16 @@ from .events import (
     Recovered,
     RecoveredAttempt,
     RecoveredTask,
+    ReloadHandler,
     SubmitTasks,
+    SwitchHandler,
     TaskAsked,
     UncordonGpu,
     UndrainNode,
 )
 from .evictions import Claim
 from .fleet import Drain, Fleet, Node, first_revision
+from .handler_orders import Declared, Handlers
 from .learned import Learned
 from .limits import Limits
 from .needs import Needs, with_raised, with_size
@@ -111,6 +116,7 @@ class CoreSettings:
     reserve_after_ns: int = 60 * SECOND_NS
     reservations_max: int = 4
     rating: Rating = PACKED
+    handlers: Mapping[str, Declared] = field(default_factory=dict)
 
 
 class Core:
@@ -150,6 +156,7 @@ class Core:
         self.options = Options(self.fleet, self.learned)
         self.cordons: dict[str, CordonRow] = {}
         self.black_holes = BlackHoles()
+        self.handlers = Handlers(dict(settings.handlers))
         self.limits = Limits()
         self.warmth = Warmth()
         self.claims: dict[Request, Claim] = {}
@@ -266,6 +273,8 @@ _HANDLERS: dict[type[Event], Callable[[Core, Any, Now, Effects], None]] = {
     NodeForgotten: on_operator.on_forgotten,
     CordonGpu: cordons.on_cordon,
     UncordonGpu: cordons.on_uncordon,
+    SwitchHandler: on_handlers.on_switch,
+    ReloadHandler: on_handlers.on_reload,
     TaskAsked: on_client.on_asked,
     ConfigChanged: configured.on_changed,
 }
@@ -283,6 +292,7 @@ def _recover(core: Core, recovered: Recovered, now: Now) -> None:
     for stored in recovered.nodes:
         _recover_node(core, stored, now)
     cordons.recover(core, recovered.cordons)
+    handler_orders.recover(core, recovered.handlers)
     black_holes.recover(core, now)
     core.fleet.changed_shape()
     core.learned.recover(recovered.learned)

@@ -139,6 +139,7 @@ def _grant(
     if is_load:
         warm.promise(node, task, attempt)
         core.warmth.on_load(attempt.seat[:2], now.mono_ns)
+    warm.note_call(node, attempt, now.wall_ms)
     core.warmth.since_ns.pop(task.id, None)
     if core.claims:
         evictions.drop(core, task.spec.request)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..protocol.messages import Ask, Message, Register
 from ..protocol.resources import Request
 from .batches import EndedMembers
-from .records import ConfigRow, CordonRow, LearnedRow, NodeRow
+from .records import ConfigRow, CordonRow, HandlerRow, LearnedRow, NodeRow
 from .task import Policy
 
 if TYPE_CHECKING:
@@ -174,6 +174,28 @@ class UncordonGpu:
 
 
 @dataclass(slots=True)
+class SwitchHandler:
+    """Give a handler no new calls on a node ("": on any), or, with `on`, lift that."""
+
+    request: int
+    principal: str
+    handler: str
+    node: str
+    on: bool
+    reason: str
+
+
+@dataclass(slots=True)
+class ReloadHandler:
+    """Have a handler loaded anew on a node ("": on all that have it)."""
+
+    request: int
+    principal: str
+    handler: str
+    node: str
+
+
+@dataclass(slots=True)
 class TaskAsked:
     """Somebody reaches into a task; `did` is what the audit says of it ("": nothing changes)."""
 
@@ -211,6 +233,8 @@ Event = (
     | NodeForgotten
     | CordonGpu
     | UncordonGpu
+    | SwitchHandler
+    | ReloadHandler
     | TaskAsked
     | ConfigChanged
 )
@@ -268,3 +292,4 @@ class Recovered:
     ended_of: Callable[[int], EndedMembers]
     learned: list[LearnedRow] = field(default_factory=list)
     cordons: list[CordonRow] = field(default_factory=list)
+    handlers: list[HandlerRow] = field(default_factory=list)

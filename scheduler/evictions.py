@@ -140,6 +140,8 @@ def _could_serve(node: Node, request: Request) -> bool:
     is_shared = not (node.exclusives or (request.exclusive and node.held))
     if request in node.shunned or not is_shared or not node.has_room(request):
         return False
+    if warm.unserved(node, request.handler):
+        return False
     return not lacks_now(node, request) and not may_ever(node, request)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..protocol.failures import BUDGET_WORDS, FailureClass, class_of
 from ..protocol.resources import Request, describe_request, format_bytes
-from . import evictions, kept_rows, warmth
+from . import evictions, handler_orders, kept_rows, warmth
 from .events import Now
 from .explain_held import WORDS_FOR_HELD
 from .feasible import may_ever
@@ -100,7 +100,9 @@ def _queued(core: Core, task: Task, now: Now) -> dict[str, Any]:
     request = task.spec.request
     refusals = _refusals(core, task, request)
     reason, waits_for = _why_queued(core, request, refusals)
-    if kept := kept_rows.explain(core, task, now):
+    if waits := handler_orders.explain(core, request):
+        reason, waits_for = waits, "its handler"
+    elif kept := kept_rows.explain(core, task, now):
         reason, waits_for = kept, "its reservation"
     elif waits := evictions.explain(core, task):
         reason, waits_for = waits, "room"

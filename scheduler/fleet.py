@@ -80,6 +80,14 @@ class Drain:
 
 
 @dataclass(slots=True)
+class Use:
+    """How often a handler was called on a node in this scheduler's life, and when last."""
+
+    calls: int = 0
+    last_ms: int = 0
+
+
+@dataclass(slots=True)
 class Node:
     """One node: what it said of itself, what it was lent, and how far messages got.
 
@@ -93,8 +101,11 @@ class Node:
     what of them is left by now, `room_known_bytes` was so when tasks were placed by it last (see
     `measured.py`). `seats` are models in memory, `ran` those that
     functions and commands named which began here last, `rides` which calls share a slot.
-    `config_digest` and `config` say what it goes by (see `configured.py`). `entries` counts what
-    was entered in the ledger, for copies of it to be known as old.
+    `disabled` says from which handlers calls are kept away, and why; `handler_orders` names the
+    orders that it was told last (see `handler_orders.py`), `handler_uses` counts the calls that it
+    was granted in this life. `config_digest` and `config` say what it goes by (see
+    `configured.py`). `entries` counts what was entered in the ledger, for copies of it to be known
+    as old.
     """
 
     name: str
@@ -127,6 +138,9 @@ class Node:
     room_bytes: dict[str, int] = field(default_factory=dict)
     room_known_bytes: dict[str, int] = field(default_factory=dict)
     seats: Seats = field(default_factory=Seats)
+    disabled: dict[str, str] = field(default_factory=dict)
+    handler_orders: bytes = b""
+    handler_uses: dict[str, Use] = field(default_factory=dict)
     ran: dict[str, None] = field(default_factory=dict)
     config_digest: bytes = b""
     config: NodeConfig = field(default_factory=NodeConfig)

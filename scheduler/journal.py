@@ -21,7 +21,7 @@ from .events import Recovered, RecoveredAttempt, RecoveredTask
 from .history import History
 from .object_refs import ObjectRefs, refer
 from .pruning import Pruning
-from .records import Commit, CordonRow, LearnedRow, NodeRow
+from .records import Commit, CordonRow, HandlerRow, LearnedRow, NodeRow
 from .registry import Registry
 from .retention import Retention
 from .room import Room
@@ -164,6 +164,8 @@ class Journal:
             _write_gpus(self._db, commit)
         if commit.config:
             write_versions(self._db, commit.config)
+        if commit.handlers:
+            _write_handlers(self._db, commit)
         if commit.audit:
             write_audit(self._db, commit.audit)
 
@@ -270,6 +272,7 @@ class Journal:
             ended_of=self.batches.ended_of,
             learned=[LearnedRow(*row) for row in many(_LEARNED)],
             cordons=[CordonRow(*row) for row in many(_CORDONS)],
+            handlers=[HandlerRow(*row) for row in many(_HANDLERS)],
         )
 
     def _next(self, query: str) -> int:
@@ -308,6 +311,19 @@ def _write_gpus(db: apsw.Connection, commit: Commit) -> None:
     )
 
 
+def _write_handlers(db: apsw.Connection, commit: Commit) -> None:
+    """Write what operators asked of handlers, and forget what is over."""
+    rows = commit.handlers.values()
+    over = [(row.handler, row.node) for row in rows if not (row.since_ms or row.reload)]
+    db.executemany("DELETE FROM handler_orders WHERE handler = ? AND node = ?", over)
+    kept = [row for row in rows if row.since_ms or row.reload]
+    db.executemany(
+        "INSERT OR REPLACE INTO handler_orders (handler, node, reason, principal, since_ms, reload)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        kept,
+    )
+
+
 _OPEN_TASKS = """
 SELECT id, number, batch, spec_id, owner, session, state, charged, due_ms, grace_ms, avoid,
        stop, spent, memory_bytes, vram_bytes, created_ms, sized_bytes, size_class,
@@ -318,6 +334,10 @@ _OPEN_ATTEMPTS = """
 SELECT a.task, a.number, a.node, a.epoch, a.gpus, a.asked
 FROM tasks t JOIN attempts a ON a.task = t.id
 WHERE t.state < 5 AND a.ended_ms = 0 ORDER BY t.number
+"""
+_HANDLERS = """
+SELECT handler, node, reason, principal, since_ms, reload FROM handler_orders
+ORDER BY handler, node
 """
 _LEARNED = "SELECT key, body, changed_ms FROM learned ORDER BY changed_ms, key"
 _CORDONS = "SELECT uuid, node, reason, principal, since_ms, lifting FROM cordons ORDER BY uuid"

@@ -1,4 +1,4 @@
-"""What operators ask of nodes and GPUs, as events for the core; texts and times in bounds."""
+"""What operators ask of nodes, GPUs, handlers, as events for the core; texts, times in bounds."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from .events import (
     Event,
     NodeDeclaredLost,
     NodeForgotten,
+    ReloadHandler,
+    SwitchHandler,
     UncordonGpu,
     UndrainNode,
 )
@@ -17,12 +19,13 @@ from .events import (
 REASON_CHARS_MAX = 500
 DEADLINE_MS_MAX = 366 * 24 * 3_600_000
 NodeVerb = m.Drain | m.Undrain | m.DeclareLost | m.ForgetNode | m.CordonGpu | m.UncordonGpu
+HandlerVerb = m.SwitchHandler | m.ReloadHandler
 
 
 def node_event(message: NodeVerb, handle: int, principal: str) -> Event:
     """Turn a request into the core's event; raises Invalid."""
-    if isinstance(message, (m.Drain, m.CordonGpu)) and not _is_line(message.reason):
-        raise Invalid(f"reason: one line of at most {REASON_CHARS_MAX} characters", field="reason")
+    if isinstance(message, (m.Drain, m.CordonGpu)):
+        _check_reason(message.reason)
     if isinstance(message, m.CordonGpu):
         return CordonGpu(handle, principal, message.gpu, message.reason)
     if isinstance(message, m.UncordonGpu):
@@ -38,5 +41,16 @@ def node_event(message: NodeVerb, handle: int, principal: str) -> Event:
     return NodeForgotten(handle, principal, message.node)
 
 
-def _is_line(text: str) -> bool:
-    return len(text) <= REASON_CHARS_MAX and text.isprintable()
+def handler_event(message: HandlerVerb, handle: int, principal: str) -> Event:
+    """Turn a request about a handler into the core's event; raises Invalid."""
+    if isinstance(message, m.ReloadHandler):
+        return ReloadHandler(handle, principal, message.handler, message.node)
+    _check_reason(message.reason)
+    return SwitchHandler(
+        handle, principal, message.handler, message.node, message.on, message.reason
+    )
+
+
+def _check_reason(text: str) -> None:
+    if len(text) > REASON_CHARS_MAX or not text.isprintable():
+        raise Invalid(f"reason: one line of at most {REASON_CHARS_MAX} characters", field="reason")

@@ -24,7 +24,7 @@ from ..protocol.messages import (
     Results,
     Started,
 )
-from . import configured, cordons, dispatch, life, measured, silence, warm
+from . import configured, cordons, dispatch, handler_orders, life, measured, silence, warm
 from .events import JoinNode, NodeRevoked, NodeSays, Now
 from .fleet import Node, first_revision
 from .on_results import on_results
@@ -76,7 +76,7 @@ def on_join(core: Core, event: JoinNode, now: Now, effects: Effects) -> None:
     node.boot_id, node.incarnation, node.protocol = register.boot_id, register.incarnation, protocol
     node.connected, node.suspect, node.lost, node.heard_ns = True, False, False, now.mono_ns
     silence.on_joined(core, now)
-    cordons.see(core, node, now, effects)
+    _see(core, node, now, effects)
     node.shunned.clear()
     core.fleet.changed_shape()
     kept = _adopt(core, node, register, now, effects)
@@ -110,6 +110,12 @@ def on_join(core: Core, event: JoinNode, now: Now, effects: Effects) -> None:
     stopping = [task for task in node.held.values() if task.state is State.STOPPING]
     if stopping:
         send_kill(core, stopping, effects)
+
+
+def _see(core: Core, node: Node, now: Now, effects: Effects) -> None:
+    """Take in what a node says of the health of its cards, and of its handlers."""
+    cordons.see(core, node, now, effects)
+    handler_orders.see(core, node, effects)
 
 
 def _not_yet(core: Core, name: str, wait_ms: int, now: Now) -> Failure:
@@ -153,6 +159,7 @@ def _registered(core: Core, node: Node, now: Now) -> Registered:
         attempts=[task.attempt for task in node.held.values()],
         fence_ms=core.settings.fence_ms,
         wall_ms=now.wall_ms,
+        handlers=handler_orders.welcome(core, node),
     )
 
 
@@ -263,6 +270,7 @@ def on_heartbeat(core: Core, node: Node, message: Heartbeat, now: Now, effects: 
     _say_desired(core, node, message.seq, effects)
     cordons.remind(core, node, effects)
     configured.see(core, node, message, effects)
+    handler_orders.remind(core, node, message.handler_orders, effects)
     if stopping:
         send_kill(core, stopping, effects)
 
@@ -305,7 +313,7 @@ def _take_capabilities(
         return
     if known != node.capabilities:
         node.take_capabilities(known)
-        cordons.see(core, node, now, effects)
+        _see(core, node, now, effects)
         core.fleet.changed_shape()
         core.write_node(node, effects)
 

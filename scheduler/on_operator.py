@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..protocol.errors import Conflict, NotFound, RemudaError
 from ..protocol.messages import Done, Failure
-from . import black_holes, cordons, silence
+from . import black_holes, cordons, handler_orders, silence
 from .events import DrainNode, NodeDeclaredLost, NodeForgotten, Now, UndrainNode
 from .fleet import Drain, Node
 from .records import AuditRow, Effects, Note
@@ -83,6 +83,7 @@ def forget(core: Core, node: Node, now: Now, effects: Effects, reason: str) -> i
     assert not node.held
     del core.fleet.nodes[node.name]
     cordons.forget(core, node, effects)
+    handler_orders.forget(core, node, effects)
     core.black_holes.forgive(node.name)
     core.fleet.changed_shape()
     effects.commit.nodes.pop(node.name, None)

@@ -8,7 +8,7 @@ from typing import Any
 from ..config.keys import fingerprint
 from ..protocol import messages as m
 from ..protocol.errors import NotFound
-from . import cordons, kept_rows
+from . import cordons, handler_orders, kept_rows
 from .access import Principal
 from .batch_queries import list_batches, show_batch
 from .config_queries import (
@@ -22,6 +22,7 @@ from .config_queries import (
 from .events import Now
 from .fleet import Node
 from .gpu_rows import list_gpus
+from .handler_rows import list_handlers
 from .listing import list_tasks
 from .node_rows import alarms, node_row
 from .resolve import resolve
@@ -74,7 +75,12 @@ def show_status(view: View, _message: m.Status, principal: Principal, now: Now) 
             "reservations": kept_rows.rows(view.core, now),
             "nodes_total": len(nodes),
             "you": {"name": principal.name, "role": principal.role.value},
-            "problems": [*view.problems.values(), *cordons.alarms(view.core), *alarms(nodes)],
+            "problems": [
+                *view.problems.values(),
+                *cordons.alarms(view.core),
+                *handler_orders.alarms(view.core),
+                *alarms(nodes),
+            ],
             "holds": list(view.core.holds),
             "fuse": list(view.core.fuse_names),
             "reconciling_ms": reconcile_left_ns(view.core, now) // 1_000_000,
@@ -129,6 +135,7 @@ _QUERIES: dict[type[m.Message], _Query] = {
     m.ListNodes: list_nodes,
     m.ListGpus: list_gpus,
     m.ListStats: list_stats,
+    m.ListHandlers: list_handlers,
     m.Status: show_status,
     m.ShowConfig: show_config,
     m.ListConfigVersions: list_versions,

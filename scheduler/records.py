@@ -186,6 +186,21 @@ class ConfigRow(NamedTuple):
     body: bytes
 
 
+class HandlerRow(NamedTuple):
+    """What `principal` asked of a handler on a node ("": on all).
+
+    It takes no calls since `since_ms` (0: it does). `reload` numbers the reload that the node is
+    still to confirm (0: none). A row with neither is taken away.
+    """
+
+    handler: str
+    node: str
+    reason: str = ""
+    principal: str = ""
+    since_ms: int = 0
+    reload: int = 0
+
+
 class AuditRow(NamedTuple):
     """One request of a principal that changed something."""
 
@@ -214,6 +229,7 @@ class Commit:
     forgotten: list[str] = field(default_factory=list)
     learned: dict[str, LearnedRow] = field(default_factory=dict)
     cordons: dict[str, CordonRow] = field(default_factory=dict)
+    handlers: dict[tuple[str, str], HandlerRow] = field(default_factory=dict)
     audit: list[AuditRow] = field(default_factory=list)
     config: list[ConfigRow] = field(default_factory=list)
 
@@ -229,6 +245,7 @@ class Commit:
             or self.submissions
             or self.learned
             or self.cordons
+            or self.handlers
             or self.audit
             or self.config
         )

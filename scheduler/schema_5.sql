@@ -37,3 +37,15 @@ CREATE TABLE batched (
     calls  INTEGER NOT NULL,
     PRIMARY KEY (task, number)
 ) STRICT, WITHOUT ROWID;
+
+-- What operators asked of named handlers.
+-- `node` is empty for all nodes. `since_ms` 0: it takes calls; `reload` 0: none is left to do.
+CREATE TABLE handler_orders (
+    handler   TEXT NOT NULL,
+    node      TEXT NOT NULL,
+    reason    TEXT NOT NULL,
+    principal TEXT NOT NULL,
+    since_ms  INTEGER NOT NULL,
+    reload    INTEGER NOT NULL,
+    PRIMARY KEY (handler, node)
+) STRICT, WITHOUT ROWID;

@@ -14,7 +14,7 @@ from .access import Principal, Role
 from .edge import Edge, Later, check_session
 from .events import CancelTasks, Event, JoinNode, NodeRevoked, Now, SubmitTasks
 from .feed_rows import read_wanted
-from .node_verbs import NodeVerb, node_event
+from .node_verbs import HandlerVerb, NodeVerb, handler_event, node_event
 from .outputs import Outputs, ToFetch
 from .prune_verb import prune
 from .reach import Reach
@@ -85,6 +85,8 @@ class Verbs:
             m.ForgetNode: _node_verb,
             m.CordonGpu: _node_verb,
             m.UncordonGpu: _node_verb,
+            m.SwitchHandler: _handler_verb,
+            m.ReloadHandler: _handler_verb,
         }
 
     def serves(self, kind: type[m.Message]) -> bool:
@@ -226,6 +228,10 @@ def _change_config(
 
 def _node_verb(message: NodeVerb, principal: Principal, handle: int, _now: Now) -> Outcome:
     return Outcome(events=[node_event(message, handle, principal.name)])
+
+
+def _handler_verb(message: HandlerVerb, principal: Principal, handle: int, _now: Now) -> Outcome:
+    return Outcome(events=[handler_event(message, handle, principal.name)])
 
 
 def _judged(handle: int, verdict: SubmitTasks | m.Submitted | Later) -> Outcome | Later:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from ..protocol.capabilities import Handler
 from ..protocol.resources import Request, format_bytes
 from . import measured
-from .fleet import RESIDENTS_SINCE, Card, Node
+from .fleet import RESIDENTS_SINCE, Card, Node, Use
 from .seats import COLD, FAILED, LOADING, READY, Promise, Seat, room
 from .suiting import cards_to_lend
 from .task import Attempt, Task
@@ -19,10 +19,20 @@ def idle_seat(node: Node, request: Request) -> Seat | None:
     return next((seat for seat in _loaded(node, request) if room(node.seats, seat) > 0), None)
 
 
+def unserved(node: Node, name: str) -> str:
+    """Say why a node takes no calls of a handler that it has; empty when it does."""
+    if name in node.disabled:
+        return f"handler {name} is disabled there: {node.disabled[name]}"
+    handler = node.handlers.get(name)
+    if handler is not None and handler.refused:
+        return f"cannot serve handler {name}: {handler.refused}"
+    return ""
+
+
 def _loaded(node: Node, request: Request) -> list[Seat]:
     """Return where the model of a call is loaded on a card that gets work, best first."""
     handler = node.handlers.get(request.handler)
-    if handler is None:
+    if handler is None or unserved(node, handler.name):
         return []
     found = node.seats.loaded(handler.name, handler.model_for(request.model))
     return [seat for seat in found if not _closed(node, seat)]
@@ -55,6 +65,7 @@ def has_a_place(node: Node, request: Request) -> bool:
     return (
         node.protocol >= RESIDENTS_SINCE
         and not failed
+        and not unserved(node, handler.name)
         and node.seats.count(handler.name) < handler.workers
     )
 
@@ -87,6 +98,8 @@ def _lendable(node: Node, request: Request) -> list[Card]:
 def refusal(node: Node, request: Request) -> str:
     """Say why a call can neither run in a loaded worker of a node now, nor have one loaded."""
     handler = node.handlers[request.handler]
+    if why := unserved(node, handler.name):
+        return why
     if idle_seat(node, request) is not None:
         return ""
     if has_a_place(node, request):
@@ -167,6 +180,14 @@ def promise(node: Node, task: Task, attempt: Attempt) -> None:
     vram_bytes = node.handlers[seat.handler].vram_bytes
     node.seats.loads[task.id, attempt.number] = Promise(seat, vram_bytes, attempt.rev)
     node.count_models()
+
+
+def note_call(node: Node, attempt: Attempt, wall_ms: int) -> None:
+    """Count a call that is granted, for whoever asks how much a handler is used."""
+    if attempt.request.handler:
+        use = node.handler_uses.setdefault(attempt.request.handler, Use())
+        use.calls += 1
+        use.last_ms = wall_ms
 
 
 def knows(node: Node, model: str) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from ...config.settings import HandlerSettings
 from ...worker.frames import MODEL_VARIABLE, Call, Finished, Host, Outcome
+from ..interpreters import NotOffered
 from ..residents import model_of
 from ..secret_files import Stamp
 from ..task import Attempt, Ending
@@ -16,8 +18,9 @@ from .surroundings import Surroundings
 class HandlerExecutor:
     """Call handlers; `resident:NAME:INDEX`, with `:MODEL` if it holds one alone, is a worker."""
 
-    def __init__(self, surroundings: Surroundings) -> None:
+    def __init__(self, surroundings: Surroundings, settings: Mapping[str, HandlerSettings]) -> None:
         self._surroundings = surroundings
+        self._known = settings
 
     def host(self, worker: str, attempt: Attempt | None, gpus: tuple[str, ...]) -> Host:
         """Describe a resident; it is the same for every caller."""
@@ -53,7 +56,10 @@ class HandlerExecutor:
         return call_ending(answer, directory, self._surroundings.edge_bytes)
 
     def _settings(self, worker: str) -> HandlerSettings:
-        return self._surroundings.settings.handlers[worker.split(":")[1]]
+        name = worker.split(":")[1]
+        if name not in self._known:
+            raise NotOffered(f"this node has no handler {name!r} any more")
+        return self._known[name]
 
 
 def _own(worker: str) -> dict[str, str]:

@@ -16,8 +16,10 @@ from remuda.scheduler.core import CoreSettings
 from remuda.scheduler.task import TERMINAL, State
 
 from .guarded_node import GuardedNode, Key, over_lent
+from .handler_deeds import enable
 from .world import GIB, World, gpu, mig
 
+HANDLERS = ("draw", "repair")
 OWNERS = ("ana", "bob")
 FLEET = {
     "plain": wire.Capabilities(2_000, 8 * GIB, resources={"licence": 2}),
@@ -144,6 +146,8 @@ class Ground(RuleBasedStateMachine):
             node.deaf = False
             world.join(node)
             world.undrain(node.name)
+        for name in HANDLERS:
+            enable(world, name)
         for _ in range(KIND_S):
             for node in self.nodes.values():
                 self.refuse()

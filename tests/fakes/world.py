@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
@@ -60,6 +61,7 @@ class SimNode:
         self.killed: list[int] = []
         self.acked: list[tuple[int, int]] = []
         self.deaf = False
+        self.orders = m.HandlerOrders(b"", b"", {}, {}, {})
 
     def take(self, message: m.Message) -> None:
         """Take in a message from the scheduler as the real agent would."""
@@ -79,6 +81,8 @@ class SimNode:
         elif isinstance(message, m.Evict):
             self.rev = max(self.rev, message.rev)
             self.let_go(message)
+        elif isinstance(message, m.HandlerOrders):
+            self.orders = message
         elif isinstance(message, m.Desired):
             self.rev = max(self.rev, message.rev)
             self.keep_only(set(keys))
@@ -110,23 +114,23 @@ class SimNode:
         return m.Heartbeat(
             self.incarnation, self.seq, self.rev, *self._columns(), {}, 0, 0, {},
             residents=measures.to_documents(self.residents),
+            handler_orders=self.orders.digest,
         )  # fmt: skip
 
     def register(self) -> m.Register:
         tokens = [token for token, _ in self.held.values()]
         tasks, attempts, phases = self._columns()
-        document = wire.to_document(self.capabilities)
-        document["residents"] = measures.to_documents(self.residents)
+        loaded = {"residents": measures.to_documents(self.residents)}
+        document = wire.to_document(self.capabilities) | loaded
         return m.Register(
             self.name, self.incarnation, self.boot_id, codec.VERSION_OLDEST, self.protocol,
             document, tasks, attempts, tokens, phases,
         )  # fmt: skip
 
     def _columns(self) -> tuple[list[bytes], list[int], list[int]]:
-        keys = list(self.held)
         return (
-            [ids.to_bytes(task) for task, _ in keys],
-            [attempt for _, attempt in keys],
+            [ids.to_bytes(task) for task, _ in self.held],
+            [attempt for _, attempt in self.held],
             [int(phase) for _, phase in self.held.values()],
         )
 
@@ -210,30 +214,28 @@ class Kernel:
 
 
 class Operated(Kernel):
-    """What operators do to nodes."""
+    """What operators do to nodes and cards."""
 
     def drain(self, name: str, *, reason: str = "", deadline_s: float = 0) -> m.Message:
-        self.step(DrainNode(next(self._handles), "olga", name, reason, round(deadline_s * 1000)))
-        return self.replies[-1]
+        return self._do(DrainNode, name, reason, round(deadline_s * 1000))
 
     def undrain(self, name: str) -> m.Message:
-        self.step(UndrainNode(next(self._handles), "olga", name))
-        return self.replies[-1]
+        return self._do(UndrainNode, name)
 
     def declare_lost(self, name: str) -> m.Message:
-        self.step(NodeDeclaredLost(next(self._handles), "olga", name))
-        return self.replies[-1]
+        return self._do(NodeDeclaredLost, name)
 
     def forget(self, name: str) -> m.Message:
-        self.step(NodeForgotten(next(self._handles), "olga", name))
-        return self.replies[-1]
+        return self._do(NodeForgotten, name)
 
     def cordon(self, gpu: str, reason: str = "") -> m.Message:
-        self.step(CordonGpu(next(self._handles), "olga", gpu, reason))
-        return self.replies[-1]
+        return self._do(CordonGpu, gpu, reason)
 
     def uncordon(self, gpu: str) -> m.Message:
-        self.step(UncordonGpu(next(self._handles), "olga", gpu))
+        return self._do(UncordonGpu, gpu)
+
+    def _do(self, kind: Callable[..., Event], *fields: object) -> m.Message:
+        self.step(kind(next(self._handles), "olga", *fields))
         return self.replies[-1]
 
 
@@ -367,8 +369,8 @@ class World(Operated):
 
     def state(self, task: int) -> str:
         """Return a task's state from memory, or from the journal when it has ended."""
-        if task in self.core.tasks:
-            return self.core.tasks[task].state.word
+        if (found := self.core.tasks.get(task)) is not None:
+            return found.state.word
         ended = self.journal.history.ended([task])
         return State(ended[task].state).word if task in ended else "unknown"
 
@@ -382,8 +384,7 @@ class World(Operated):
 
     def attempts(self, task: int) -> list[str]:
         """Return the outcome of each attempt that the journal knows."""
-        shown = self.journal.history.show_task(task)
-        assert shown is not None
+        shown = self.journal.history.show_task(task) or {}
         return [attempt["outcome"] for attempt in shown["attempts"]]
 
 
@@ -394,7 +395,5 @@ def gpu(number: int, gib: int = 24, name: str = "NVIDIA L4") -> wire.Gpu:
 
 def mig(number: int, gib: int, parent: str = "GPU-9") -> wire.Gpu:
     """Describe a MIG device `MIG-<number>` of a card."""
-    name = f"NVIDIA A100 MIG {gib}gb"
-    return wire.Gpu(
-        f"MIG-{number}", name, gib * GIB, gib * GIB, 80, number, mig=True, parent=parent
-    )
+    name, size = f"NVIDIA A100 MIG {gib}gb", gib * GIB
+    return wire.Gpu(f"MIG-{number}", name, size, size, 80, number, mig=True, parent=parent)

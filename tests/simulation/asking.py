@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from remuda.protocol import messages as m
 
 from .plan import QUICK, Ask
-from .scenery import BACKOFF_MS, CALL, GRACE_MS, PRESSING, SHAPES
+from .scenery import BACKOFF_MS, CALL, GRACE_MS, HANDLER, PRESSING, SHAPES
 
 if TYPE_CHECKING:
     from .world import World
@@ -63,4 +63,9 @@ _ON_NODES = {
     "forget": lambda node, _: m.ForgetNode(node),
     "cordon": lambda gpu, _: m.CordonGpu(gpu, "noisy"),
     "uncordon": lambda gpu, _: m.UncordonGpu(gpu),
+    "disable": lambda node, everywhere: m.SwitchHandler(HANDLER, "" if everywhere else node),
+    "enable": lambda node, everywhere: m.SwitchHandler(
+        HANDLER, "" if everywhere else node, on=True
+    ),
+    "reload": lambda node, everywhere: m.ReloadHandler(HANDLER, "" if everywhere else node),
 }

@@ -62,7 +62,8 @@ def _open_lane(agent: Agent, effect: OpenLane, _now: int) -> None:
     agent.lane_of[runner.number] = lane.id
     name = f"worker {runner.number}.{-lane.id}"
     charge = agent.core.state.slots.holders.get(lane.resident, Charge())
-    worker = WorkerGrant(name, lane.pool, lane.resident, lane.gpus)
+    vram_bytes = sum(part.vram_bytes for part in charge.cards)
+    worker = WorkerGrant(name, lane.pool, lane.resident, lane.gpus, vram_bytes=vram_bytes)
     agent.host.host_worker(runner, worker, charge.cards)
 
 
@@ -296,6 +297,10 @@ def _lane_of(agent: Agent, runner: Runner, worker: WorkerGrant, now: int) -> Lan
         return state.lanes.by_id[lane_id]
     for model in runner.models:
         model.disowned_ns = min(model.disowned_ns, agent.agenda.now_ns)
+    if worker.resident:
+        return loading.adopt_unwanted(
+            state, worker.resident, worker.pool, card, worker.vram_bytes, now
+        )
     lane = state.lanes.add(worker.pool, now, gpus=worker.gpus, single=True)
     lane.state = LaneState.READY
     return lane

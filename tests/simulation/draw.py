@@ -7,7 +7,16 @@ from random import Random
 
 from .behaviour import ENDS, Behaviour
 from .plan import NETWORK, Ask, Fault, Kind, Plan
-from .scenery import CARDS, CLIENTS, INTRUDER, NODES, OPERATOR, RUN_MS_MAX, SHAPES
+from .scenery import (
+    CARDS,
+    CLIENTS,
+    HANDLER_NODE,
+    INTRUDER,
+    NODES,
+    OPERATOR,
+    RUN_MS_MAX,
+    SHAPES,
+)
 
 FAULTS = (3, 8)
 FAULTS_AT_MS = (500, 40_000)
@@ -17,6 +26,8 @@ ASKS_AT_MS = (0, 35_000)
 TASKS_MAX = 5
 OUTPUTS_SHARE = 0.25
 RETRIES_MAX = 2
+ON_HANDLER = ("disable", "enable", "reload")
+DEEDS = ("drain", "drain", "undrain", "lost", "forget", "cordon", "uncordon", *ON_HANDLER)
 VERBS = ("submit",) * 5 + ("batch", "once", "cancel", "cancel", "intrude", "operate", "operate")
 CODES = (
     "exit_code", "exit_code", "exception", "out_of_memory", "gpu_out_of_memory", "network",
@@ -47,9 +58,11 @@ def _draw_ask(chance: Random) -> Ask:
     if verb == "intrude":
         return Ask(at_ms, INTRUDER, "submit")
     if verb == "operate":
-        verb = chance.choice(("drain", "drain", "undrain", "lost", "forget", "cordon", "uncordon"))
+        verb = chance.choice(DEEDS)
         if verb in ("cordon", "uncordon"):
             return Ask(at_ms, OPERATOR, verb, node=chance.choice(CARDS))
+        if verb in ON_HANDLER:
+            return Ask(at_ms, OPERATOR, verb, 0, chance.randrange(2), node=HANDLER_NODE)
         return Ask(at_ms, OPERATOR, verb, 0, chance.choice((0, 1, 5)), node=chance.choice(_NAMES))
     run_ms = chance.choice((5, 30, 300, 1_500, 5_000, RUN_MS_MAX, RUN_MS_MAX))
     behaviour = Behaviour(

@@ -79,6 +79,9 @@ class Membership:
                 for gpu in known.gpus
             ]
             known = replace(known, gpus=gpus)
+        done = self._core.state.orders.reloaded
+        handlers = [replace(each, reloaded=done.get(each.name, 0)) for each in known.handlers]
+        known = replace(known, handlers=handlers)
         return wire.to_document(known)
 
     def register(self, now: int) -> bytes:
@@ -115,7 +118,7 @@ class Membership:
         state = self._core.state
         return Heartbeat(
             state.incarnation, self._seq, state.rev, held.tasks, held.attempts, held.phases, {}, 0,
-            0, document, self._measures(), held.vram_used, self._models(now),
+            0, document, self._measures(), held.vram_used, self._models(now), state.orders.digest,
         )  # fmt: skip
 
     def _models(self, now: int) -> list[dict[str, Any]]:

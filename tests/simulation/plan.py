@@ -75,10 +75,11 @@ class Fault:
 @dataclass(frozen=True, slots=True)
 class Ask:
     """One request of a client: `verb` is submit, batch, once, cancel, intrude, drain, undrain,
-    lost, forget, cordon or uncordon; `more` are fields of the task's specification.
+    lost, forget, cordon or uncordon, or disable, enable, reload of the handler; `more` are fields
+    of the task's specification.
 
     For a cancel `shape` and `count` say which tasks; for a verb on a node or a GPU `node` says
-    which one, and `count` after how many seconds a drain moves what is left.
+    which one, and `count` after how many seconds a drain moves what is left, or that all are meant.
     """
 
     at_ms: int

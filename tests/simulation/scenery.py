@@ -13,6 +13,8 @@ from ..fakes.world import GIB, gpu
 from . import byzantine
 from .agenda import SECOND
 
+HANDLER = "draw"
+HANDLER_NODE = "gamma"
 NODES = {
     "alpha": wire.Capabilities(2_000, 8 * GIB, labels={"zone": "a"}, resources={"licence": 2}),
     "beta": wire.Capabilities(2_000, 8 * GIB, [gpu(1, 8), gpu(2, 8)], labels={"zone": "a"}),
@@ -20,7 +22,7 @@ NODES = {
         4_000,
         64 * GIB,
         [gpu(3, 24), gpu(4, 80, "NVIDIA H100")],
-        [wire.Handler("draw", ["a", "b", "c"], 2, 11 * GIB, "cold", on_demand=True, max_batch=2)],
+        [wire.Handler(HANDLER, ["a", "b", "c"], 2, 11 * GIB, "cold", on_demand=True, max_batch=2)],
         resources={"licence": 1},
     ),
 }
@@ -37,7 +39,7 @@ ROLES = {
     OPERATOR: Role.OPERATOR,
     INTRUDER: Role.VIEWER,
 }
-CALL: dict[str, object] = {"kind": "handler", "target": "draw", "argv": [], "cpus_milli": 250}
+CALL: dict[str, object] = {"kind": "handler", "target": HANDLER, "argv": [], "cpus_milli": 250}
 FUNCTION: dict[str, object] = {"kind": "function", "target": "m:tiny", "argv": []}
 SHAPES: tuple[dict[str, object], ...] = (
     {"cpus_milli": 1_000},

@@ -27,6 +27,7 @@ from .scenery import (
     BUDGETS,
     CARDS,
     EXCUSES_MAX,
+    HANDLER_NODE,
     NODES,
     OPERATOR,
     ROLES,
@@ -136,6 +137,7 @@ class World:
             self.agenda.after(REACH_NS, lambda name=name: asking.operate(self, "undrain", name))
         for uuid in CARDS:
             self.agenda.after(REACH_NS, lambda uuid=uuid: asking.operate(self, "uncordon", uuid))
+        self.agenda.after(REACH_NS, lambda: asking.operate(self, "enable", HANDLER_NODE, 1))
         self.trace.note(self.agenda.now_ns, "the faults stop")
         ends_ns = self.calm_ns + WORK_S_MAX * SECOND
         self.agenda.run(ends_ns, lambda: self.is_at_rest or self.is_stalled)

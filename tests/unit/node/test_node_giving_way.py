@@ -5,6 +5,7 @@ from __future__ import annotations
 from remuda.node import residents
 from remuda.node.effects import CloseLane, OpenLane
 from remuda.node.endings import LaneEnd, on_lane_ended
+from remuda.node.terms import Terms
 from remuda.protocol.capabilities import Handler
 
 from .core_driver import GIB, CoreDriver, read, spec, task
@@ -18,7 +19,7 @@ def loaded(keep_ms: int = KEEP_MS) -> CoreDriver:
     """Return a node with one model in memory that nobody called yet."""
     driver = CoreDriver()
     handler = Handler("greet", vram_bytes=4 * GIB)
-    residents.declare(driver.state, handler, keep_ms * 1_000_000)
+    residents.declare(driver.state, handler, Terms(keep_ns=keep_ms * 1_000_000))
     driver.turn()
     driver.load(driver.of(OpenLane)[-1])
     return driver

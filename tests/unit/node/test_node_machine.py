@@ -4,7 +4,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from remuda.node import endings, residents
+from remuda.node import endings, residents, retiring
 from remuda.node.effects import (
     CloseLane,
     Feed,
@@ -17,6 +17,7 @@ from remuda.node.effects import (
 from remuda.node.endings import LaneEnd
 from remuda.node.outbox import RESEND_NS
 from remuda.node.stops import TAKEN_BACK
+from remuda.node.terms import Terms
 from remuda.protocol import messages as m
 from remuda.protocol.capabilities import Handler
 from remuda.protocol.messages import Outcome, Phase
@@ -96,7 +97,23 @@ class MovesFiles(RuleBasedStateMachine):
             waiting.clear()
 
 
-class NodeMachine(MovesFiles):
+class HearsOfHandlers(MovesFiles):
+    """What operators and configurations do to its handler."""
+
+    @rule(off=st.booleans(), number=st.integers(0, 3))
+    def order_about_handlers(self, off, number):
+        disabled = {"greet": "it lies"} if off else {}
+        reload = {"greet": number} if number else {}
+        self.driver.say(m.HandlerOrders(b"i" * 16, b"d", {}, disabled, reload))
+
+    @rule(vram_gib=st.sampled_from([6, 8]), on_demand=st.booleans(), verified=st.booleans())
+    def declare_anew(self, vram_gib, on_demand, verified):
+        handler = Handler("greet", workers=1, vram_bytes=vram_gib * GIB, on_demand=on_demand)
+        terms = Terms(load_ns=5_000_000_000, is_verified_at_start=verified)
+        retiring.redeclare(self.driver.state, handler, terms)
+
+
+class NodeMachine(HearsOfHandlers):
     """A scheduler that errs and repeats itself, and runners that obey, against one core."""
 
     def __init__(self):

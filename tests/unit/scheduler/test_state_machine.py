@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
+    invariant,
     precondition,
     rule,
     run_state_machine_as_test,
@@ -16,6 +17,7 @@ from remuda.scheduler.events import CancelTasks, Event, JoinNode, NodeRevoked, N
 from remuda.scheduler.task import ON_NODE, State
 
 from ...fakes.ground import OWNERS, SHAPES, Ground
+from ...fakes.handler_deeds import disable, enable, reload
 from ...fakes.hostile import node_messages
 from ...fakes.world import SECOND_NS, World
 
@@ -157,7 +159,36 @@ class Operators(Nodes):
             assert name not in self.world.core.fleet.nodes
 
 
-class Fleet(Operators):
+class HandlerDeeds(Operators):
+    """What a person does to handlers: one that is disabled somewhere is granted no call there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: set[tuple[int, int]] = set()
+
+    @rule(
+        pick=any_pick,
+        name=st.sampled_from(["draw", "repair", "nothing"]),
+        deed=st.sampled_from([disable, disable, enable, reload]),
+        everywhere=st.booleans(),
+    )
+    def do_something_to_a_handler(self, pick, name, deed, everywhere) -> None:
+        deed(self.world, name, "" if everywhere else self.pick_node(pick).name)
+
+    @invariant()
+    def what_is_disabled_gets_no_new_calls(self) -> None:
+        calls = set()
+        for node in self.world.core.fleet.nodes.values():
+            for task in node.held.values():
+                if task.live is None or not task.live.request.handler:
+                    continue
+                key = (task.id, task.live.number)
+                calls.add(key)
+                assert key in self.calls or task.live.request.handler not in node.disabled
+        self.calls = calls
+
+
+class Fleet(HandlerDeeds):
     """Nodes, clients, operators, time and a scheduler that may be killed at any moment."""
 
     @rule(
@@ -259,10 +290,11 @@ def standing(world: World) -> tuple[object, ...]:
         for card in node.cards.values()
     }
     nodes = {
-        node.name: (node.drain, node.lost, node.boot_id, node.capabilities)
+        node.name: (node.drain, node.lost, node.boot_id, node.capabilities, node.disabled)
         for node in world.core.fleet.nodes.values()
     }
-    return tasks, cards, nodes, world.core.next_number, world.core.next_spec_id
+    asked = world.core.handlers.rows
+    return tasks, cards, nodes, asked, world.core.next_number, world.core.next_spec_id
 
 
 def test_the_core_keeps_its_word_whatever_happens() -> None:
