@@ -29,6 +29,8 @@ def on_orders(state: State, message: HandlerOrders) -> None:
         state.counters.add("other_incarnation")
         return
     orders = state.orders
+    if orders.digest != message.digest:
+        say(state)  # what is repeated is answered by the next heartbeat: never each by the other
     orders.digest = message.digest
     before, orders.disabled = orders.disabled, _texts(message.disabled)
     for name in before.keys() - orders.disabled.keys():
@@ -38,7 +40,6 @@ def on_orders(state: State, message: HandlerOrders) -> None:
         if name in state.handlers and is_new and orders.reloading.get(name) != number:
             orders.reloading[name] = number
             _begin_reload(state, name)
-    say(state)
 
 
 def _texts(disabled: Mapping[str, object]) -> dict[str, str]:

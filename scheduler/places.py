@@ -124,7 +124,18 @@ class Places:
         request = self._request
         if may_ever(node, request) or request in node.shunned or node.exclusives:
             return False
-        return self._slots(node) > 0
+        return self._slots(node) > 0 and not self._is_wanted(node)
+
+    def _is_wanted(self, node: Node) -> bool:
+        """Tell whether a more urgent task waits for a node: it would only be asked back there."""
+        urgent = self._most_urgent
+        own = self._asker.task.spec.policy.priority
+        return urgent.spec.policy.priority > own and not may_ever(node, urgent.spec.request)
+
+    @functools.cached_property
+    def _most_urgent(self) -> Task:
+        heads = self._core.buckets.heads()
+        return max(heads, key=lambda task: task.spec.policy.priority, default=self._asker.task)
 
     def _slots(self, node: Node) -> int:
         """Count the tasks of this request that the node runs at a time."""

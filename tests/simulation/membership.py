@@ -118,7 +118,8 @@ class Membership:
         state = self._core.state
         return Heartbeat(
             state.incarnation, self._seq, state.rev, held.tasks, held.attempts, held.phases, {}, 0,
-            0, document, self._measures(), held.vram_used, self._models(now), state.orders.digest,
+            0, document, self._measures(), held.vram_used, self._models(now),
+            handler_orders=state.orders.digest,
         )  # fmt: skip
 
     def _models(self, now: int) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from remuda.node import loading, residents, retiring, verifying
-from remuda.node.effects import CloseLane, OpenLane
+from remuda.node.effects import CloseLane, OpenLane, ResidentsChanged
 from remuda.node.endings import LaneEnd, on_lane_ended
 from remuda.node.lanes import Lane
 from remuda.node.residents import Resident
@@ -347,3 +347,14 @@ def test_a_worker_that_nobody_wants_any_more_keeps_its_card_until_it_is_gone() -
     gone(driver, lane)
     driver.turn(1_500)
     assert (1, 10 * GIB) == (len(of(driver)), driver.state.slots.cards["GPU-a"].vram_bytes)
+
+
+def test_orders_that_are_repeated_are_not_answered_at_once() -> None:
+    driver, _ = loaded()
+    orders(driver, {"greet": "new weights"})
+    driver.turn()
+    assert driver.of(ResidentsChanged)
+    driver.effects.clear()
+    orders(driver, {"greet": "new weights"})
+    driver.turn()
+    assert [] == driver.of(ResidentsChanged)
