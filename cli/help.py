@@ -23,7 +23,16 @@ HEADINGS = {
         "audit",
         "version",
     ),
-    "Keeping it well": ("doctor", "install", "backup", "restore", "migrate", "completion"),
+    "Keeping it well": (
+        "doctor",
+        "install",
+        "audit",
+        "backup",
+        "restore",
+        "recovery",
+        "migrate",
+        "completion",
+    ),
     "Which cluster": ("login", "cluster"),
 }
 VERBS = (

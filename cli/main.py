@@ -32,6 +32,7 @@ MODULES = {
     "events": "events",
     "config": "configs",
     "key": "keys",
+    "audit": "audits",
     "store": "stores",
     "login": "logins",
     "cluster": "logins",
@@ -39,6 +40,10 @@ MODULES = {
     "version": "version_command",
     "install": "installs",
     "completion": "completion_command",
+    "recovery": "recoveries",
+    "backup": "data",
+    "restore": "data",
+    "migrate": "data",
 }
 GROUPS = {
     "task": "Work with tasks.",
@@ -49,6 +54,7 @@ GROUPS = {
     "config": "Look at the configuration, change it, and go back.",
     "key": "Say who may do what.",
     "store": "Look at the store of files and large values.",
+    "recovery": "Decide what becomes of tasks after a restore.",
     "cluster": "Choose among the clusters that you logged in to.",
 }
 SUMMARY = "Schedule work onto a fleet of GPU hosts."

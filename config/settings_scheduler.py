@@ -124,6 +124,18 @@ class SchedulerSettings(Section):
         100_000, "changes kept in memory for clients that watch", 1_000, 10_000_000, live=True
     )
     retention_age_s: Seconds = setting(7 * DAY_S, "how long finished tasks are kept", MINUTE_S)
+    retention_succeeded_s: Seconds | None = setting(
+        None, "and those that succeeded; unset: as retention_age says", MINUTE_S
+    )
+    retention_failed_s: Seconds | None = setting(
+        None, "and those that failed; unset: as retention_age says", MINUTE_S
+    )
+    retention_cancelled_s: Seconds | None = setting(
+        None, "and those that were cancelled; unset: as retention_age says", MINUTE_S
+    )
+    retention_audit_s: Seconds = setting(
+        400 * DAY_S, "how long rows of the audit are kept; the chain still verifies", DAY_S
+    )
     retention_size_bytes: Bytes = setting(
         10 * GIB, "size of the journal at which the oldest finished tasks go", 16 * MIB
     )

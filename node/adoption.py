@@ -190,7 +190,9 @@ def _attempt(grant: Grant) -> Attempt:
         keep_log=grant.keep_log,
     )
     pool = "" if kind == "command" else UNKNOWN_POOL
-    plan = Plan(spec, "", pool, spec.request, is_stored=bool(spec.outputs or spec.keep_log))
+    plan = Plan(
+        spec, grant.owner, pool, spec.request, is_stored=bool(spec.outputs or spec.keep_log)
+    )
     return Attempt(
         *grant.key,
         grant.token,

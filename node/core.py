@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ..protocol.messages import (
     Accept,
+    Describe,
     Desired,
     Evict,
     ForgetFaults,
@@ -22,6 +23,7 @@ from ..protocol.messages import (
     Started,
 )
 from . import (
+    describing,
     endings,
     filling,
     giving_way,
@@ -87,6 +89,8 @@ class Core:
             giving_way.on_evict(state, message)
         elif isinstance(message, HandlerOrders):
             retiring.on_orders(state, message)
+        elif isinstance(message, Describe):
+            describing.on_describe(state, message)
         else:
             state.counters.add("unexpected_message")
 
@@ -162,6 +166,8 @@ class Core:
                     texts=[text for _, text in said.values()],
                 )
             )
+        if state.undescribed:
+            found += describing.take(state)
         return found
 
     def adopt(self, attempt: Attempt, lane_id: int = 0) -> None:

@@ -40,6 +40,7 @@ class Grant:
     is_fenced: bool = False
     outputs: tuple[str, ...] = ()
     keep_log: bool = False
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +127,7 @@ def _attempt_row(attempt: Attempt) -> tuple[Any, ...]:
         _charge_row(attempt.charge),
         attempt.gpus,
     )
-    # An agent of the version before, which knows no fences, reads rows of exactly this length.
-    if spec.outputs or spec.keep_log:
-        return (*row, is_fenced(spec), spec.outputs, spec.keep_log)
-    return (*row, True) if is_fenced(spec) else row
+    return (*row, is_fenced(spec), spec.outputs, spec.keep_log, attempt.plan.owner)
 
 
 def _charge_row(charge: Charge) -> tuple[Any, ...]:
@@ -161,4 +159,4 @@ def _take(granted: Granted, row: Any) -> None:
     cpus, memory, cards, *rest = charged
     charge = Charge(cpus, memory, tuple(CardCharge(*card) for card in cards), *rest[:2])
     key = (task, number)
-    granted.attempts[key] = Grant(key, token, kind, grace_ms, batch, charge, gpus, *more[:3])
+    granted.attempts[key] = Grant(key, token, kind, grace_ms, batch, charge, gpus, *more[:4])

@@ -39,8 +39,9 @@ class Rejection:
 class State:
     """All that the core of one agent holds; `incarnation` names this start of it.
 
-    `fresh`, `rejected`, `started` and `progress` wait for the end of the turn. `workers_max` is
-    how many function workers are kept at a time; `read_at` is when the cards should be read next.
+    `fresh`, `rejected`, `started`, `progress` and `undescribed` wait for the end of the turn.
+    `workers_max` is how many function workers are kept at a time; `read_at` is when the cards
+    should be read next.
     `newest` is the highest attempt held of each task, `doubled` the tasks of which several are.
     `settled` are attempts acknowledged since `rev` grew last: an offer of them came twice.
     `staging` are attempts for which something is prepared, `storing` those whose process ended and
@@ -86,6 +87,7 @@ class State:
     rejected: list[Rejection] = field(default_factory=list)
     started: list[Key] = field(default_factory=list)
     progress: dict[Key, tuple[int, str]] = field(default_factory=dict)
+    undescribed: dict[Key, None] = field(default_factory=dict)
     rev: int = 0
     settled: set[Key] = field(default_factory=set)
     seq: int = 0

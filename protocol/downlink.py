@@ -193,3 +193,15 @@ class HandlerOrders(Message):
     declared: dict  # type: ignore[type-arg]
     disabled: dict  # type: ignore[type-arg]
     reload: dict  # type: ignore[type-arg]
+
+
+@dataclass(slots=True)
+class Describe(Message):
+    """Say what these attempts are: the scheduler's journal was restored and does not know them."""
+
+    TYPE = 108
+    SINCE = 5
+    COLUMNS = ("tasks", "attempts")
+    incarnation: bytes
+    tasks: list[bytes]
+    attempts: list[int]

@@ -10,6 +10,7 @@
 | `handler_requests.py` | clients about handlers, on control |
 | `joining.py` | admins and newcomers, on control |
 | `configuring.py` | operators, on control; the scheduler to nodes |
+| `keeping.py` | operators, on control: what the scheduler keeps |
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from .configuring import (
 from .downlink import (
     Ask,
     Beacon,
+    Describe,
     Desired,
     Evict,
     Fetch,
@@ -36,6 +38,7 @@ from .downlink import (
 )
 from .handler_requests import ListHandlers, ReloadHandler, SwitchHandler
 from .joining import Enrol, Invite
+from .keeping import DecideRecovery, ListAudit, ShowRecovery
 from .message import (
     ASK_BYTES_MAX,
     BATCH_MAX,
@@ -116,6 +119,7 @@ from .store_messages import (
 from .uplink import (
     Accept,
     Answered,
+    Described,
     Heartbeat,
     Progress,
     Register,
@@ -155,7 +159,10 @@ __all__ = [
     "ConfigState",
     "Configure",
     "CordonGpu",
+    "DecideRecovery",
     "DeclareLost",
+    "Describe",
+    "Described",
     "Desired",
     "Document",
     "Done",
@@ -177,6 +184,7 @@ __all__ = [
     "Heartbeat",
     "Invite",
     "Kill",
+    "ListAudit",
     "ListBatches",
     "ListConfigVersions",
     "ListGpus",
@@ -211,6 +219,7 @@ __all__ = [
     "RevokeKey",
     "ShowBatch",
     "ShowConfig",
+    "ShowRecovery",
     "ShowTask",
     "Started",
     "States",

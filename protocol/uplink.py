@@ -148,3 +148,19 @@ class Answered(Message):
     code: str
     message: str
     body: dict  # type: ignore[type-arg]
+
+
+@dataclass(slots=True)
+class Described(Message):
+    """What attempts are that the scheduler asked about (see `Describe`).
+
+    A document holds `owner`, `spec` (a TaskSpec, of which an agent that took the attempt over knows
+    little: then `is_whole` is False), `args`, `batch`, `gpus` and `token`.
+    """
+
+    TYPE = 55
+    SINCE = 5
+    COLUMNS = ("tasks", "attempts", "documents")
+    tasks: list[bytes]
+    attempts: list[int]
+    documents: list[dict]  # type: ignore[type-arg]

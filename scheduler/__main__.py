@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 import apsw
 
@@ -22,7 +23,8 @@ from ..config.notify import Notifier
 from ..config.service import Service
 from ..config.sources import Sources
 from ..config.store_home import ensure_store_secret
-from .assembly import Parts, authorized, core_settings, endpoints, make_door, make_loop
+from .assembly import Parts, ages, authorized, core_settings, endpoints, make_door, make_loop
+from .backup import Places, before_migration, places_of
 from .checking import check
 from .claimed import Signatures
 from .configuration import Configuration, start
@@ -72,11 +74,13 @@ def _serve(
         settings.state_dir or home.scheduler_dir,
         ballast_bytes=settings.ballast_bytes,
         disk_free_bytes_min=settings.disk_free_bytes_min,
+        before_migration=partial(_keep_old_journal, places_of(home, loaded), log),
     )
     try:
         configuration = _configuration(journal, sources, log, drop_changes=drop_changes)
         loaded = configuration.loaded
         settings = loaded.settings.scheduler
+        journal.retention.ages = ages(settings)
         epoch = journal.next_epoch()  # durable before a socket is bound
         journal.room.look()  # makes the ballast
         pair = ensure_key_pair(scheduler_key(home))
@@ -126,6 +130,12 @@ def _configuration(
     journal.room.keep_free(settings.scheduler.disk_free_bytes_min)
     configure_logs(settings.logging, daemon="scheduler")
     return configuration
+
+
+def _keep_old_journal(places: Places, log: Log, version: int) -> None:
+    """Back the journal up before it is brought to a newer schema."""
+    kept = before_migration(places, version, read_clock().wall_ms)
+    log.info("journal backed up before its schema changes", schema=version, file=str(kept))
 
 
 def _admit_first_keys(

@@ -95,6 +95,9 @@ ALLOWED: dict[type[m.Message], frozenset[Role]] = {
     m.SwitchHandler: _OPERATORS,
     m.ReloadHandler: _OPERATORS,
     m.ListKeys: _OPERATORS,
+    m.ListAudit: _OPERATORS,
+    m.ShowRecovery: _OPERATORS,
+    m.DecideRecovery: _OPERATORS,
     m.AllowKey: _ADMINS,
     m.RevokeKey: _ADMINS,
     m.Invite: _ADMINS,
@@ -108,10 +111,13 @@ ALLOWED: dict[type[m.Message], frozenset[Role]] = {
     m.Results: _NODES,
     m.Output: _NODES,
     m.Answered: _NODES,
+    m.Described: _NODES,
 }
 
 # Node messages that are not requests travel on channels of their own.
-UPLINK = frozenset({m.Accept, m.Reject, m.Started, m.Progress, m.Results, m.Output, m.Answered})
+UPLINK = frozenset(
+    {m.Accept, m.Reject, m.Started, m.Progress, m.Results, m.Output, m.Answered, m.Described}
+)
 HEARTBEAT = frozenset({m.Heartbeat})
 CONTROL = frozenset(ALLOWED) - UPLINK - HEARTBEAT
 

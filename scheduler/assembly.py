@@ -49,6 +49,7 @@ from .mirror import Mirror
 from .mirror_pipe import MirrorPipe
 from .outputs import Outputs
 from .reach import Reach
+from .retention import Ages
 from .retry import ClassPolicy, Placement
 from .scores import Rating
 from .sockets import Door
@@ -167,6 +168,7 @@ def _make_view(parts: Parts, core: Core) -> View:
         catalogue=parts.journal.catalogue,
         batches=parts.journal.batches,
         registry=parts.journal.registry,
+        audit=parts.journal.audit,
         pruning=parts.journal.pruning,
         watches=Watches(core.epoch, changes_max=settings.scheduler.watch_events_max),
         feed=EventFeed(core.epoch, started_ms),
@@ -266,6 +268,21 @@ def black_hole_rules(settings: SchedulerSettings) -> Rules:
         int(settings.black_hole_run_s * 1e6),
         int(settings.black_hole_hold_s * _NS),
         int(settings.black_hole_hold_s_max * _NS),
+    )
+
+
+def ages(settings: SchedulerSettings) -> Ages:
+    """Say how long what has ended is kept; a state without an age of its own has that of all."""
+
+    def kept_ms(own_s: float | None) -> int:
+        return round((settings.retention_age_s if own_s is None else own_s) * 1000)
+
+    return Ages(
+        succeeded_ms=kept_ms(settings.retention_succeeded_s),
+        failed_ms=kept_ms(settings.retention_failed_s),
+        cancelled_ms=kept_ms(settings.retention_cancelled_s),
+        audit_ms=round(settings.retention_audit_s * 1000),
+        bytes_max=settings.retention_size_bytes,
     )
 
 

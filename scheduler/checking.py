@@ -32,8 +32,8 @@ from ..protocol.errors import Invalid, NotFound
 from ..protocol.resources import format_bytes
 from .assembly import FILES_PER_NODE
 from .audit import first_broken_link
-from .journal import JOURNAL_FILE, connect
-from .schema import JournalError, check_can_open
+from .journal import connect
+from .schema import JOURNAL_FILE, JournalError, check_can_open
 
 DISK_WANTED_BYTES = 2 << 30
 INTEGRITY_S = 20.0  # a larger journal is looked at in part

@@ -26,7 +26,9 @@ from . import (
     on_handlers,
     on_node,
     on_operator,
+    on_recovery,
     recall,
+    recovery,
     silence,
     warmth,
 )
@@ -50,7 +52,9 @@ from .events import (
     Recovered,
     RecoveredAttempt,
     RecoveredTask,
+    RecoveryDecided,
     ReloadHandler,
+    RequestRefused,
     SubmitTasks,
     SwitchHandler,
     TaskAsked,
@@ -173,6 +177,8 @@ class Core:
         self.holds: dict[str, None] = {}
         self.closed = ""
         self.wanted = Wanted()
+        self.recovery: recovery.Recovery | None = None
+        self.floors = recovered.floors
         self.recall_due_ns = 0
         self.next_number = recovered.next_number
         self.next_spec_id = recovered.next_spec_id
@@ -184,13 +190,15 @@ class Core:
         for event in events:
             _HANDLERS[type(event)](self, event, now, effects)
         silence.judge(self, now, effects)
-        on_operator.judge(self, now, effects)
         black_holes.judge(self, now, effects)
-        limits.judge(self, now, effects)
+        if self.recovery is None:
+            on_operator.judge(self, now, effects)
+            limits.judge(self, now, effects)
         dispatch.end_waits(self, now, effects)
         warmth.end_waits(self, now)
         dispatch.place(self, now, effects)
-        recall.take_back(self, now, effects)
+        if self.recovery is None:
+            recall.take_back(self, now, effects)
         return effects
 
     def deadline(self) -> int | None:
@@ -198,17 +206,16 @@ class Core:
         if self.unplaced:
             return 0
         due = [self.waits[0][0]] if self.waits else []
-        due += (at for at in (self.silence_due_ns, self.upkeep_due_ns) if at < silence.FAR_NS)
-        at_times = (
-            self.limits.due_ns,
-            self.black_holes.due_ns(),
-            self.warmth.due_ns,
-            self.reservations.due_ns,
-        )
+        is_free = self.recovery is None  # else nothing is moved, stopped or called back
+        upkeep_ns = self.upkeep_due_ns if is_free else silence.FAR_NS
+        due += (at for at in (self.silence_due_ns, upkeep_ns) if at < silence.FAR_NS)
+        at_times = [self.black_holes.due_ns(), self.warmth.due_ns]
+        if is_free:
+            at_times += [self.limits.due_ns, self.reservations.due_ns]
         due += (at for at in at_times if at is not None)
         for node in self.fleet.nodes.values():
             due += node.shunned.values()
-            if node.backlog:
+            if node.backlog and is_free:
                 due.append(self.recall_due_ns)
         return min(due, default=None)
 
@@ -277,6 +284,8 @@ _HANDLERS: dict[type[Event], Callable[[Core, Any, Now, Effects], None]] = {
     ReloadHandler: on_handlers.on_reload,
     TaskAsked: on_client.on_asked,
     ConfigChanged: configured.on_changed,
+    RequestRefused: on_client.on_refused,
+    RecoveryDecided: on_recovery.on_decided,
 }
 
 
@@ -308,6 +317,7 @@ def _recover(core: Core, recovered: Recovered, now: Now) -> None:
         _recover_task(core, row, spec, same.setdefault(row.session, row.session), now)
     for attempt in recovered.attempts:
         _recover_attempt(core, attempt, now)
+    recovery.recover(core, recovered)
     for task in core.tasks.values():
         core.counts[task.state] += 1
         if task.batch:

@@ -127,7 +127,7 @@ def _grant(
     if offering is None:
         node.rev += 1
         offering = offers[node.name] = Offering(node.name, node.incarnation, node.rev, [])
-    task.attempt += 1
+    task.attempt = max(task.attempt + 1, _attempt_floor(core, task))
     life.advance(core, task, Fact.GRANT)
     token = make_token(core.secret, task.id, task.attempt, core.epoch)
     attempt = task.live = Attempt(
@@ -152,6 +152,11 @@ def _grant(
         )
     )
     offering.grants.append(_granted(task, attempt, asked))
+
+
+def _attempt_floor(core: Core, task: Task) -> int:
+    """Return the lowest number that no node can hold of a task that was restored from a backup."""
+    return core.floors.attempt if task.number < core.floors.task_number else 0
 
 
 def _granted(task: Task, attempt: Attempt, asked: bytes) -> Granted:

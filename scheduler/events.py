@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..protocol.messages import Ask, Message, Register
 from ..protocol.resources import Request
 from .batches import EndedMembers
-from .records import ConfigRow, CordonRow, HandlerRow, LearnedRow, NodeRow
+from .records import (
+    ConfigRow,
+    CordonRow,
+    Floors,
+    HandlerRow,
+    LearnedRow,
+    NodeRow,
+    OutcastRow,
+    RecoveryRow,
+)
 from .task import Policy
 
 if TYPE_CHECKING:
@@ -26,6 +35,14 @@ class Now(NamedTuple):
     @property
     def wall_ms(self) -> int:
         return self.wall_ns // 1_000_000
+
+
+class Key(NamedTuple):
+    """An attempt on a node."""
+
+    task: int
+    number: int
+    node: str
 
 
 class NewSpec(NamedTuple):
@@ -173,6 +190,47 @@ class UncordonGpu:
     gpu: str
 
 
+class Adopt(NamedTuple):
+    """An attempt to adopt after a restore, with what its node said of it as far as that is sound.
+
+    `has_ended`: the journal has the end of its task. `spec` is None where there is none to read.
+    """
+
+    key: Key
+    has_ended: bool
+    owner: str
+    spec: NewSpec | None
+    args: bytes
+    batch: int
+    gpus: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class RecoveryDecided:
+    """An operator decided what a restored journal cannot know (see `DecideRecovery`).
+
+    `everything`: of what is to be adopted, what cannot be is left.
+    """
+
+    request: int
+    principal: str
+    verb: str
+    adopted: list[Adopt] = field(default_factory=list)
+    keys: list[Key] = field(default_factory=list)
+    tasks: list[int] = field(default_factory=list)
+    everything: bool = False
+    force: bool = False
+
+
+@dataclass(slots=True)
+class RequestRefused:
+    """Somebody may not do `what`; `untold` counts how often that was so since the last word."""
+
+    principal: str
+    what: str
+    untold: int = 0
+
+
 @dataclass(slots=True)
 class SwitchHandler:
     """Give a handler no new calls on a node ("": on any), or, with `on`, lift that."""
@@ -237,6 +295,8 @@ Event = (
     | ReloadHandler
     | TaskAsked
     | ConfigChanged
+    | RequestRefused
+    | RecoveryDecided
 )
 
 
@@ -293,3 +353,7 @@ class Recovered:
     learned: list[LearnedRow] = field(default_factory=list)
     cordons: list[CordonRow] = field(default_factory=list)
     handlers: list[HandlerRow] = field(default_factory=list)
+    recovery: RecoveryRow | None = None
+    doubts: list[int] = field(default_factory=list)
+    outcasts: list[OutcastRow] = field(default_factory=list)
+    floors: Floors = Floors()  # noqa: RUF009 - a tuple, which nobody changes

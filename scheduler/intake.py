@@ -10,6 +10,7 @@ from typing import NamedTuple
 from ..protocol import messages as m
 from ..protocol.codec import VERSION, VERSION_OLDEST, decode, encode
 from ..protocol.errors import (
+    Conflict,
     MalformedFrame,
     NotAllowed,
     RemudaError,
@@ -21,6 +22,8 @@ from .events import Event, Now
 from .fair_queue import FairQueue
 from .queries import answer
 from .questions import Told
+from .refusals import Refusals
+from .rights import words_of
 from .verbs import Verbs
 from .view import View
 from .watch import Answer
@@ -59,6 +62,8 @@ class Intake:
         self._later: list[Request] = []
         self._last_handle = 0
         self._refused: list[int] = []
+        self._refusals = Refusals()
+        self._refused_events: list[Event] = []
 
     @property
     def has_waiting(self) -> bool:
@@ -87,6 +92,8 @@ class Intake:
                 events += event
             if time.monotonic_ns() > ends_ns:
                 break
+        events += self._refused_events
+        self._refused_events.clear()
         return events
 
     def reply(self, handle: int, message: m.Message) -> None:
@@ -112,11 +119,18 @@ class Intake:
         if principal is None:
             raise NotAllowed("this key was revoked: ask an admin for a new one")
         try:
-            _, message, version = decode(request.payload)
+            epoch, message, version = decode(request.payload)
         except (MalformedFrame, UnknownMessage) as error:
             self._on_trouble("malformed", f"{principal.name}: {error}")
             raise
-        check_control(type(message), principal)
+        try:
+            check_control(type(message), principal)
+        except NotAllowed:
+            what = words_of(type(message))
+            self._refused_events += self._refusals.note(principal, what, now.mono_ns)
+            raise
+        if isinstance(message, m.Register):
+            self._check_epoch(principal, epoch)
         asker = Asker(request.envelope, _answer_version(message, version))
         if not self._verbs.serves(type(message)):
             self._send(asker, self._answered(message, principal, now))
@@ -134,6 +148,18 @@ class Intake:
         for known, reply in outcome.answers:
             self.reply(known, reply)
         return outcome.events
+
+    def _check_epoch(self, principal: Principal, epoch: int) -> None:
+        """Raise Conflict where a node saw a later scheduler: then this journal is an old one."""
+        if epoch <= self._epoch:
+            return
+        text = (
+            f"the journal is older than what its nodes saw: {principal.name} knows epoch {epoch}, "
+            f"this is {self._epoch}; stop the scheduler and bring the journal back with `remuda "
+            "restore`, or give work to nobody"
+        )
+        self._view.problems["epoch"] = text
+        raise Conflict(text)
 
     def _answered(self, message: m.Message, principal: Principal, now: Now) -> m.Message:
         found = answer(self._view, message, principal, now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 import apsw
@@ -11,7 +12,8 @@ import apsw
 from ..config import sqlite
 from ..config.state_dir import claim
 from ..protocol import ids
-from .audit import write_audit
+from ..protocol.errors import RemudaError
+from .audit import AuditLog, write_audit
 from .ballast import Ballast
 from .batch_history import BatchHistory
 from .catalogue import Catalogue
@@ -23,14 +25,20 @@ from .object_refs import ObjectRefs, refer
 from .pruning import Pruning
 from .records import Commit, CordonRow, HandlerRow, LearnedRow, NodeRow
 from .registry import Registry
-from .retention import Retention
+from .restored import (
+    read_doubts,
+    read_floors,
+    read_outcasts,
+    read_recovery,
+    write_recovery,
+)
+from .retention import Ages, Retention
 from .room import Room
-from .schema import JournalError, migrate
+from .schema import JOURNAL_FILE, SCHEMA_VERSION, JournalError, migrate, version_of
 from .stored_specs import StoredSpecs
 from .task import State
 
 EPOCH_FIRST = 1
-JOURNAL_FILE = "journal.db"
 
 
 class Journal:
@@ -43,7 +51,12 @@ class Journal:
     """
 
     def __init__(
-        self, connection: apsw.Connection, reader: apsw.Connection, lock: int, room: Room
+        self,
+        connection: apsw.Connection,
+        reader: apsw.Connection,
+        lock: int,
+        room: Room,
+        ages: Ages | None = None,
     ) -> None:
         self._db = connection
         self._reader = reader
@@ -54,16 +67,25 @@ class Journal:
         self.catalogue = Catalogue(reader, self.history)
         self.registry = Registry(connection, room)
         self.objects = ObjectRefs(reader)
+        self.audit = AuditLog(reader)
         self.pruning = Pruning(connection, room)
         self.probe = CommitProbe(connection, room)
         self.config = ConfigVersions(reader)
-        self._retention = Retention(connection, on_removed=self.pruning.count)
+        self.retention = Retention(connection, ages=ages, on_removed=self.pruning.count)
 
     @classmethod
     def open(
-        cls, state_dir: Path, *, ballast_bytes: int = 0, disk_free_bytes_min: int = 0
+        cls,
+        state_dir: Path,
+        *,
+        ballast_bytes: int = 0,
+        disk_free_bytes_min: int = 0,
+        ages: Ages | None = None,
+        before_migration: Callable[[int], object] = lambda _version: None,
     ) -> Journal:
         """Claim the state directory and open the journal in it, migrating an older one.
+
+        `before_migration` is called with the schema that it had, when it is to be changed.
 
         On a full disk the ballast goes first. Raises JournalError or StateDirError.
         """
@@ -75,16 +97,19 @@ class Journal:
         path.chmod(0o600)
         try:
             connection = connect(path)
+            if 0 < (version := version_of(connection)) < SCHEMA_VERSION:
+                before_migration(version)
             migrate(connection)
             reader = connect(path, read_only=True)
-        except (apsw.Error, JournalError) as error:
+        except RemudaError:
             os.close(lock)
-            if isinstance(error, JournalError):
-                raise
+            raise
+        except apsw.Error as error:
+            os.close(lock)
             raise JournalError(
                 f"cannot open {path}: {error}; if it is damaged, restore a backup"
             ) from error
-        return cls(connection, reader, lock, room)
+        return cls(connection, reader, lock, room, ages)
 
     def next_epoch(self) -> int:
         """Raise the epoch durably and return it; to be called before a socket is bound."""
@@ -119,8 +144,8 @@ class Journal:
     def commit(self, commit: Commit) -> None:
         """Write one turn's facts in one transaction and return when they are on disk."""
         self.room.write(self._db, lambda: self._write(commit))
-        if self._retention.wal_is_full:
-            self._retention.checkpoint()
+        if self.retention.wal_is_full:
+            self.retention.checkpoint()
 
     def _write(self, commit: Commit) -> None:
         many = self._db.executemany
@@ -166,6 +191,8 @@ class Journal:
             write_versions(self._db, commit.config)
         if commit.handlers:
             _write_handlers(self._db, commit)
+        if commit.settled or commit.outcasts or commit.released:
+            write_recovery(self._db, commit)
         if commit.audit:
             write_audit(self._db, commit.audit)
 
@@ -262,17 +289,25 @@ class Journal:
                 " drain_due_ms, protocol FROM nodes"
             )
         ]
+        floors = read_floors(self._reader)
         return Recovered(
             specs,
             tasks,
             attempts,
             nodes,
-            next_number=self._next("SELECT max(first_number + members) FROM submissions"),
+            next_number=max(
+                self._next("SELECT max(first_number + members) FROM submissions"),
+                floors.task_number,
+            ),
             next_spec_id=self._next("SELECT max(spec_id) + 1 FROM specs"),
             ended_of=self.batches.ended_of,
             learned=[LearnedRow(*row) for row in many(_LEARNED)],
             cordons=[CordonRow(*row) for row in many(_CORDONS)],
             handlers=[HandlerRow(*row) for row in many(_HANDLERS)],
+            recovery=read_recovery(self._reader),
+            doubts=read_doubts(self._reader),
+            outcasts=read_outcasts(self._reader),
+            floors=floors,
         )
 
     def _next(self, query: str) -> int:
@@ -282,7 +317,7 @@ class Journal:
     def idle_work(self, budget_ns: int, now_ms: int) -> bool:
         """Prune and checkpoint for about `budget_ns`; return whether more is to be done."""
         try:
-            return self._retention.work(budget_ns, now_ms)
+            return self.retention.work(budget_ns, now_ms)
         except apsw.FullError:
             self.room.on_full()
             return False
@@ -290,7 +325,7 @@ class Journal:
     def close(self) -> None:
         """Checkpoint, close and let go of the state directory."""
         self._reader.close()
-        self._retention.checkpoint()
+        self.retention.checkpoint()
         self._db.close()
         os.close(self._lock)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..protocol.codec import pack_document, unpack_document
 from ..protocol.errors import MalformedFrame
 from ..protocol.failures import FailureClass
-from . import limits, needs
+from . import limits, needs, recovery
 from .events import Now
 from .placement import could_run
 from .records import AttemptEnded, Change, Effects, TaskMoved, TaskResult
@@ -88,6 +88,7 @@ def finish(
     )
     effects.commit.moved.pop(task.id, None)
     effects.changes.append(_change(task, code, node, value, details))
+    recovery.settle(core, task, effects)
     del core.tasks[task.id]
     if task.batch:
         core.batches.end(task, now.wall_ms)

@@ -8,7 +8,7 @@ from ..protocol import ids
 from ..protocol.messages import Cancelled, Failure, Message, Submitted
 from ..protocol.resources import Request, describe_request
 from . import life, limits, stopping
-from .events import CancelTasks, NewSpec, Now, SubmitTasks, TaskAsked
+from .events import CancelTasks, NewSpec, Now, RequestRefused, SubmitTasks, TaskAsked
 from .needs import sized_request, with_size
 from .placement import explain_refusals, nowhere
 from .records import AuditRow, Effects, SpecRow, SubmissionRow, TaskRow, ToNode
@@ -181,6 +181,13 @@ def on_cancel(core: Core, event: CancelTasks, now: Now, effects: Effects) -> Non
     tasks = [ids.to_bytes(task_id) for task_id in event.ids]
     reply: Message = Cancelled(tasks, verdicts)
     effects.replies.append((event.request, reply))
+
+
+def on_refused(_core: Core, event: RequestRefused, now: Now, effects: Effects) -> None:
+    """Have the audit name who asked for what he may not do."""
+    more = f" ({event.untold} more since the last row)" if event.untold else ""
+    row = AuditRow(now.wall_ms, event.principal, "refused", f"{event.what}{more}")
+    effects.commit.audit.append(row)
 
 
 def on_asked(core: Core, event: TaskAsked, now: Now, effects: Effects) -> None:

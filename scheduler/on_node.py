@@ -12,6 +12,7 @@ from ..protocol.errors import Conflict, ForeignProtocol
 from ..protocol.measures import gpus_from_document, residents_from_documents
 from ..protocol.messages import (
     Accept,
+    Described,
     Desired,
     Failure,
     Heartbeat,
@@ -24,7 +25,18 @@ from ..protocol.messages import (
     Results,
     Started,
 )
-from . import configured, cordons, dispatch, handler_orders, life, measured, silence, warm
+from . import (
+    configured,
+    cordons,
+    dispatch,
+    handler_orders,
+    life,
+    measured,
+    on_recovery,
+    recovery,
+    silence,
+    warm,
+)
 from .events import JoinNode, NodeRevoked, NodeSays, Now
 from .fleet import Node, first_revision
 from .on_results import on_results
@@ -88,15 +100,13 @@ def on_join(core: Core, event: JoinNode, now: Now, effects: Effects) -> None:
     if rebooted:
         facts: dict[str, object] = {"node": node.name, "held": len(node.held) - len(kept)}
         effects.notes.append(Note("warning", "node was restarted", facts))
-    for task in [task for task in node.held.values() if task.id not in kept]:
-        if is_known:
-            # Asked twice, or a late copy: what was offered meanwhile may be there by now. The
-            # heartbeat after this answer tells.
-            continue
-        if rebooted:
-            life.lose(core, task, now, effects, f"{node.name} was restarted", is_sure=True)
-        else:
-            life.requeue(core, task, now, effects, "returned", "the node came back without it")
+    rows = zip(register.tasks, register.attempts, register.tokens, register.phases, strict=True)
+    recovery.see(core, node, rows, now, effects, is_joining=True)
+    missed = [task for task in node.held.values() if task.id not in kept]
+    for task in () if is_known else missed:
+        # Of who asked twice, or a late copy, what was offered meanwhile may be there by now: the
+        # heartbeat after this answer tells.
+        _miss(core, node, task, now, effects, rebooted=rebooted)
     node.rev += 1
     for task in node.held.values():  # a heartbeat from before this answer says nothing of them
         assert task.live is not None
@@ -116,6 +126,18 @@ def _see(core: Core, node: Node, now: Now, effects: Effects) -> None:
     """Take in what a node says of the health of its cards, and of its handlers."""
     cordons.see(core, node, now, effects)
     handler_orders.see(core, node, effects)
+
+
+def _miss(
+    core: Core, node: Node, task: Task, now: Now, effects: Effects, *, rebooted: bool
+) -> None:
+    """Move a task that its node came back without."""
+    if recovery.is_doubtful(core, task):
+        return  # it may have ended there since the backup
+    if rebooted:
+        life.lose(core, task, now, effects, f"{node.name} was restarted", is_sure=True)
+    else:
+        life.requeue(core, task, now, effects, "returned", "the node came back without it")
 
 
 def _not_yet(core: Core, name: str, wait_ms: int, now: Now) -> Failure:
@@ -146,6 +168,7 @@ def _adopt(core: Core, node: Node, register: Register, now: Now, effects: Effect
 
 
 def _registered(core: Core, node: Node, now: Now) -> Registered:
+    more_tasks, more_attempts = recovery.living(core, node)
     return Registered(
         name=node.name,
         rev=node.rev,
@@ -155,8 +178,8 @@ def _registered(core: Core, node: Node, now: Now) -> Registered:
         beacon_port=0,
         heartbeat_ms=core.settings.heartbeat_ms,
         lease_ms=core.settings.lease_ms,
-        tasks=[ids.to_bytes(task_id) for task_id in node.held],
-        attempts=[task.attempt for task in node.held.values()],
+        tasks=[*map(ids.to_bytes, node.held), *more_tasks],
+        attempts=[*(task.attempt for task in node.held.values()), *more_attempts],
         fence_ms=core.settings.fence_ms,
         wall_ms=now.wall_ms,
         handlers=handler_orders.welcome(core, node),
@@ -261,10 +284,14 @@ def on_heartbeat(core: Core, node: Node, message: Heartbeat, now: Now, effects: 
                 _runs(core, task, now, effects)
             if task.state is State.STOPPING:
                 stopping.append(task)
+        elif recovery.is_doubtful(core, task):
+            continue
         elif attempt.rev <= message.rev:
             life.requeue(core, task, now, effects, "returned", "the node does not hold it")
         elif now.mono_ns - attempt.offered_ns >= core.settings.offer_resend_ns:
             unseen.append(task)
+    if core.recovery is not None:
+        _see_strangers(core, node, message, now, effects)
     if unseen:
         dispatch.resend(core, node, unseen, now, effects)
     _say_desired(core, node, message.seq, effects)
@@ -273,6 +300,16 @@ def on_heartbeat(core: Core, node: Node, message: Heartbeat, now: Now, effects: 
     handler_orders.remind(core, node, message.handler_orders, effects)
     if stopping:
         send_kill(core, stopping, effects)
+
+
+def _see_strangers(core: Core, node: Node, message: Heartbeat, now: Now, effects: Effects) -> None:
+    """Look for what a restored journal does not know, and have stopped what was let go."""
+    tokens = [b""] * len(message.tasks)
+    rows = zip(message.tasks, message.attempts, tokens, message.phases, strict=True)
+    recovery.see(core, node, rows, now, effects)
+    held = zip(message.tasks, message.attempts, strict=True)
+    if outcasts := recovery.outcasts_held(core, node, held):
+        on_recovery.send_kill(core, node.name, outcasts, effects)
 
 
 def _see_vram(core: Core, node: Node, message: Heartbeat) -> None:
@@ -286,6 +323,7 @@ def _see_vram(core: Core, node: Node, message: Heartbeat) -> None:
 
 def _say_desired(core: Core, node: Node, seq: int, effects: Effects) -> None:
     node.rev += 1
+    more_tasks, more_attempts = recovery.living(core, node)
     effects.to_nodes.append(
         ToNode(
             node.name,
@@ -293,8 +331,8 @@ def _say_desired(core: Core, node: Node, seq: int, effects: Effects) -> None:
                 incarnation=node.incarnation,
                 rev=node.rev,
                 lease_ms=core.settings.lease_ms,
-                tasks=[ids.to_bytes(task_id) for task_id in node.held],
-                attempts=[task.attempt for task in node.held.values()],
+                tasks=[*map(ids.to_bytes, node.held), *more_tasks],
+                attempts=[*(task.attempt for task in node.held.values()), *more_attempts],
                 answers=seq,
             ),
         )
@@ -333,4 +371,5 @@ _HANDLERS: dict[type[Message], Callable[[Core, Node, Any, Now, Effects], None]] 
     Progress: on_progress,
     Heartbeat: on_heartbeat,
     Results: on_results,
+    Described: recovery.on_described,
 }

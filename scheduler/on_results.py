@@ -10,7 +10,7 @@ from ..protocol.codec import unpack_document
 from ..protocol.errors import MalformedFrame
 from ..protocol.messages import Outcome, ResultAck, Results
 from ..protocol.resources import learning_key
-from . import black_holes, life, needs, reservations
+from . import black_holes, life, needs, recovery, reservations
 from .events import Now
 from .fleet import Node
 from .records import AttemptEnded, Effects, Note, ToNode
@@ -57,7 +57,10 @@ def on_results(core: Core, node: Node, message: Results, now: Now, effects: Effe
                 continue
             live.see_vram(said.vram_peak_bytes)
             live.batch_calls = min(max(said.batch_calls, 0), BATCH_MAX)
+            recovery.settle(core, task, effects)
             _settle(core, task, said, now, effects)
+        elif recovery.keeps(core, node, blob, number):
+            continue  # unacknowledged, it waits on its node
         elif len(blob) != ids.ID_BYTES:
             effects.notes.append(Note("error", "result without a task", {"node": node.name}))
             continue

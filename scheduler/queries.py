@@ -10,6 +10,7 @@ from ..protocol import messages as m
 from ..protocol.errors import NotFound
 from . import cordons, handler_orders, kept_rows
 from .access import Principal
+from .audit_queries import list_audit
 from .batch_queries import list_batches, show_batch
 from .config_queries import (
     compare,
@@ -25,6 +26,7 @@ from .gpu_rows import list_gpus
 from .handler_rows import list_handlers
 from .listing import list_tasks
 from .node_rows import alarms, node_row
+from .recovery_verbs import show_recovery, summary
 from .resolve import resolve
 from .silence import reconcile_left_ns
 from .states import states
@@ -82,6 +84,7 @@ def show_status(view: View, _message: m.Status, principal: Principal, now: Now) 
                 *alarms(nodes),
             ],
             "holds": list(view.core.holds),
+            "recovery": summary(view.core),
             "fuse": list(view.core.fuse_names),
             "reconciling_ms": reconcile_left_ns(view.core, now) // 1_000_000,
             "counters": dict(view.counters),
@@ -142,6 +145,8 @@ _QUERIES: dict[type[m.Message], _Query] = {
     m.CompareConfig: compare,
     m.ConfigState: config_state,
     m.ListKeys: list_keys,
+    m.ListAudit: list_audit,
+    m.ShowRecovery: show_recovery,
     m.FindStore: find_store,
     m.TaskObjects: task_objects,
     m.References: references,

@@ -201,6 +201,36 @@ class HandlerRow(NamedTuple):
     reload: int = 0
 
 
+class Floors(NamedTuple):
+    """Where numbers go on after a restore.
+
+    Tasks below `task_number` are those that were restored: their next attempt is `attempt` at
+    least, since nodes may hold some that the journal never saw.
+    """
+
+    task_number: int = 0
+    attempt: int = 0
+
+
+class RecoveryRow(NamedTuple):
+    """A restore that an operator has not released yet: when, from a backup of when, by whom."""
+
+    since_ms: int
+    backup_ms: int
+    principal: str
+    epoch_before: int
+
+
+class OutcastRow(NamedTuple):
+    """An attempt that an operator let go after a restore: whoever holds it stops it."""
+
+    task: int
+    attempt: int
+    node: str
+    principal: str
+    at_ms: int
+
+
 class AuditRow(NamedTuple):
     """One request of a principal that changed something."""
 
@@ -230,6 +260,9 @@ class Commit:
     learned: dict[str, LearnedRow] = field(default_factory=dict)
     cordons: dict[str, CordonRow] = field(default_factory=dict)
     handlers: dict[tuple[str, str], HandlerRow] = field(default_factory=dict)
+    settled: list[int] = field(default_factory=list)
+    outcasts: list[OutcastRow] = field(default_factory=list)
+    released: bool = False
     audit: list[AuditRow] = field(default_factory=list)
     config: list[ConfigRow] = field(default_factory=list)
 
@@ -246,6 +279,9 @@ class Commit:
             or self.learned
             or self.cordons
             or self.handlers
+            or self.settled
+            or self.outcasts
+            or self.released
             or self.audit
             or self.config
         )

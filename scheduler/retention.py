@@ -4,21 +4,55 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import apsw
 
+from ..config import sqlite
+from .audit import prune_audit
 from .pruning import Doomed, remove
 from .room import transact
+from .task import State
 
-RETENTION_MS = 7 * 24 * 3_600_000
-JOURNAL_BYTES_MAX = 10 << 30
+DAY_MS = 24 * 3_600_000
+SCANNED_ROWS = 1_000
+NOWHERE = (0, b"")
+LOOK_AGAIN_MS = DAY_MS
+"""A clock that was set back lets tasks end before what was looked through: once a day all are."""
 SLICE_TASKS = 100
 SLICE_PAGES = 100
 FREE_PAGES_KEPT = 256
 CHECKPOINT_BYTES = 64 << 20
 IDLE_CHECKPOINT_BYTES = 1 << 20
+CHECKPOINT_AGAIN_BYTES = 16 << 20
+"""When a reader was in the way: it is tried again once the log has grown by so much."""
 IDLE_MS = 1_000
 CHECK_EVERY_MS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Ages:
+    """How long what has ended is kept, by state, and rows of the audit; `bytes_max` is the size of
+    the journal at which the oldest tasks go before their time."""
+
+    succeeded_ms: int = 7 * DAY_MS
+    failed_ms: int = 7 * DAY_MS
+    cancelled_ms: int = 7 * DAY_MS
+    audit_ms: int = 400 * DAY_MS
+    bytes_max: int = 10 << 30
+
+    @property
+    def keys_ms(self) -> int:
+        """Return how long keys of submissions are kept whose tasks are gone."""
+        return max(self.succeeded_ms, self.failed_ms, self.cancelled_ms)
+
+    def by_state(self) -> dict[State, int]:
+        return {
+            State.SUCCEEDED: self.succeeded_ms,
+            State.FAILED: self.failed_ms,
+            State.CANCELLED: self.cancelled_ms,
+        }
 
 
 class Retention:
@@ -31,17 +65,18 @@ class Retention:
         self,
         connection: apsw.Connection,
         *,
-        retention_ms: int = RETENTION_MS,
-        bytes_max: int = JOURNAL_BYTES_MAX,
+        ages: Ages | None = None,
         on_removed: Callable[[Sequence[Doomed]], None] = lambda _: None,
     ) -> None:
         self._db = connection
-        self._retention_ms = retention_ms
-        self._bytes_max = bytes_max
+        self.ages = ages or Ages()
+        self._looked_to = dict.fromkeys(self.ages.by_state(), NOWHERE)
+        self._looked_all_ms = 0
         self._on_removed = on_removed
         self._checked_ms = 0
         self._wal_bytes = 0
         self._wal_seen_bytes = 0
+        self._wal_waits_bytes = 0
         self._quiet_since_ms = 0
         connection.set_wal_hook(self._on_wal)
 
@@ -52,7 +87,7 @@ class Retention:
     @property
     def wal_is_full(self) -> bool:
         """Tell whether the log has outgrown what may wait for an idle moment."""
-        return self._wal_bytes >= CHECKPOINT_BYTES
+        return self._wal_bytes >= max(CHECKPOINT_BYTES, self._wal_waits_bytes)
 
     def work(self, budget_ns: int, now_ms: int) -> bool:
         """Do up to `budget_ns` of upkeep; return whether more is left.
@@ -75,30 +110,70 @@ class Retention:
         return False
 
     def checkpoint(self) -> None:
-        """Move the log into the database; a reader or a full disk may leave it for later."""
+        """Move the log into the database; a reader or a full disk may leave it for later.
+
+        Nobody is waited for: a backup reads for minutes, and each turn would wait in vain.
+        """
+        self._db.set_busy_timeout(0)
         try:
             self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         except (apsw.BusyError, apsw.FullError):
+            self._wal_waits_bytes = self._wal_bytes + CHECKPOINT_AGAIN_BYTES
             return
-        self._wal_bytes = 0
+        finally:
+            self._db.set_busy_timeout(sqlite.BUSY_MS)
+        self._wal_bytes = self._wal_waits_bytes = 0
 
     def _prune_slice(self, now_ms: int) -> bool:
         """Remove one slice of the oldest ended tasks; return whether any was removed."""
-        before_ms = now_ms if self._over_size() else now_ms - self._retention_ms
-        return transact(self._db, lambda: self._prune_before(before_ms, now_ms))
+        if self._over_size():
+            return transact(self._db, lambda: self._prune_oldest(now_ms))
+        return transact(self._db, lambda: self._prune_aged(now_ms))
 
-    def _prune_before(self, before_ms: int, now_ms: int) -> bool:
+    def _prune_oldest(self, now_ms: int) -> bool:
         rows = self._db.execute(
             "SELECT id, spec_id, state FROM tasks WHERE ended_ms > 0 AND ended_ms < ?"
             " ORDER BY ended_ms LIMIT ?",
-            (before_ms, SLICE_TASKS),
+            (now_ms, SLICE_TASKS),
         )
-        doomed = [Doomed(*row) for row in rows]
+        return self._remove([Doomed(*row) for row in rows]) or self._prune_rest(now_ms)
+
+    def _prune_aged(self, now_ms: int) -> bool:
+        """Remove what is over its state's age, of one state at a time.
+
+        What was looked through is remembered: tasks of a state that is kept for longer are not
+        looked at again and again.
+        """
+        if now_ms - self._looked_all_ms >= LOOK_AGAIN_MS:
+            self._looked_to = dict.fromkeys(self._looked_to, NOWHERE)
+            self._looked_all_ms = now_ms
+        for state, age_ms in self.ages.by_state().items():
+            before_ms, start = now_ms - age_ms, self._looked_to[state]
+            rows: list[Any] = self._db.execute(
+                "SELECT id, spec_id, state, ended_ms FROM tasks WHERE ended_ms > 0"
+                " AND (ended_ms, id) > (?, ?) AND ended_ms < ? ORDER BY ended_ms, id LIMIT ?",
+                (*start, before_ms, SCANNED_ROWS),
+            ).fetchall()
+            doomed = [Doomed(*row[:3]) for row in rows if row[2] == state][:SLICE_TASKS]
+            if self._remove(doomed):
+                return True
+            if rows:
+                self._looked_to[state] = rows[-1][3], rows[-1][0]
+                return True
+        return self._prune_rest(now_ms)
+
+    def _remove(self, doomed: Sequence[Doomed]) -> bool:
         if not doomed:
-            return self._prune_keys(now_ms - self._retention_ms)
+            return False
         remove(self._db, doomed)
         self._on_removed(doomed)
         return True
+
+    def _prune_rest(self, now_ms: int) -> bool:
+        """Remove a slice of keys, then of the audit."""
+        if self._prune_keys(now_ms - self.ages.keys_ms):
+            return True
+        return prune_audit(self._db, now_ms - self.ages.audit_ms, SLICE_TASKS) > 0
 
     def _give_back_slice(self) -> bool:
         """Return some free pages to the file system; what the next turns can use is kept."""
@@ -131,4 +206,4 @@ class Retention:
         pages, free, size = (
             int(self._db.pragma(name)) for name in ("page_count", "freelist_count", "page_size")
         )
-        return (pages - free) * size > self._bytes_max
+        return (pages - free) * size > self.ages.bytes_max

@@ -22,6 +22,7 @@ OPENED_SINCE: Mapping[int, int] = {5: 4}
 """The oldest schema whose remuda may open a journal of this one; else it is this one itself."""
 
 SCHEMA_KEY = "schema"
+JOURNAL_FILE = "journal.db"
 
 
 class JournalError(RemudaError):
@@ -77,6 +78,17 @@ def migrate(
         with connection:
             connection.execute(script)
             _note(connection, version, since.get(version, version))
+
+
+def demand(connection: apsw.Connection, oldest: int) -> None:
+    """Let only remudas open this journal that know a schema: it has what others would overlook."""
+    connection.execute(f"PRAGMA user_version = {oldest}")
+
+
+def undemand(connection: apsw.Connection) -> None:
+    """Take back what was demanded."""
+    version = version_of(connection)
+    connection.execute(f"PRAGMA user_version = {OPENED_SINCE.get(version, version)}")
 
 
 def _note(connection: apsw.Connection, version: int, oldest: int) -> None:

@@ -41,11 +41,12 @@ def judge(core: Core, now: Now, effects: Effects) -> None:
             effects.notes.append(Note("warning", "node is silent", {"node": node.name}))
         silent.append(node)
     _judge_fuse(core, silent, now, effects)
-    if not core.fuse_names and not is_reconciling(core, now):
+    if core.recovery is None and not core.fuse_names and not is_reconciling(core, now):
         for node in silent:
             if now.mono_ns - node.heard_ns >= core.settings.lost_after_ns:
                 lose(core, node, now, effects, "the node fell silent")
-    _replace_fenced(core, now, effects)
+    if core.recovery is None:
+        _replace_fenced(core, now, effects)
     core.silence_due_ns = _next_look(core, now)
 
 

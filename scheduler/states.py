@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..protocol.errors import NotAllowed
+from ..protocol.errors import NotAllowed, RemudaError
 from ..protocol.ids import to_bytes
 from ..protocol.messages import Changes, States
 from .access import Principal
@@ -13,6 +13,16 @@ from .watch import ANSWER_BYTES_MAX, CHANGE_OVERHEAD_BYTES, SESSION_BYTES, to_ch
 
 STORED_PER_ANSWER_MAX = 2_000
 NOT_FOUND = "not_found"
+AGAIN_S = 2.0
+
+
+class StillHeldError(RemudaError):
+    """Ask again later: a restored scheduler does not know yet what it will know."""
+
+    code = "held"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retry_after_s=AGAIN_S)
 
 
 def states(view: View, message: States, principal: Principal, now: Now) -> Changes:
@@ -55,6 +65,13 @@ def states(view: View, message: States, principal: Principal, now: Now) -> Chang
             Change(b"", task_id, result.state, result.code, brief.attempt, brief.node,
                    result.value, result.details)
         )  # fmt: skip
+    if missing and view.core.recovery is not None:
+        # Restored, and not decided yet: nobody is told that a task is gone which may be adopted.
+        if not found:
+            raise StillHeldError(
+                "the scheduler was restored from a backup and waits for its operator's word"
+            )
+        missing = []
     if session:
         view.watches.follow(session, follow)
     answer = to_changes(

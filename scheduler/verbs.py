@@ -18,6 +18,7 @@ from .node_verbs import HandlerVerb, NodeVerb, handler_event, node_event
 from .outputs import Outputs, ToFetch
 from .prune_verb import prune
 from .reach import Reach
+from .recovery_verbs import decide
 from .view import View, may_see, owner_of, read_id
 from .watch import SESSION_BYTES, Waiting, wait_until
 from .wire import Wire
@@ -79,6 +80,9 @@ class Verbs:
                 view, message, principal, handle, now
             ),
             m.Register: self._register,
+            m.DecideRecovery: lambda message, principal, handle, _now: Outcome(
+                events=[decide(view, message, principal, handle)]
+            ),
             m.Drain: _node_verb,
             m.Undrain: _node_verb,
             m.DeclareLost: _node_verb,

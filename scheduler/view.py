@@ -10,6 +10,7 @@ from ..config.load import Loaded
 from ..protocol import ids
 from ..protocol.errors import Invalid, NotFound
 from .access import Principal
+from .audit import AuditLog
 from .batch_history import BatchHistory
 from .catalogue import Catalogue
 from .config_versions import ConfigVersions
@@ -35,6 +36,7 @@ class View:
     catalogue: Catalogue
     batches: BatchHistory
     registry: Registry
+    audit: AuditLog
     pruning: Pruning
     watches: Watches
     feed: EventFeed

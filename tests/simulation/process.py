@@ -71,7 +71,8 @@ class Process:
         self.view = View(
             core=self.core, history=journal.history, catalogue=journal.catalogue,
             batches=journal.batches,
-            registry=journal.registry, pruning=journal.pruning, watches=self.watches,
+            registry=journal.registry, audit=journal.audit,
+            pruning=journal.pruning, watches=self.watches,
             feed=EventFeed(self.epoch, now.wall_ms), loaded=unused, cluster="simulated",
             version="", started_ms=now.wall_ms, listen="", store=unused, ended=Counter(),
         )  # fmt: skip

@@ -29,7 +29,8 @@ VERDICTS = {
     "CordonGpu": "oa", "UncordonGpu": "oa", "ForgetFaults": "", "Evict": "",
     "ListHandlers": "vsoa", "SwitchHandler": "oa", "ReloadHandler": "oa", "HandlerOrders": "",
     "Events": "vsoa", "Prune": "soa", "EventRows": "",
-    "ListKeys": "oa", "AllowKey": "a", "RevokeKey": "a",
+    "ListKeys": "oa", "ListAudit": "oa", "ShowRecovery": "oa", "DecideRecovery": "oa",
+    "Described": "n", "Describe": "", "AllowKey": "a", "RevokeKey": "a",
     "Invite": "a", "Enrol": "ni",
     "Register": "n", "Heartbeat": "n", "Accept": "n", "Reject": "n", "Started": "n",
     "Progress": "n", "Results": "n", "Output": "n", "Answered": "n",
@@ -50,8 +51,9 @@ ON_CONTROL = {
     "ListGpus", "ListStats", "CordonGpu", "UncordonGpu",
     "ListHandlers", "SwitchHandler", "ReloadHandler",
     "Events", "Prune", "AskTask", "ListBatches", "Invite", "Enrol",
-    "FindStore", "TaskObjects", "References",
     "ChangeConfig", "ListConfigVersions", "CompareConfig", "ConfigState",
+    "FindStore", "TaskObjects", "References", "ListAudit",
+    "ShowRecovery", "DecideRecovery",
 }  # fmt: skip
 LETTER = {role: role.value[0] for role in Role} | {Role.STORE: "t"}
 KINDS = sorted(m.MESSAGES.values(), key=lambda kind: kind.__name__)

@@ -13,9 +13,9 @@ from remuda.config.home import Home
 from remuda.config.settings_redis import RedisSettings
 from remuda.config.settings_scheduler import SchedulerSettings
 from remuda.scheduler import checking
-from remuda.scheduler.journal import JOURNAL_FILE, Journal
+from remuda.scheduler.journal import Journal
 from remuda.scheduler.records import AuditRow, Commit
-from remuda.scheduler.schema import SCHEMA_VERSION
+from remuda.scheduler.schema import JOURNAL_FILE, SCHEMA_VERSION
 
 
 def levels(found: Iterable[Finding]) -> list[tuple[str, Level]]:

@@ -62,7 +62,7 @@ class MirroredWorld(World):
         self.view = View(
             core=self.core, history=self.journal.history, catalogue=self.journal.catalogue,
             batches=self.journal.batches,
-            registry=self.journal.registry, pruning=self.journal.pruning,
+            registry=self.journal.registry, audit=self.journal.audit, pruning=self.journal.pruning,
             feed=EventFeed(self.core.epoch, 0), watches=Watches(self.core.epoch, changes_max=1_000),
             loaded=loaded, cluster="test", version="0", started_ms=0, listen="", store=None,  # type: ignore[arg-type]  # nobody asks for it
         )  # fmt: skip

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import apsw
 import pytest
 
 from remuda.scheduler.journal import Journal, connect
-from remuda.scheduler.retention import CHECK_EVERY_MS, IDLE_MS, SLICE_PAGES, SLICE_TASKS, Retention
+from remuda.scheduler.retention import (
+    CHECK_EVERY_MS,
+    IDLE_MS,
+    SLICE_PAGES,
+    SLICE_TASKS,
+    Ages,
+    Retention,
+)
 from remuda.scheduler.task import State
 
 from . import facts
@@ -59,6 +67,37 @@ def test_what_ended_a_week_ago_is_forgotten_with_all_its_rows(journal: Journal) 
     assert [2, 2, 2, 1, 1] == [count(journal, table) for table in tables]
 
 
+def test_each_state_is_kept_for_its_own_time(tmp_path: Path) -> None:
+    ages = Ages(
+        succeeded_ms=DAY_MS, failed_ms=30 * DAY_MS, cancelled_ms=2 * DAY_MS, audit_ms=3 * DAY_MS
+    )
+    journal = Journal.open(tmp_path / "aged", ages=ages)
+    states = (State.SUCCEEDED, State.FAILED, State.CANCELLED)
+    for number, (days, state) in enumerate(product((31, 2.5, 1.5), states), 1):
+        at_ms = NOW_MS - round(days * DAY_MS)
+        journal.commit(facts.submission(number, created_ms=at_ms))
+        journal.commit(facts.granted(number))
+        journal.commit(facts.ended(number, state, ended_ms=at_ms))
+    tidy(journal)
+    left = journal.history.task_rows(range(1, 10)).values()
+    assert [(5, State.FAILED), (8, State.FAILED), (9, State.CANCELLED)] == sorted(
+        (row["number"], row["state"]) for row in left
+    )
+    audit = journal._db.execute("SELECT seq FROM audit ORDER BY seq").fetchall()
+    assert [4, 5, 6, 7, 8, 9] == [seq for (seq,) in audit]
+    tidy(journal, NOW_MS + 29 * DAY_MS)
+    assert [] == list(journal.history.task_rows(range(1, 10)))
+    journal.close()
+
+
+def test_what_ended_before_what_was_looked_through_goes_within_a_day(journal: Journal) -> None:
+    tidy(journal)
+    store_ended(journal, 1, 1, OLD_MS)  # the clock was wrong
+    tidy(journal, NOW_MS + CHECK_EVERY_MS)
+    tidy(journal, NOW_MS + DAY_MS)
+    assert [] == list(journal.history.task_rows([1]))
+
+
 def test_what_has_not_ended_is_kept_however_old_it_is(journal: Journal) -> None:
     journal.commit(facts.submission(1, created_ms=1))
     journal.commit(facts.submission(2, created_ms=1))
@@ -82,7 +121,7 @@ def test_keys_live_as_long_as_retention_although_their_task_is_gone(journal: Jou
     journal.commit(facts.granted(1))
     journal.commit(facts.ended(1, ended_ms=NOW_MS - 2 * DAY_MS))
     store_ended(journal, 2, 1, NOW_MS - DAY_MS)
-    small = Retention(journal._db, bytes_max=1)
+    small = Retention(journal._db, ages=Ages(bytes_max=1))
     while small.work(MUCH_TIME_NS, NOW_MS):
         pass
     assert 0 == count(journal, "tasks")
@@ -128,7 +167,7 @@ def test_a_journal_over_its_size_forgets_the_oldest_first(journal: Journal) -> N
         store_ended(journal, number, 1, NOW_MS - 2 * SLICE_TASKS + number)
     size = int(journal._db.pragma("page_count")) * int(journal._db.pragma("page_size"))
     journal.commit(facts.submission(1_000, created_ms=NOW_MS))
-    small = Retention(journal._db, bytes_max=size - 4096)
+    small = Retention(journal._db, ages=Ages(bytes_max=size - 4096))
     small.work(NO_TIME_NS, NOW_MS)
     kept = sorted(journal.history.task_rows(range(1, 1_001)))
     assert [*range(SLICE_TASKS + 1, 2 * SLICE_TASKS + 1), 1_000] == kept
