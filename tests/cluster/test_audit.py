@@ -28,7 +28,7 @@ READS = {
     "Watch", "States", "Resolve", "ListTasks", "ShowTask", "Explain", "ListNodes", "Status",
     "ShowConfig", "ShowBatch", "ListBatches", "ListGpus", "ListStats", "Events", "ListKeys",
     "Logs", "FindStore", "TaskObjects", "References", "ListAudit", "ShowRecovery",
-    "ListConfigVersions", "CompareConfig", "ConfigState",
+    "ListConfigVersions", "CompareConfig", "ConfigState", "ListHandlers",
 }  # fmt: skip
 QUICK = """
 [scheduler]
@@ -104,6 +104,8 @@ ELSEWHERE = {
     "AskTask": "test_reach.py: it takes a task that runs",
     "DeclareLost": "below: it takes a node that is silent",
     "ForgetNode": "below: it takes a node that is silent",
+    "SwitchHandler": "test_handlers.py: it takes a node that has a handler",
+    "ReloadHandler": "test_handlers.py: it takes a node that has a handler",
     "DecideRecovery": "test_recovery.py: it takes a restored journal",
     "Enrol": "test_invited_keys.py: it takes the key of an invitation",
 }

@@ -118,7 +118,7 @@ def test_a_model_is_shown_to_load_and_a_reload_tries_again_what_failed(site: Sit
     wait_until(lambda: "are not there" in task.explain()["reason"], "it does not say why it waits")
     (site.folder / "broken-a").unlink()
     done = site.remuda("handler", "reload", "draw", "--node", "node-1")
-    assert 0 == done.code, done.err
+    assert 0 == done.returncode, done.stderr
     assert "a" == task.result(FINISH_S)["model"]
     assert site.on("draw", "node-1")["verified"]
 
@@ -126,9 +126,11 @@ def test_a_model_is_shown_to_load_and_a_reload_tries_again_what_failed(site: Sit
 def test_a_load_that_takes_too_long_counts_as_failed(site: Site) -> None:
     (site.folder / "slow-a").touch()
     done = site.remuda("handler", "reload", "draw", "--node", "node-1")
-    assert (1, True) == (done.code, "longer than load_timeout = 2 s" in done.out), done.err
+    assert (1, True) == (done.returncode, "longer than load_timeout = 2 s" in done.stdout), (
+        done.stderr
+    )
     (site.folder / "slow-a").unlink()
-    assert 0 == site.remuda("handler", "reload", "draw", "--node", "node-1").code
+    assert 0 == site.remuda("handler", "reload", "draw", "--node", "node-1").returncode
 
 
 def test_a_reload_waits_for_the_call_that_runs_and_gives_a_new_worker(site: Site) -> None:
@@ -137,7 +139,9 @@ def test_a_reload_waits_for_the_call_that_runs_and_gives_a_new_worker(site: Site
     site.remuda.wait_state(gate.id, "running")
     loads = len(site.loads)
     done = site.remuda("handler", "reload", "plain")
-    assert (0, True) == (done.code, "node-2 has loaded handler plain anew" in done.out), done.err
+    assert (0, True) == (done.returncode, "node-2 has loaded handler plain anew" in done.stdout), (
+        done.stderr
+    )
     assert (
         before["pid"] == gate.result(FINISH_S)["pid"] != site.call("plain").result(FINISH_S)["pid"]
     )
@@ -148,7 +152,9 @@ def test_a_disabled_handler_lets_calls_wait_with_the_reason_also_after_a_restart
     site: Site,
 ) -> None:
     done = site.remuda("handler", "disable", "plain", "--reason", "bad weights")
-    assert (0, True) == (done.code, "gets no new calls on any node" in done.out), done.err
+    assert (0, True) == (done.returncode, "gets no new calls on any node" in done.stdout), (
+        done.stderr
+    )
     task = site.call("plain")
     wait_until(lambda: 0 == site.on("plain", "node-2")["loaded"], "its worker does not leave")
     old = site.cluster.kill("scheduler")
@@ -162,7 +168,7 @@ def test_a_disabled_handler_lets_calls_wait_with_the_reason_also_after_a_restart
     site.cluster.wait_restarted("node-2", old)
     site.wait_on("plain", "node-2", "disabled")
     assert 0 == site.on("plain", "node-2")["loaded"]
-    assert 0 == site.remuda("handler", "enable", "plain").code
+    assert 0 == site.remuda("handler", "enable", "plain").returncode
     assert "b" == task.result(FINISH_S)["model"]
 
 

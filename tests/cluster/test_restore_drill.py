@@ -6,6 +6,7 @@ restored into another home, the nodes come back with what they hold, an operator
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -134,7 +135,8 @@ class Drill:
         for process in self._running.values():
             process.wait(DEADLINE_S)
         for left in processes_naming(str(self.folder)):
-            left.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):  # it ended by itself meanwhile
+                left.kill()
         for log in sorted(self.folder.glob("*.log")):
             print(f"--- {log.name}\n{log.read_text()[-3_000:]}")  # pytest shows it with a failure
 
