@@ -98,11 +98,17 @@ def turn(state: State) -> None:
             del state.residents[name]
     orders = state.orders
     for name, number in list(orders.reloading.items()):
-        if not any(each.is_stale for each in state.residents.get(name, [])):
+        if not any(_is_to_come(each) for each in state.residents.get(name, [])):
             del orders.reloading[name]
             orders.reloaded[name] = number
             orders.is_news = True
             say(state)
+
+
+def _is_to_come(resident: Resident) -> bool:
+    """Tell whether a reload is not over: what failed before it is still to be tried again."""
+    is_untried = resident.state is ResidentState.FAILED and not resident.failures
+    return resident.is_stale or (is_untried and (resident.from_start or resident.is_trial))
 
 
 def _retire(state: State, resident: Resident) -> None:
