@@ -2,7 +2,7 @@
 
 The tests follow one cluster from a fresh host on: daemons as services start them, two nodes joined
 by lines, keys that are replaced, a node drained and upgraded while work runs, a setting changed and
-taken back.
+taken back, the audit of it all, and a backup that begins a new life on another host.
 """
 
 from __future__ import annotations
@@ -181,3 +181,28 @@ def test_a_setting_is_refused_changed_confirmed_and_taken_back(lab: Cluster) -> 
     assert "rack" not in lab.operator("config", "show", "node.labels")
     history = lab.table("config", "history")
     assert {"anna"} <= {row["author"] for row in history}
+
+
+def test_what_was_done_stands_in_the_audit(lab: Cluster) -> None:
+    rows = lab.table("audit")
+    done = {(row["principal"], row["verb"]) for row in rows}
+    assert {("anna", "node drain"), ("anna", "config set")} <= done
+    assert 0 == lab.desk.remuda("audit", "--verify").returncode
+
+
+def test_a_backup_begins_a_new_life_on_another_host(lab: Cluster) -> None:
+    ended = lab.operator("submit", "-q", "--wait", "--", "true").split()[0]
+    file = lab.folder / "lab.backup"
+    done = lab.admin(lab.server, "backup", str(file), "--with-keys")
+    assert 0 == done.returncode, done.stderr
+    lab.end_serving()
+    other = Host(lab.folder / "other")
+    restored = other.remuda("restore", str(file), "--home", str(other.home))
+    assert 0 == restored.returncode, restored.stderr
+    lab.serve(other)
+    lab.wait_states(gpu_1="ready", gpu_2="ready")
+    assert "succeeded" == lab.task(ended)["state"]
+    released = lab.admin(other, "recovery", "release")
+    assert 0 == released.returncode, released.stderr
+    assert 0 == lab.desk.remuda("run", "--", "true").returncode
+    assert 0 == lab.desk.remuda("audit", "--verify").returncode
