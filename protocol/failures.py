@@ -56,6 +56,7 @@ FINAL = frozenset(
         "expired",
         "poison",
         "dependency_failed",
+        "restored",
     }
 )
 """After these no try follows: it would end the same way, or its time is over."""

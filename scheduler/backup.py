@@ -1,8 +1,7 @@
 """How is a backup made, beside a scheduler that runs or of one that is stopped?
 
 A process of its own reads the journal as it stood at one moment and copies it, while the
-scheduler goes on writing its log. Measured beside slices of 256 pages between the turns of the
-scheduler: docs/data.md has the figures.
+scheduler goes on writing its log: no turn of the scheduler is longer for it.
 """
 
 from __future__ import annotations

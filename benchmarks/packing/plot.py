@@ -12,7 +12,7 @@ from .cards import Outcomes
 mpl.use("svg")
 import matplotlib.pyplot as plt
 
-COLOURS = ("#1b6ca8", "#c8c8c8", "#a0a0a0", "#787878")
+COLOURS = ("#1b6ca8", "#6fa8d6", "#c8c8c8", "#a0a0a0", "#787878")
 Measured = Mapping[str, Mapping[str, tuple[Outcomes, float]]]
 """By workload and who: how it went, and the makespan as a multiple of the bound."""
 
