@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,12 +11,13 @@ import typer
 from ..protocol.resources import format_bytes
 from . import gpu_drawing, screen, views
 from .commands import Session, command
+from .one_by_one import change_each
 from .pages import page
 from .screen import Column
 from .writing import age, rfc3339, row_id
 
 if TYPE_CHECKING:
-    from ..client.connection import Connection
+    pass
 
 
 Row = Mapping[str, Any]
@@ -98,7 +98,9 @@ def gpu_cordon(
     from ..client import gpus as control
 
     with session.connect() as link:
-        _change(session, link, gpus, lambda gpu: control.cordon(link, gpu, reason=reason))
+        change_each(
+            session, link, gpus, lambda gpu: control.cordon(link, gpu, reason=reason), key="gpu"
+        )
 
 
 @command("gpu uncordon", example="remuda gpu uncordon gpu-1:0")
@@ -110,24 +112,7 @@ def gpu_uncordon(session: Session, gpus: Gpus) -> None:
     from ..client import gpus as control
 
     with session.connect() as link:
-        _change(session, link, gpus, lambda gpu: control.uncordon(link, gpu))
-
-
-def _change(
-    session: Session, link: Connection, gpus: list[str], change: Callable[[str], str]
-) -> None:
-    """Change one GPU after the other and say what was done; stops at the first refusal."""
-    said: dict[str, str] = {}
-    try:
-        for gpu in gpus:
-            said[gpu] = change(gpu)
-            if not session.json:
-                screen.line(gpu if session.quiet else f"{link.cluster}: {said[gpu]}")
-    finally:
-        if session.json:
-            rows = [{"gpu": g, "cluster": link.cluster, "message": t} for g, t in said.items()]
-            screen.document(rows)
-        sys.stdout.flush()
+        change_each(session, link, gpus, lambda gpu: control.uncordon(link, gpu), key="gpu")
 
 
 def plain(row: Row) -> dict[str, Any]:

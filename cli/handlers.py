@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from . import handler_drawing, screen
 from .commands import Session, command
+from .one_by_one import change_each
 from .pages import page
 from .task_options import duration_s
 from .writing import counted
@@ -161,11 +162,12 @@ def handler_disable(
     from ..client import handlers
 
     with session.connect() as link:
-        _change(
+        change_each(
             session,
             link,
             names,
             lambda name: handlers.disable(link, name, node=node, reason=reason),
+            key="handler",
         )
 
 
@@ -175,21 +177,6 @@ def handler_enable(session: Session, names: Names, node: Node = "") -> None:
     from ..client import handlers
 
     with session.connect() as link:
-        _change(session, link, names, lambda name: handlers.enable(link, name, node=node))
-
-
-def _change(
-    session: Session, link: Connection, names: list[str], change: Callable[[str], str]
-) -> None:
-    """Change one handler after the other and say what was done; stops at the first refusal."""
-    said: dict[str, str] = {}
-    try:
-        for name in names:
-            said[name] = change(name)
-            if not session.json:
-                screen.line(name if session.quiet else f"{link.cluster}: {said[name]}")
-    finally:
-        if session.json:
-            rows = [{"handler": n, "cluster": link.cluster, "message": t} for n, t in said.items()]
-            screen.document(rows)
-        sys.stdout.flush()
+        change_each(
+            session, link, names, lambda name: handlers.enable(link, name, node=node), key="handler"
+        )

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..protocol.errors import NotFound
-from . import screen
 from .commands import Session, command
+from .one_by_one import change_each
 from .refs import ask, confirm
 from .task_options import duration_s
 from .writing import age, counted
 
 if TYPE_CHECKING:
-    from ..client.connection import Connection
+    pass
 
 Row = Mapping[str, Any]
 HEARD_STATES = ("ready", "draining", "drained")
@@ -58,11 +57,12 @@ def node_drain(
     with session.connect() as link:
         names = [row["name"] for row in chosen(control.list_nodes(link), nodes)]
         confirm(len(names), "drain", yes=yes, noun="node")
-        _change(
+        change_each(
             session,
             link,
             names,
             lambda name: control.drain(link, name, reason=reason, deadline_s=deadline_s),
+            key="name",
         )
         return wait_drained(session, link, names) if wait else 0
 
@@ -75,7 +75,7 @@ def node_undrain(session: Session, nodes: Names, yes: Yes = False) -> None:
     with session.connect() as link:
         names = [row["name"] for row in chosen(control.list_nodes(link), nodes)]
         confirm(len(names), "undrain", yes=yes, noun="node")
-        _change(session, link, names, lambda name: control.undrain(link, name))
+        change_each(session, link, names, lambda name: control.undrain(link, name), key="name")
 
 
 @command("node lost", example="remuda node lost gpu-1 --yes")
@@ -101,7 +101,7 @@ def node_lost(
             if row["state"] not in HEARD_STATES:  # the scheduler refuses those
                 _ask_if_off(row)
         names = [row["name"] for row in rows]
-        _change(session, link, names, lambda name: control.declare_lost(link, name))
+        change_each(session, link, names, lambda name: control.declare_lost(link, name), key="name")
 
 
 @command("node forget", example="remuda node forget gpu-1\nremuda node forget 'old-*' --yes")
@@ -120,7 +120,7 @@ def node_forget(session: Session, nodes: Names, yes: Yes = False) -> None:
             if row["state"] not in HEARD_STATES and _holds(row):
                 _ask_if_off(row)
         names = [row["name"] for row in rows]
-        _change(session, link, names, lambda name: control.forget_node(link, name))
+        change_each(session, link, names, lambda name: control.forget_node(link, name), key="name")
 
 
 def chosen(rows: Sequence[Row], words: Sequence[str], *, patterns: bool = True) -> list[Row]:
@@ -150,22 +150,3 @@ def _ask_if_off(row: Row) -> None:
         f"{said}: if it is on, they run twice",
         otherwise=f"{said}, which would run twice if it is on: add --yes if you saw that it is off",
     )
-
-
-def _change(
-    session: Session, link: Connection, names: Sequence[str], change: Callable[[str], str]
-) -> None:
-    """Change one node after the other and say what was done; stops at the first refusal."""
-    said: dict[str, str] = {}
-    try:
-        for name in names:
-            said[name] = change(name)
-            if not session.json:
-                screen.line(name if session.quiet else f"{link.cluster}: {said[name]}")
-    finally:
-        if session.json:
-            rows = [
-                {"name": n, "cluster": link.cluster, "message": text} for n, text in said.items()
-            ]
-            screen.document(rows)
-        sys.stdout.flush()
