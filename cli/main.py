@@ -164,23 +164,26 @@ def _usage(error: Any, arguments: Sequence[str]) -> int:
         return USAGE
     path = error.ctx.command_path if getattr(error, "ctx", None) else "remuda"
     said = error.format_message().rstrip(".")
-    _complain(f"{said}{_meant(said)} (see `{path} --help`)")
+    _complain(f"{_advised(said)} (see `{path} --help`)")
     return OURS if _owns_no_code(arguments) else USAGE
 
 
-def _meant(said: str) -> str:
-    """Name the commands of groups that end in the word that was taken for a command."""
+def _advised(said: str) -> str:
+    """Name the commands of groups that end in the word that was taken for a command.
+
+    They come before a guess by likeness, which typer makes by itself.
+    """
     from . import commands
 
-    unknown = re.fullmatch(r"No such command '(.*)'", said)
+    unknown = re.fullmatch(r"(No such command '(.*?)')(\. Did you mean .*)?", said)
     if unknown is None:
-        return ""
+        return said
     found = [
         f"`remuda {' '.join(each.words)}`"
         for each in commands.declared()
-        if len(each.words) > 1 and each.words[-1] == unknown[1] and not each.hidden
+        if len(each.words) > 1 and each.words[-1] == unknown[2] and not each.hidden
     ]
-    return f": did you mean {' or '.join(found)}?" if found else ""
+    return f"{unknown[1]}: did you mean {' or '.join(found)}?" if found else said
 
 
 def _text_of(error: Any, arguments: Sequence[str]) -> str:
