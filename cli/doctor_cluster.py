@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ..config.clock_checks import judge_apart
 from ..config.cluster import DEFAULT, ClusterRef, connection, find_cluster
 from ..config.findings import Finding, fine, serious, warning
 from ..protocol.codec import VERSION
@@ -19,7 +20,6 @@ from .writing import counted
 PATIENCE_S = 5.0
 ASKED = 3
 SLOW_MS = 100.0
-CLOCK_APART_MS = 2_000
 DIAL_REMEDY = (
     "is the scheduler up (`remuda doctor` there), and does a firewall let its ports through?"
 )
@@ -56,7 +56,7 @@ def _examine(session: Session) -> Iterator[Finding]:
             rows = control.list_nodes(link)
             yield fine("keys", f"we are {body['you']['name']} ({body['you']['role']})")
             yield from judge_answers(took_ms)
-            yield from judge_clock(between)
+            yield from judge_apart(between)
             yield from judge_versions(body, rows)
             yield from judge_state(body, rows)
             yield from _store(link)
@@ -84,22 +84,6 @@ def judge_answers(took_ms: float) -> Iterator[Finding]:
         yield warning("reach", said, "a slow way there, or a busy scheduler: `remuda status`")
     else:
         yield fine("reach", said)
-
-
-def judge_clock(between: tuple[int, int]) -> Iterator[Finding]:
-    """Say whether both clocks agree; ours is ahead of the scheduler's by at least and at most."""
-    least, most = between
-    apart_ms = max(least, 0) or min(most, 0)
-    if abs(apart_ms) < CLOCK_APART_MS:
-        yield fine("clock", "agrees with the scheduler's")
-        return
-    side = "ahead of" if apart_ms > 0 else "behind"
-    yield warning(
-        "clock",
-        f"ours is {abs(apart_ms) / 1_000:.0f} s {side} the scheduler's: times shown and begin "
-        "times will be off by that",
-        "let NTP set both: `timedatectl set-ntp true`, or chrony",
-    )
 
 
 def judge_versions(body: Document, rows: Sequence[Document]) -> Iterator[Finding]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes
 import platform
 import resource
-import struct
 import time
 from collections.abc import Iterator
 from importlib import metadata
 
 import zmq
 
+from .clock_checks import judge_kept, kept_right
 from .findings import Finding, fine, serious, warning
 from .keys import generate
 
@@ -22,9 +21,6 @@ CURVE_MESSAGES, CURVE_BYTES = 64, 256 << 10
 CURVE_SLOW_MIB_S = 40.0  # what a libzmq without libsodium's fast code stays below
 CURVE_PATIENCE_MS = 5_000
 FILES_MIN, PROCESSES_MIN = 1_024, 512
-CLOCK_REMEDY = "let NTP set the clock: `timedatectl set-ntp true`, or chrony; then look again"
-_TIMEX_BYTES, _STATUS_AT, _MAXERROR_AT = 256, 40, 24  # of struct timex, adjtimex(2), 64 bit
-_UNSYNCHRONISED = 0x40
 MIB = 1 << 20
 HOST_TOPICS = frozenset({"python", "libzmq", "sqlite", "ntp"})
 """What every daemon of one host finds alike."""
@@ -37,7 +33,7 @@ def of_runtime() -> list[Finding]:
         *judge_libzmq(zmq.zmq_version_info(), has_curve=zmq.has("curve")),
         *judge_curve(curve_mib_s() if zmq.has("curve") else 0.0),
         *judge_sqlite(_sqlite_version()),
-        *judge_clock(clock_state()),
+        *judge_kept(kept_right()),
         *of_limits(FILES_MIN),
     ]
 
@@ -132,36 +128,6 @@ def _sqlite_version() -> tuple[int, ...]:
     import apsw
 
     return tuple(map(int, apsw.sqlite_lib_version().split(".")))
-
-
-def clock_state() -> tuple[bool, float] | None:
-    """Ask the kernel whether something sets its clock, and how wrong it may be, in seconds.
-
-    None where it cannot be asked.
-    """
-    buffer = ctypes.create_string_buffer(_TIMEX_BYTES)  # modes 0: only look
-    try:
-        answer = ctypes.CDLL(None, use_errno=True).adjtimex(buffer)
-    except (OSError, AttributeError):
-        return None
-    if answer < 0:
-        return None
-    (status,) = struct.unpack_from("i", buffer, _STATUS_AT)
-    (maxerror_us,) = struct.unpack_from("l", buffer, _MAXERROR_AT)
-    return not status & _UNSYNCHRONISED, maxerror_us / 1e6
-
-
-def judge_clock(state: tuple[bool, float] | None) -> Iterator[Finding]:
-    if state is None:
-        yield warning("ntp", "the kernel does not say whether the clock is set", CLOCK_REMEDY)
-    elif not state[0]:
-        yield warning(
-            "ntp",
-            "nothing keeps this host's clock right: it will drift from the others",
-            CLOCK_REMEDY,
-        )
-    else:
-        yield fine("ntp", f"kept right, within {state[1]:.1g} s")
 
 
 def of_limits(files_min: int) -> Iterator[Finding]:

@@ -7,9 +7,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import zmq
+
 from ..config.enrolment import enrol
 from ..config.findings import Finding, Level, of_level, render
 from ..config.home import Home
+from ..config.host_checks import judge_libzmq
 from ..config.invitation import Invitation, from_line
 from ..config.keys import load_identity, load_key_pair
 from ..config.settings import Settings
@@ -71,7 +74,11 @@ def _enrol(
     settings: Settings, invitation: Invitation, name: str, path: Path, node_dir: Path
 ) -> None:
     reading = read_once(settings.node.nvml, settings.node.probe_deadline_s)
-    found = look_at_host(settings.node, node_dir, reading) + list(judge_use(reading))
+    found = [
+        *judge_libzmq(zmq.zmq_version_info(), has_curve=zmq.has("curve")),
+        *look_at_host(settings.node, node_dir, reading),
+        *judge_use(reading),
+    ]
     _stop_if_serious(found, "nothing was asked of the scheduler, the line is unused")
     enrolled = enrol(invitation, name, path)
     found += look_at_cluster(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..config.host_checks import CLOCK_REMEDY
+from ..config.clock_checks import APART_WARNING_MS, CLOCK_REMEDY, ahead_ms, describe_apart
 from ..config.log_once import LogOnce
 from ..config.logs import get_logger
 from ..protocol import codec
@@ -18,7 +18,6 @@ from . import moving, residents
 from .core import Core
 from .handling import Handling
 from .mover.words import Reach as MoverReach
-from .preflight_cluster import CLOCK_WARNING_MS, clock_ahead_ms, describe_clock
 from .probe import Probe
 from .report import Report, probe_age_ms
 from .session import SILENCE_NS, Session, Standing
@@ -203,10 +202,10 @@ class Membership:
         if not message.wall_ms:
             return  # it is of a version that does not tell
         between = (self._knocked_ms - message.wall_ms, _wall_ms() - message.wall_ms)
-        ahead_ms = clock_ahead_ms(between)
+        apart_ms = ahead_ms(between)
         self._clock_alarm = ""
-        if abs(ahead_ms) >= CLOCK_WARNING_MS:
-            self._clock_alarm = f"{describe_clock(ahead_ms)}: {CLOCK_REMEDY}"
+        if abs(apart_ms) >= APART_WARNING_MS:
+            self._clock_alarm = f"{describe_apart(apart_ms)}: {CLOCK_REMEDY}"
             self._complain("the clocks differ", self._clock_alarm)
 
     def beat_if_due(self, now: int) -> None:

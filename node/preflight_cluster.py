@@ -6,14 +6,10 @@ import platform
 from collections.abc import Iterator, Mapping
 from enum import Enum
 
-import zmq
-
+from ..config.clock_checks import judge_apart
 from ..config.enrolment import Welcome
 from ..config.findings import Finding, fine, serious, warning
-from ..config.host_checks import CLOCK_REMEDY, LIBZMQ_OLDEST
 from ..protocol.codec import VERSION, VERSION_OLDEST
-
-CLOCK_WARNING_MS, CLOCK_SERIOUS_MS = 2_000, 60_000
 
 
 class Reach(Enum):
@@ -31,40 +27,13 @@ def of_cluster(
 ) -> list[Finding]:
     """Say what is found; `ours` is our version, `reached` what came of dialling each channel."""
     return [
-        *judge_clock(welcome.clock_ahead_ms),
-        *judge_versions(welcome, ours, zmq.zmq_version_info()),
+        *judge_apart(welcome.clock_ahead_ms),
+        *judge_versions(welcome, ours),
         *judge_ports(host, welcome.ports, reached),
     ]
 
 
-def clock_ahead_ms(between: tuple[int, int]) -> int:
-    """Return by how much our clock is ahead (behind: < 0) at least, whatever the way took."""
-    least, most = between
-    return max(least, 0) or min(most, 0)
-
-
-def judge_clock(between: tuple[int, int]) -> Iterator[Finding]:
-    ahead_ms = clock_ahead_ms(between)
-    text = describe_clock(ahead_ms)
-    if abs(ahead_ms) >= CLOCK_SERIOUS_MS:
-        yield serious(
-            "clock", f"{text}: deadlines and rights that expire would go wrong", CLOCK_REMEDY
-        )
-    elif abs(ahead_ms) >= CLOCK_WARNING_MS:
-        yield warning("clock", f"{text}: times of files and logs will not fit", CLOCK_REMEDY)
-    else:
-        yield fine("clock", "agrees with the scheduler's")
-
-
-def describe_clock(ahead_ms: int) -> str:
-    """Write a difference between clocks in words."""
-    seconds = round(abs(ahead_ms) / 1_000)
-    amount = f"{seconds} s" if seconds < 600 else f"{seconds // 60} minutes"
-    side = "ahead of" if ahead_ms > 0 else "behind"
-    return f"this host's clock is {amount} {side} the scheduler's"
-
-
-def judge_versions(welcome: Welcome, ours: str, libzmq: tuple[int, int, int]) -> Iterator[Finding]:
+def judge_versions(welcome: Welcome, ours: str) -> Iterator[Finding]:
     lowest, highest = welcome.protocol_min, welcome.protocol_max
     spoken = f"remuda {ours} speaks protocol {VERSION_OLDEST} to {VERSION}"
     theirs = f"the scheduler ({welcome.version}) {lowest} to {highest}"
@@ -80,13 +49,6 @@ def judge_versions(welcome: Welcome, ours: str, libzmq: tuple[int, int, int]) ->
     else:
         yield fine("versions", f"remuda {ours} here, {welcome.version} at the scheduler; "
                                f"Python {platform.python_version()}")  # fmt: skip
-    if libzmq < LIBZMQ_OLDEST:
-        found, wanted = (".".join(map(str, version)) for version in (libzmq, LIBZMQ_OLDEST))
-        yield warning(
-            "versions",
-            f"libzmq {found} has known holes",
-            f"install a pyzmq that brings {wanted} or newer: `pip install -U pyzmq`",
-        )
 
 
 def judge_ports(

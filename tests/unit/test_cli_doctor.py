@@ -45,18 +45,6 @@ def test_a_service_is_judged_by_what_systemd_says(
     assert levels == [each.level for each in doctor_daemons.judge_unit("remuda-node", about)]
 
 
-@pytest.mark.parametrize(
-    ("between", "level"),
-    [((-5, 7), Level.FINE), ((1_999, 1_999), Level.FINE), ((2_000, 9_000), Level.WARNING),
-     ((-9_000, -2_500), Level.WARNING), ((-9_000, 400), Level.FINE)],
-)  # fmt: skip
-def test_clocks_are_apart_by_what_the_way_does_not_explain(
-    between: tuple[int, int], level: Level
-) -> None:
-    (found,) = doctor_cluster.judge_clock(between)
-    assert level is found.level
-
-
 def node(name: str, version: str = HERE, **more: Any) -> dict[str, Any]:
     return {"name": name, "version": version, "state": "ready", **more}
 

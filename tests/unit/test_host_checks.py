@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from remuda.config import disk_checks, host_checks
+from remuda.config import clock_checks, disk_checks, host_checks
 from remuda.config.findings import Level
 
 GIB = 1 << 30
@@ -73,6 +73,7 @@ def test_libzmq_needs_curve_and_no_known_holes(
 ) -> None:
     (said,) = host_checks.judge_libzmq(found, has_curve=has_curve)
     assert level is said.level
+    assert (level is Level.WARNING) == (f"libzmq {'.'.join(map(str, found))} has" in said.text)
 
 
 def test_the_curve_of_this_host_is_measured() -> None:
@@ -103,10 +104,10 @@ def test_a_sqlite_with_the_bug_of_its_log_is_named(found: tuple[int, ...], level
     [(None, Level.WARNING), ((False, 16.0), Level.WARNING), ((True, 0.004), Level.FINE)],
 )
 def test_a_clock_that_nobody_sets_is_named(state: tuple[bool, float] | None, level: Level) -> None:
-    (said,) = host_checks.judge_clock(state)
+    (said,) = clock_checks.judge_kept(state)
     assert level is said.level
 
 
 def test_the_kernel_answers_what_is_asked_of_its_clock() -> None:
-    state = host_checks.clock_state()
+    state = clock_checks.kept_right()
     assert state is None or state[1] >= 0

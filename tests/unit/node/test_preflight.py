@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from remuda.config import disk_checks, host_checks
+from remuda.config import clock_checks, disk_checks, host_checks
 from remuda.config.enrolment import Welcome
 from remuda.config.findings import (
     Finding,
@@ -35,7 +35,6 @@ from .core_driver import CoreDriver
 GIB = 1 << 30
 CARD = Gpu("GPU-a", 0, "L4", 24 * GIB, 23 * GIB, 89, "550.54")
 WELCOME = Welcome("n", "node", "lab", "0.4", VERSION_OLDEST, VERSION)
-LIBZMQ = (4, 3, 5)
 
 
 def levels(findings: Any) -> list[tuple[str, Level]]:
@@ -52,7 +51,7 @@ def levels(findings: Any) -> list[tuple[str, Level]]:
 def test_clocks_differ_by_what_the_way_of_the_answer_cannot_explain(
     between: tuple[int, int], ahead_ms: int
 ) -> None:
-    assert ahead_ms == preflight_cluster.clock_ahead_ms(between)
+    assert ahead_ms == clock_checks.ahead_ms(between)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +68,7 @@ def test_clocks_differ_by_what_the_way_of_the_answer_cannot_explain(
 def test_a_clock_is_judged_by_how_wrong_it_is(
     between: tuple[int, int], level: Level, text: str
 ) -> None:
-    (found,) = preflight_cluster.judge_clock(between)
+    (found,) = clock_checks.judge_apart(between)
     assert (level, True) == (found.level, text in found.text)
     assert (level is Level.FINE) == (not found.remedy)
 
@@ -91,14 +90,8 @@ def test_versions_that_do_not_go_together_say_which_side_is_to_be_upgraded(
     lowest: int, highest: int, level: Level, remedy: str
 ) -> None:
     welcome = replace(WELCOME, protocol_min=lowest, protocol_max=highest)
-    (found,) = preflight_cluster.judge_versions(welcome, "0.5", LIBZMQ)
+    (found,) = preflight_cluster.judge_versions(welcome, "0.5")
     assert (level, True) == (found.level, remedy in found.remedy)
-
-
-def test_an_old_library_with_holes_is_named() -> None:
-    found = list(preflight_cluster.judge_versions(WELCOME, "0.4", (4, 3, 2)))
-    assert [("versions", Level.FINE), ("versions", Level.WARNING)] == levels(found)
-    assert "libzmq 4.3.2 has known holes" == found[1].text
 
 
 # --- ports --------------------------------------------------------------------------------------
