@@ -35,16 +35,20 @@ def connect(
     return connection
 
 
-def problems_of(path: Path, *, quick: bool = False) -> list[str]:
-    """Let SQLite look through a whole file for damage; return what it found, at most 20 lines.
-
-    `quick` leaves out whether indexes agree with their tables. Reads every page: seconds for each
-    GiB. A file in use may be looked at. Raises `apsw.Error` for what is no database at all.
-    """
+def problems_of(path: Path) -> list[str]:
+    """Let SQLite look through a whole file for damage, as `damage_in` does for a connection."""
     connection = connect(path, read_only=True)
     try:
-        check = "quick_check" if quick else "integrity_check"
-        found = [str(row[0]) for row in connection.execute(f"PRAGMA {check}(20)")]
+        return damage_in(connection)
     finally:
         connection.close()
+
+
+def damage_in(connection: apsw.Connection) -> list[str]:
+    """Let SQLite look through a database for damage; return what it found, at most 20 lines.
+
+    Reads every page: seconds for each GiB, unless a progress handler ends it. A file in use may be
+    looked at. Raises `apsw.Error` for what is no database at all.
+    """
+    found = [str(row[0]) for row in connection.execute("PRAGMA integrity_check(20)")]
     return [] if found == ["ok"] else found

@@ -18,6 +18,7 @@ import apsw
 import psutil
 import redis
 
+from ..config import sqlite
 from ..config.disk_checks import Place, look_at_disk
 from ..config.endpoints import read_endpoints
 from ..config.findings import Finding, Level, fine, of_level, serious, warning
@@ -97,16 +98,16 @@ def of_journal(path: Path, patience_s: float = INTEGRITY_S) -> Iterator[Finding]
 def _integrity(connection: apsw.Connection, path: Path) -> Iterator[Finding]:
     size = format_bytes(path.stat().st_size)
     try:
-        said = [str(row[0]) for row in connection.execute("PRAGMA integrity_check(10)")]
+        damage = sqlite.damage_in(connection)
     except apsw.InterruptError:
         yield fine("journal", f"{size}: too large to read whole here; no damage seen so far")
     except apsw.Error as error:
         yield serious("journal", f"{path} cannot be read: {error}", _RESTORE)
     else:
-        if said == ["ok"]:
-            yield fine("journal", f"{size}, whole (PRAGMA integrity_check)")
+        if damage:
+            yield serious("journal", f"{path} is damaged: {damage[0]}", _RESTORE)
         else:
-            yield serious("journal", f"{path} is damaged: {said[0]}", _RESTORE)
+            yield fine("journal", f"{size}, whole (PRAGMA integrity_check)")
 
 
 _RESTORE = "stop the scheduler, keep a copy of the directory, and `remuda restore` a backup"
