@@ -70,8 +70,13 @@ class Bucket:
         return None
 
     def is_too_large(self, news: News) -> bool:
-        """Tell whether its tasks want more of one card than is free where anything changed."""
-        return self.part_bytes > news.most_bytes(self.blocked_at) and not self.key.avoid
+        """Tell whether its tasks want more of one card than is free where anything changed.
+
+        A card can have less than nothing free: what wants none of it is never too large.
+        """
+        if not self.part_bytes or self.key.avoid:
+            return False
+        return self.part_bytes > news.most_bytes(self.blocked_at)
 
     def _has(self, task: Task) -> bool:
         """Tell whether a task still belongs here: a failed try may have changed what it asks."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from remuda.scheduler import invariants, places
@@ -87,6 +89,18 @@ def test_an_end_shows_a_waiting_task_the_node_of_that_end_alone(
     world.end(one, first)
     assert [["n1"]] == shown
     assert "assigned" == world.state(waits)
+
+
+def test_work_without_a_card_begins_where_the_only_card_went_while_it_was_lent(
+    world: World,
+) -> None:
+    node = world.node("n1", gpus=[gpu(1, 24)])
+    world.submit(vram_bytes=20 * GIB, **CORES)
+    node.capabilities = dataclasses.replace(node.capabilities, gpus=[])
+    world.join(node)
+    assert world.core.fleet.nodes["n1"].cards["GPU-1"].vram_free_bytes < 0
+    (plain,) = world.submit(cpus_milli=500)
+    assert "assigned" == world.state(plain)
 
 
 def test_room_that_nobody_was_told_of_is_found_out(world: World) -> None:
