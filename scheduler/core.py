@@ -197,7 +197,7 @@ class Core:
         dispatch.end_waits(self, now, effects)
         warmth.end_waits(self, now)
         dispatch.place(self, now, effects)
-        if self.recovery is None:
+        if not self.holds:  # else what is taken back would wait for nothing
             recall.take_back(self, now, effects)
         return effects
 
@@ -206,7 +206,7 @@ class Core:
         if self.unplaced:
             return 0
         due = [self.waits[0][0]] if self.waits else []
-        is_free = self.recovery is None  # else nothing is moved, stopped or called back
+        is_free = self.recovery is None  # else nothing is moved or stopped
         upkeep_ns = self.upkeep_due_ns if is_free else silence.FAR_NS
         due += (at for at in (self.silence_due_ns, upkeep_ns) if at < silence.FAR_NS)
         at_times = [self.black_holes.due_ns(), self.warmth.due_ns]
@@ -215,7 +215,7 @@ class Core:
         due += (at for at in at_times if at is not None)
         for node in self.fleet.nodes.values():
             due += node.shunned.values()
-            if node.backlog and is_free:
+            if node.backlog and not self.holds:
                 due.append(self.recall_due_ns)
         return min(due, default=None)
 

@@ -171,7 +171,7 @@ def refresh(core: Core, now: Now) -> None:
         if task is None or node is None or not _is_good(core, each, task, node, now):
             drop(core, each.task)
             state.due_ns = now.mono_ns
-        elif _is_in_vain(each, now):
+        elif _is_in_vain(core, each, now):
             drop(core, each.task)
             _keep_away(state, each, now)
         else:
@@ -203,8 +203,8 @@ def _is_good(core: Core, kept: Reservation, task: Task, node: Node, now: Now) ->
     return True
 
 
-def _is_in_vain(kept: Reservation, now: Now) -> bool:
-    if kept.blockers:
+def _is_in_vain(core: Core, kept: Reservation, now: Now) -> bool:
+    if kept.blockers or core.holds:  # while nothing is granted it cannot be taken
         kept.free_since_ns = None
     elif kept.free_since_ns is None:
         kept.free_since_ns = now.mono_ns

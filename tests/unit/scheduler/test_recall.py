@@ -35,6 +35,19 @@ def test_nothing_is_taken_back_while_no_other_node_has_room(world: World) -> Non
     assert [] == node.killed
 
 
+def test_nothing_is_taken_back_while_the_scheduler_holds(world: World) -> None:
+    """It would wait for its release where it could have run."""
+    node, _ = _held_up(world)
+    world.core.hold("the disk is full")
+    world.node("n2", cpus=4)
+    world.later(0.3)
+    assert [] == node.killed
+    assert (world.core.deadline() or 0) > world.mono_ns
+    world.core.resume("the disk is full")
+    world.later(0.3)
+    assert [] != node.killed
+
+
 def test_a_task_is_asked_back_once(world: World) -> None:
     node, _ = _held_up(world)
     world.node("n2", cpus=1)

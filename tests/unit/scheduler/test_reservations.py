@@ -249,6 +249,19 @@ def test_a_place_that_is_free_and_not_taken_is_given_up(world: World) -> None:
     assert node.held
 
 
+def test_a_place_is_kept_while_the_scheduler_holds(world: World) -> None:
+    stream, blocks, big = one_card(world, 40)
+    place = wait_for_place(world, stream)
+    world.core.hold("the disk is full")
+    stream.seconds(40 + VAIN_NS // SECOND_NS + 10)
+    assert "succeeded" == world.state(blocks)
+    assert place is kept(world)
+    assert not world.nodes["n1"].held
+    world.core.resume("the disk is full")
+    world.step()
+    assert "assigned" == world.state(big)
+
+
 def test_nothing_is_looked_at_while_nothing_waits(world: World) -> None:
     node = world.node("n1", gpus=[gpu(1, 24)])
     first, second = world.submit(2, gpus=1)
