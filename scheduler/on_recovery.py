@@ -116,7 +116,6 @@ def _take_in(core: Core, stranger: Stranger, each: Adopt, now: Now, effects: Eff
         prefetched=False, rev=node.rev, offered_ns=now.mono_ns, accepted=True,
     )  # fmt: skip
     node.add(task, attempt)
-    core.fleet.revision += 1
     effects.commit.granted.append(
         AttemptGranted(task.id, key.number, key.node, stranger.epoch, each.gpus, now.wall_ms, b"")
     )

@@ -60,17 +60,30 @@ class Recovery:
     strangers: dict[Key, Stranger] = field(default_factory=dict)
     heard: dict[str, None] = field(default_factory=dict)
     described_bytes: int = 0
+    _on: dict[str, dict[Key, Stranger]] = field(default_factory=dict)
+    _of: dict[int, dict[Key, Stranger]] = field(default_factory=dict)
 
     def of_node(self, node: str) -> list[Stranger]:
-        return [each for key, each in self.strangers.items() if key.node == node]
+        return list(self._on.get(node, {}).values())
 
     def of_task(self, task: int) -> list[Stranger]:
-        return [each for key, each in self.strangers.items() if key.task == task]
+        return list(self._of.get(task, {}).values())
+
+    def meet(self, key: Key, phase: int, seen_ms: int) -> Stranger:
+        """Return a stranger as it stands by now, who may be a new one."""
+        known = self.strangers.get(key)
+        if known is None:
+            known = self.strangers[key] = Stranger(key, phase, seen_ms)
+            self._on.setdefault(key.node, {})[key] = known
+            self._of.setdefault(key.task, {})[key] = known
+        known.phase, known.seen_ms = phase, seen_ms
+        return known
 
     def drop(self, key: Key) -> None:
         gone = self.strangers.pop(key, None)
         if gone is not None:
             self.described_bytes -= gone.document_bytes
+            del self._on[key.node][key], self._of[key.task][key]
 
 
 def missing(core: Core, recovery: Recovery) -> list[str]:
@@ -126,8 +139,7 @@ def see(
         held[key] = None
         if key in recovery.outcasts:
             continue
-        known = recovery.strangers.setdefault(key, Stranger(key, phase, now.wall_ms))
-        known.phase, known.seen_ms = phase, now.wall_ms
+        known = recovery.meet(key, phase, now.wall_ms)
         if token and not known.token:
             _prove(core, known, token)
     for known in recovery.of_node(node.name):
@@ -150,9 +162,8 @@ def _prove(core: Core, stranger: Stranger, token: bytes) -> None:
     recovery = core.recovery
     assert recovery is not None
     first = recovery.row.epoch_before
-    for epoch in (*range(first, first + EPOCHS_TRIED_MAX), *range(first - 1, 0, -1)):
-        if first - epoch > EPOCHS_TRIED_MAX:
-            return
+    last, oldest = first + EPOCHS_TRIED_MAX, max(first - EPOCHS_TRIED_MAX, 1)
+    for epoch in (*range(first, last), *range(first - 1, oldest - 1, -1)):
         made = make_token(core.secret, stranger.key.task, stranger.key.number, epoch)
         if same_token(made, token):
             stranger.epoch = epoch

@@ -181,7 +181,8 @@ def _meant_strangers(held: Recovery, message: m.DecideRecovery) -> list[Key]:
     numbers = message.attempts or [0] * len(message.tasks)
     for blob, number in zip(message.tasks, numbers, strict=True):
         task = read_id(blob, "tasks")
-        fits = [key for key in held.strangers if key.task == task and number in (0, key.number)]
+        of_task = [each.key for each in held.of_task(task)]
+        fits = [key for key in of_task if number in (0, key.number)]
         if not fits:
             raise NotFound(f"no node holds a stranger of {ids.format_id(task)}", field="tasks")
         if len(fits) > 1:
