@@ -295,8 +295,6 @@ def _lane_of(agent: Agent, runner: Runner, worker: WorkerGrant, now: int) -> Lan
         if runner.is_loaded:
             endings.on_lane_ready(state, lane_id, now)
         return state.lanes.by_id[lane_id]
-    for model in runner.models:
-        model.disowned_ns = min(model.disowned_ns, agent.agenda.now_ns)
     if worker.resident:
         return loading.adopt_unwanted(
             state, worker.resident, worker.pool, card, worker.vram_bytes, now

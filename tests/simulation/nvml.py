@@ -21,17 +21,13 @@ STRANGER_PID = 90_000
 
 @dataclass(slots=True, eq=False)
 class Model:
-    """The life of a model in memory.
-
-    Nobody answers for its room from `disowned_ns` on: an agent that does not offer it found it.
-    """
+    """The life of a model in memory."""
 
     pid: int
     name: str
     part: Part
     start_ns: int
     end_ns: int = FAR_NS
-    disowned_ns: int = FAR_NS
 
 
 class Stranger(NamedTuple):

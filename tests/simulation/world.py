@@ -174,7 +174,7 @@ class World:
         for host in self.hosts.values():
             self.history.lends += [
                 Lend("task", *each.part[:1], f"model {each.name} of {host.name}", *each.part[1:],
-                     each.start_ns, min(each.end_ns, each.disowned_ns))
+                     each.start_ns, each.end_ns)
                 for each in host.nvml.models
             ]  # fmt: skip
         return violations(self.history, read_records(self.scheduler.disk.connection))
