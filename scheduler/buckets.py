@@ -103,11 +103,14 @@ class Buckets:
         self._pace = pace
         self._buckets: dict[BucketKey, Bucket] = {}
         self._last: Bucket | None = None
+        self._most_urgent: Task | None = None
 
     def put(self, task: Task, *, front: bool = False) -> None:
         """Queue a task; one that was taken out before goes back to its place by age."""
-        bucket = self._bucket_of(task)
-        lane = bucket.lanes.setdefault(task.spec.policy.priority, deque())
+        priority = task.spec.policy.priority
+        if self._most_urgent is not None and priority > self._most_urgent.spec.policy.priority:
+            self._most_urgent = task
+        lane = self._bucket_of(task).lanes.setdefault(priority, deque())
         if not front:
             lane.append(task)
             return
@@ -212,6 +215,14 @@ class Buckets:
             for lane in bucket.lanes.values()
             for task in lane
         )
+
+    def most_urgent(self) -> Task | None:
+        """Return a queued task of the highest priority; looked for once until it begins."""
+        known = self._most_urgent
+        if known is None or known.state is not State.QUEUED:
+            known = max(self.heads(), key=lambda task: task.spec.policy.priority, default=None)
+            self._most_urgent = known
+        return known
 
     def heads(self) -> Iterator[Task]:
         """Yield the next task of each bucket, in no order."""

@@ -128,14 +128,10 @@ class Places:
 
     def _is_wanted(self, node: Node) -> bool:
         """Tell whether a more urgent task waits for a node: it would only be asked back there."""
-        urgent = self._most_urgent
-        own = self._asker.task.spec.policy.priority
-        return urgent.spec.policy.priority > own and not may_ever(node, urgent.spec.request)
-
-    @functools.cached_property
-    def _most_urgent(self) -> Task:
-        heads = self._core.buckets.heads()
-        return max(heads, key=lambda task: task.spec.policy.priority, default=self._asker.task)
+        urgent = self._core.buckets.most_urgent()
+        if urgent is None or urgent.spec.policy.priority <= self._asker.task.spec.policy.priority:
+            return False
+        return not may_ever(node, urgent.spec.request)
 
     def _slots(self, node: Node) -> int:
         """Count the tasks of this request that the node runs at a time."""

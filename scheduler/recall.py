@@ -31,7 +31,7 @@ def take_back(core: Core, now: Now, effects: Effects) -> None:
     held_up = [node for node in core.fleet.nodes.values() if node.backlog and node.connected]
     if not held_up:
         return
-    urgent = max(core.buckets.heads(), key=_priority, default=None)
+    urgent = core.buckets.most_urgent()
     for node in held_up:
         waiting = _waiting_long(node, now)
         if not waiting:

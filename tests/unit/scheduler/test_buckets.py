@@ -61,6 +61,24 @@ def test_tasks_that_come_back_take_their_old_places(numbers: list[int]) -> None:
     assert list(range(12)) == drained(buckets)
 
 
+@given(st.lists(st.one_of(st.sampled_from([10, 50, 90]), st.none()), max_size=20))
+@settings(derandomize=True, deadline=None)
+def test_the_most_urgent_is_known_whatever_came_and_began_since(said: list[int | None]) -> None:
+    """A priority queues a task; without one the task that is most urgent begins."""
+    buckets, waiting = Buckets(lambda _task: False), [queued(0)]
+    buckets.put(waiting[0])
+    for number, priority in enumerate(said, 1):
+        if priority is not None:
+            waiting.append(queued(number, priority))
+            buckets.put(waiting[-1])
+        urgent = buckets.most_urgent()
+        highest = max((task.spec.policy.priority for task in waiting), default=0)
+        assert highest == (urgent.spec.policy.priority if urgent else 0)
+        if priority is None and urgent is not None:
+            urgent.state = State.ASSIGNED
+            waiting.remove(urgent)
+
+
 def test_a_full_bucket_is_skipped_until_the_fleet_changes() -> None:
     buckets = put_all(queued(1, cpus_milli=9_000, priority=90), queued(2), queued(3))
     order = []
