@@ -129,6 +129,7 @@ class Core:
         if not state.is_draining:
             retiring.turn(state)
             verifying.turn(state, now)
+            retiring.confirm(state)
         loading.load_due(state, now)
         endings.return_unserved(state)
         if not state.is_draining:

@@ -96,19 +96,26 @@ def turn(state: State) -> None:
                 _end_after_calls(state, each)
         if not found and name not in state.handlers:
             del state.residents[name]
+
+
+def confirm(state: State) -> None:
+    """Say which reloads are over."""
     orders = state.orders
     for name, number in list(orders.reloading.items()):
-        if not any(_is_to_come(each) for each in state.residents.get(name, [])):
-            del orders.reloading[name]
-            orders.reloaded[name] = number
-            orders.is_news = True
-            say(state)
+        is_left = any(_is_to_come(state, each) for each in state.residents.get(name, []))
+        if is_left or verifying.is_under_way(state, name):
+            continue
+        del orders.reloading[name]
+        orders.reloaded[name] = number
+        orders.is_news = True
+        say(state)
 
 
-def _is_to_come(resident: Resident) -> bool:
-    """Tell whether a reload is not over: what failed before it is still to be tried again."""
+def _is_to_come(state: State, resident: Resident) -> bool:
+    """Tell whether the worker of before is there, or what failed before was not tried again."""
     is_untried = resident.state is ResidentState.FAILED and not resident.failures
-    return resident.is_stale or (is_untried and (resident.from_start or resident.is_trial))
+    is_replaced = resident.state is ResidentState.LOADING and resident.name in state.releases
+    return resident.is_stale or is_replaced or (is_untried and resident.from_start)
 
 
 def _retire(state: State, resident: Resident) -> None:

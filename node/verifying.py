@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from .state import State
 
 LOOK_NS = 1_000_000_000
+UNTRIED = 0
+"""A time at which only what was not tried yet is due."""
 
 
 def begin(state: State, handler: Handler) -> None:
@@ -37,6 +39,22 @@ def is_verified(state: State, name: str) -> bool:
     return any(each.state is ResidentState.READY for each in state.residents[name])
 
 
+def is_under_way(state: State, name: str) -> bool:
+    """Tell whether a model of a handler has its first try now, or at the next look.
+
+    Not what waits for room: that may take for ever. Nor what failed: it is tried again in its time.
+    """
+    models = state.unverified.get(name, [])
+    if not models or residents.is_off(state, name):
+        return False
+    for each in state.residents[name]:
+        is_loading = each.state is ResidentState.LOADING and each.model in models
+        is_leaving = each.state is ResidentState.LEAVING and each.lane
+        if (is_loading and not each.failures) or is_leaving or each.name in state.releases:
+            return True
+    return not _is_room_wanted(state) and _next(state, name, models, UNTRIED) is not None
+
+
 def turn(state: State, now: int) -> None:
     """Let go what was shown to load, and load what is next."""
     _end_trials(state)
@@ -46,8 +64,11 @@ def turn(state: State, now: int) -> None:
     if _is_room_wanted(state):
         return
     for name, models in state.unverified.items():
-        if not residents.is_off(state, name):
-            _try_next(state, name, models, now)
+        trial = None if residents.is_off(state, name) else _next(state, name, models, now)
+        if trial is not None and trial not in state.residents[name]:
+            state.residents[name].append(trial)
+        elif trial is not None:
+            trial.state = ResidentState.LOADING
 
 
 def _end_trials(state: State) -> None:
@@ -70,26 +91,24 @@ def _is_room_wanted(state: State) -> bool:
     )
 
 
-def _try_next(state: State, name: str, models: list[str], now: int) -> None:
-    """Load the next model that was not tried, or one again whose time has come."""
+def _next(state: State, name: str, models: list[str], now: int) -> Resident | None:
+    """Choose what is to be loaded: a model that was not tried, or one again whose time has come."""
     handler, known = state.handlers[name], state.residents[name]
     serving = [each for each in known if each.serves]
     if len(serving) >= handler.workers or any(each.is_trial for each in serving):
-        return
+        return None
     tried = {each.model for each in known if each.state is not ResidentState.LEAVING}
     left = [model for model in models if model not in tried]
     if left:
         index = residents.free_index(known)
         trial = Resident(name, index, handler.vram_bytes, left[0], from_start=False, is_trial=True)
-        if loading.has_room(state, trial):
-            known.append(trial)
-        return
+        return trial if loading.has_room(state, trial) else None
     for each in known:
         is_due = each.is_trial and each.state is ResidentState.FAILED and now >= each.next_try
         is_gone = not each.lane and each.name not in state.releases
         if is_due and is_gone and loading.has_room(state, each):
-            each.state = ResidentState.LOADING
-            return
+            return each
+    return None
 
 
 def deadline(state: State) -> int | None:

@@ -48,7 +48,8 @@ class Handler:
     at the start. `max_batch` calls are taken by one worker at a time. `target` is its class;
     `source` says who declared it, the `node` itself or the `scheduler` for it; `refused` why this
     node cannot serve it now. `reloaded` is the last `reload` of HandlerOrders of which nothing of
-    before is left; `verified`: each model was shown to load.
+    before is left, and whose models had their try if they are verified at the start and there is
+    room; `verified`: each model was shown to load.
     """
 
     name: str

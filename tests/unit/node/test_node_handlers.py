@@ -8,7 +8,6 @@ from remuda.node import loading, residents, retiring, verifying
 from remuda.node.effects import CloseLane, OpenLane, ResidentsChanged
 from remuda.node.endings import LaneEnd, on_lane_ended
 from remuda.node.lanes import Lane
-from remuda.node.residents import Resident
 from remuda.node.terms import Terms
 from remuda.protocol import messages as m
 from remuda.protocol.capabilities import Handler
@@ -43,8 +42,8 @@ def gone(driver: CoreDriver, lane: Lane, why: str = "", *, was_loaded: bool = Tr
     driver.turn()
 
 
-def of(driver: CoreDriver, name: str = "greet") -> list[Resident]:
-    found: list[Resident] = driver.state.residents[name]
+def of(driver: CoreDriver, name: str = "greet") -> list[residents.Resident]:
+    found: list[residents.Resident] = driver.state.residents[name]
     return found
 
 
@@ -131,9 +130,19 @@ def test_an_idle_worker_is_replaced_and_the_reload_is_confirmed_when_it_is_gone(
     assert [("", "loading")] == states(driver)
 
 
-def test_a_worker_with_a_call_is_replaced_after_it_and_the_next_call_waits_for_the_new_one() -> (
-    None
-):
+def test_a_reload_is_not_over_while_the_card_still_shows_the_worker_of_before() -> None:
+    driver, lane = loaded()
+    orders(driver, greet=7)
+    driver.turn()
+    on_lane_ended(driver.state, LaneEnd(lane.id, "", "ended"), driver.now)
+    driver.turn()
+    assert {} == driver.state.orders.reloaded  # it would be said to be cold
+    read(driver)
+    driver.turn()
+    assert ([("", "loading")], {"greet": 7}) == (states(driver), driver.state.orders.reloaded)
+
+
+def test_a_worker_with_a_call_is_replaced_after_it_and_the_next_call_waits() -> None:
     driver, lane = loaded(calls=2)
     orders(driver, greet=7)
     driver.turn()
@@ -332,7 +341,35 @@ def test_a_reload_verifies_anew() -> None:
     gone(driver, closed(driver)[0])
     orders(driver, greet=7)
     driver.turn(1_000)
-    assert ([("a", "loading")], {"greet": 7}) == (states(driver), driver.state.orders.reloaded)
+    assert ([("a", "loading")], {}) == (states(driver), driver.state.orders.reloaded)
+    driver.load(driver.of(OpenLane)[1])
+    driver.turn()
+    assert {"greet": 7} == driver.state.orders.reloaded
+
+
+def test_a_reload_is_over_when_each_model_had_its_try_whatever_came_of_it() -> None:
+    driver = verifying_node("a", "b")
+    orders(driver, greet=7)
+    driver.turn()
+    gone(driver, opened(driver)[0], "ended", was_loaded=False)
+    driver.load(driver.of(OpenLane)[1])
+    driver.turn()
+    assert {} == driver.state.orders.reloaded  # b is to follow, though a leaves its card first
+    gone(driver, closed(driver)[1])
+    driver.turn(1_000)
+    assert ([("b", "loading")], {}) == (states(driver), driver.state.orders.reloaded)
+    gone(driver, opened(driver)[2], "no weights", was_loaded=False)
+    assert ([("b", "failed")], {"greet": 7}) == (states(driver), driver.state.orders.reloaded)
+
+
+def test_a_reload_does_not_wait_for_a_card_that_a_task_has() -> None:
+    driver = verifying_node("a")
+    gone(driver, opened(driver)[0], "no weights", was_loaded=False)
+    driver.offer(spec(argv=["x"], gpus=1), task(1), gpus=["GPU-a"])
+    driver.turn()
+    orders(driver, greet=7)
+    driver.turn()
+    assert ([("a", "failed")], {"greet": 7}) == (states(driver), driver.state.orders.reloaded)
 
 
 # --- what an earlier agent left --------------------------------------------------------------
