@@ -145,6 +145,18 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     _sync_directory(path.parent)
 
 
+def write_first(path: Path, data: bytes) -> None:
+    """Write a file of mode 0600 unless there is one: of many at a time, the first one's holds."""
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    write_atomically(fresh, data)
+    try:
+        with contextlib.suppress(FileExistsError):  # somebody else was first
+            os.link(fresh, path)
+    finally:
+        fresh.unlink()
+    _sync_directory(path.parent)
+
+
 def _sync_directory(directory: Path) -> None:
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ..protocol.errors import Invalid, NotFound
 from .credentials import is_credential
-from .home import write_atomically
+from .home import write_atomically, write_first
 
 KEY_CHARS = 40
 KEY_FILE_BYTES_MAX = 16 << 10
@@ -82,13 +82,15 @@ def generate() -> KeyPair:
 
 
 def ensure_key_pair(path: Path) -> KeyPair:
-    """Read a key pair, or make one and write it if there is no such file yet."""
+    """Read a key pair, or make one and write it if there is no such file yet.
+
+    Daemons of one host may all do so at their first start: they get the same one.
+    """
     try:
         return load_key_pair(path)
     except NotFound:
-        pair = generate()
-        save_key_pair(path, pair)
-        return pair
+        write_first(path, _of_pair(generate()))
+        return load_key_pair(path)
 
 
 def check_public(text: object) -> str:
@@ -115,7 +117,11 @@ def fingerprint(public: str) -> str:
 
 def save_key_pair(path: Path, pair: KeyPair) -> None:
     """Write a key pair to a file of mode 0600."""
-    _save_table(path, "a key pair of remuda", {"public": pair.public, "secret": pair.secret})
+    write_atomically(path, _of_pair(pair), mode=SECRET_MODE)
+
+
+def _of_pair(pair: KeyPair) -> bytes:
+    return _table("a key pair of remuda", {"public": pair.public, "secret": pair.secret})
 
 
 def load_key_pair(path: Path) -> KeyPair:
@@ -136,7 +142,7 @@ def save_identity(path: Path, identity: Identity) -> None:
     }
     if identity.joined_with:
         table["joined_with"] = identity.joined_with
-    _save_table(path, "an identity of remuda", table)
+    write_atomically(path, _table("an identity of remuda", table), mode=SECRET_MODE)
 
 
 def load_identity(path: Path) -> Identity:
@@ -180,13 +186,13 @@ def load_authorized(path: Path) -> list[AuthorizedKey]:
     return keys
 
 
-def _save_table(path: Path, title: str, table: dict[str, str]) -> None:
+def _table(title: str, table: dict[str, str]) -> bytes:
     lines = [f"# {title}: whoever can read this file can act as its owner"]
     for key, value in table.items():
         if not value.isprintable() or '"' in value or "\\" in value:
             raise KeyFileError(f"{key}: {value!r} cannot be written to a key file")
         lines.append(f'{key} = "{value}"')
-    write_atomically(path, "\n".join(lines).encode() + b"\n", mode=SECRET_MODE)
+    return "\n".join(lines).encode() + b"\n"
 
 
 def _load_table(path: Path) -> dict[str, object]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..protocol.claims import SECRET_BYTES
 from ..protocol.errors import Invalid
-from .home import Home, write_atomically
+from .home import Home, write_atomically, write_first
 from .keys import KeyFileError, check_public
 
 KEYS_BYTES_MAX = 4 << 20
@@ -44,17 +44,10 @@ def ensure_store_secret(home: Home) -> bytes:
     Raises KeyFileError where others can read it.
     """
     path = secret_file(home)
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
-        write_atomically(fresh, secrets.token_hex(SECRET_BYTES).encode() + b"\n")
-        try:
-            os.link(fresh, path)  # fails where somebody else was first: theirs counts
-        except FileExistsError:
-            pass
-        finally:
-            fresh.unlink()
+        write_first(path, secrets.token_hex(SECRET_BYTES).encode() + b"\n")
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     with open(descriptor, "rb") as file:  # noqa: PTH123 - opens a descriptor, not a path
         if os.fstat(descriptor).st_mode & 0o077:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from zmq.utils import z85
 
+from remuda.config import keys
 from remuda.config.keys import (
     AUTHORIZED_BYTES_MAX,
     KEY_FILE_BYTES_MAX,
@@ -136,6 +137,20 @@ def test_a_secret_does_not_show_when_a_pair_is_printed():
 def test_a_missing_pair_is_made_once(tmp_path):
     path = tmp_path / "new.key"
     assert ensure_key_pair(path) == ensure_key_pair(path)
+
+
+def test_who_makes_a_missing_pair_at_the_same_time_gets_the_same_one(tmp_path, monkeypatch):
+    path = tmp_path / "new.key"
+    quicker = []
+
+    def generate_late():
+        monkeypatch.undo()
+        quicker.append(ensure_key_pair(path))  # another daemon, before this one has written its own
+        return generate()
+
+    monkeypatch.setattr(keys, "generate", generate_late)
+    assert [ensure_key_pair(path)] == quicker == [load_key_pair(path)]
+    assert [path] == list(tmp_path.iterdir())
 
 
 def test_a_pair_that_cannot_be_read_is_not_replaced(path):
