@@ -24,6 +24,7 @@ SUPERVISOR = "up"
 NODE_HAND_BACK = signal.SIGUSR2
 SCHEDULER_HOLD = signal.SIGUSR2  # grant nothing more: what one node returns is not for the next
 HANDLER_WAIT_S = 3.0
+NODE_HANDLER_WAIT_S = 30.0  # ended before, it would leave its runners at work
 HANDLER_POLL_S = 0.02
 NODES_STOP_S = 11.0
 SERVING_STOP_S = 5.0
@@ -118,11 +119,11 @@ def stop(
         scheduler.send(SCHEDULER_HOLD)
     if nodes:
         tell(f"stopping {counted(len(nodes), 'node')}: tasks that run go back to the queue")
-    _end(nodes, NODE_HAND_BACK, NODES_STOP_S, tell)
+    _end(nodes, NODE_HAND_BACK, NODES_STOP_S, tell, NODE_HANDLER_WAIT_S)
     serving = {name: daemons[name] for name in served if name in daemons}
     if serving:
         tell(f"stopping the {' and the '.join(serving)}")
-        _end(serving, signal.SIGTERM, SERVING_STOP_S, tell)
+        _end(serving, signal.SIGTERM, SERVING_STOP_S, tell, HANDLER_WAIT_S)
 
 
 def last_line(log: Path, bytes_max: int = 4096) -> str:
@@ -141,10 +142,9 @@ def _end(
     number: signal.Signals,
     timeout_s: float,
     tell: Callable[[str], None],
+    handler_wait_s: float,
 ) -> None:
-    handler_deadline = time.monotonic() + HANDLER_WAIT_S
-    for process in daemons.values():
-        process.send(_understood(process, number, handler_deadline))
+    _ask(daemons.values(), number, handler_wait_s)
     deadline = time.monotonic() + timeout_s
     late = _still_running(daemons, deadline)
     for name in late:
@@ -155,12 +155,20 @@ def _end(
         process.reap()
 
 
-def _understood(process: Process, number: signal.Signals, deadline: float) -> signal.Signals:
-    """Return the signal once a daemon that still starts catches it; else SIGTERM."""
-    while not catches(process.pid, number):
-        if process.wait_end(HANDLER_POLL_S) or time.monotonic() >= deadline:
-            return signal.SIGTERM
-    return number
+def _ask(processes: Iterable[Process], number: signal.Signals, wait_s: float) -> None:
+    """Send each the signal once it catches it, SIGTERM to one that never does in that time."""
+    deadline = time.monotonic() + wait_s
+    starting = list(processes)
+    while starting:
+        is_late = time.monotonic() >= deadline
+        for process in list(starting):
+            is_heard = catches(process.pid, number)
+            if is_heard or is_late:
+                process.send(number if is_heard else signal.SIGTERM)
+            if is_heard or is_late or process.wait_end(0):
+                starting.remove(process)
+        if starting:
+            starting[0].wait_end(HANDLER_POLL_S)
 
 
 def _still_running(daemons: dict[str, Process], deadline: float) -> Sequence[str]:

@@ -10,7 +10,7 @@ import pytest
 
 from remuda.cli import daemons
 from remuda.cli.daemons import Daemon
-from remuda.cli.processes import open_process
+from remuda.cli.processes import catches, open_process
 from remuda.cli.supervisor import RESTART_FIRST_S, Supervisor
 
 DEADLINE_S = 10.0
@@ -24,6 +24,7 @@ def daemon(folder: Path, name: str, *argv: str) -> Daemon:
 def quick_stop(monkeypatch) -> None:
     """Do not wait for the signal handlers that these stand-ins never install."""
     monkeypatch.setattr(daemons, "HANDLER_WAIT_S", 0.05)
+    monkeypatch.setattr(daemons, "NODE_HANDLER_WAIT_S", 0.05)
 
 
 @pytest.fixture
@@ -99,6 +100,25 @@ def test_stop_ends_all_and_removes_the_pid_files(tmp_path, supervisor, told) -> 
     supervisor.stop()
     assert [0, 0] == [pid_of(each.pid_file) for each in both]
     assert [] == list(tmp_path.glob("*.pid"))
+
+
+def test_a_node_that_is_slow_to_start_is_not_ended_before_it_can_end_its_work(
+    tmp_path, told, monkeypatch
+) -> None:
+    monkeypatch.setattr(daemons, "NODE_HANDLER_WAIT_S", DEADLINE_S)
+    wait = f"until test -e {tmp_path}/go; do sleep 0.01; done"
+    hand_back = "trap 'echo handed back; exit' USR2; while :; do sleep 0.05; done"
+    node = daemon(tmp_path, "node-1", "bash", "-c", f"{wait}; {hand_back}")
+    polls = iter(range(20))
+
+    def slowly(pid: int, number: signal.Signals) -> bool:
+        if next(polls, None) is None:  # it has waited longer than for the others
+            (tmp_path / "go").touch()
+        return catches(pid, number)
+
+    monkeypatch.setattr(daemons, "catches", slowly)
+    daemons.stop({}, [node], told.append)
+    assert "handed back\n" == node.log_file.read_text()
 
 
 def test_running_finds_what_lives_and_forgets_what_does_not(tmp_path) -> None:
