@@ -71,8 +71,10 @@ class _Call:
             elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
                 self.found, self._redial_at = Reach.KEY_REFUSED, now + REDIAL_S
                 self.is_over = self._channel != HEARS_LATER
-            elif event & (_FAILED | zmq.EVENT_CONNECTED) and self.found is not Reach.KEY_REFUSED:
+            elif event & _FAILED and self.found is not Reach.KEY_REFUSED:
                 self.found = Reach.NOT_OURS
+            elif event == zmq.EVENT_CONNECTED and self.found in (Reach.SILENT, Reach.REFUSED):
+                self.found = Reach.MUTE
             elif event == zmq.EVENT_CLOSED and self.found is Reach.SILENT:
                 self.found = Reach.REFUSED
         if self._redial_at and now >= self._redial_at and not self.is_over:

@@ -18,8 +18,13 @@ class Reach(Enum):
     OPEN = "open"
     SILENT = "no answer"
     REFUSED = "refused"
+    MUTE = "connected, and not a word"
     NOT_OURS = "something else answers"
     KEY_REFUSED = "our key is refused"
+
+
+STORE_MAY_BE = {Reach.REFUSED: "refuses connections", Reach.MUTE: "does not answer"}
+"""It is a process of its own, which may be down, and gives way to others where they are busy."""
 
 
 def of_cluster(
@@ -56,13 +61,14 @@ def judge_ports(
 ) -> Iterator[Finding]:
     """Say which ports of the scheduler are not reached, in one finding."""
     closed = {name: how for name, how in reached.items() if how is not Reach.OPEN}
-    if closed.get("store") is Reach.REFUSED:  # a process of its own, which may be down
-        del closed["store"]
+    if closed.get("store") in STORE_MAY_BE:
+        how = STORE_MAY_BE[closed.pop("store")]
         yield warning(
             "ports",
-            f"the store (port {ports['store']} of {host}) refuses connections: tasks with files "
+            f"the store (port {ports['store']} of {host}) {how}: tasks with files "
             "or large values fail here until it is reached",
-            "is remuda-store up there (`systemctl status remuda-store`)? If so, a firewall rejects",
+            "is remuda-store up there (`systemctl status remuda-store`), and its host not "
+            "overloaded? If so, a firewall rejects",
         )
     if not closed:
         names = ", ".join(f"{name} {ports[name]}" for name, how in reached.items()
@@ -81,6 +87,8 @@ def _ports_remedy(host: str, ports: Mapping[str, int], closed: Mapping[str, Reac
         if "dispatch" in closed:
             way += " (each node has one of its own from the dispatch range)"
         return f"{way}: a firewall, a security group or a port forwarding is in the way"
+    if Reach.MUTE in kinds:
+        return f"is {host} the scheduler's own address? If so, it is too busy to answer: try again"
     if Reach.KEY_REFUSED in kinds:
         return "was the key of this node revoked? `remuda key list` shows it"
     return f"another program answers there: is {host} the scheduler's own address?"

@@ -41,9 +41,9 @@ def test_a_port_where_nobody_listens_refuses() -> None:
     assert Reach.REFUSED is reach(number)
 
 
-def test_what_does_not_speak_is_not_ours() -> None:
+def test_what_accepts_a_connection_and_does_not_speak_is_mute() -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
-        assert Reach.NOT_OURS is reach(mute.getsockname()[1])
+        assert Reach.MUTE is reach(mute.getsockname()[1])
 
 
 def test_a_port_whose_packets_are_dropped_is_silent() -> None:

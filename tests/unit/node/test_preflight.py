@@ -119,6 +119,7 @@ def test_a_firewall_that_only_opens_the_control_port_is_told_with_the_ports_to_o
         (Reach.REFUSED, "a firewall, a security group or a port forwarding"),
         (Reach.KEY_REFUSED, "was the key of this node revoked?"),
         (Reach.NOT_OURS, "another program answers there"),
+        (Reach.MUTE, "it is too busy to answer: try again"),
     ],
 )
 def test_each_way_not_to_reach_a_port_has_its_remedy(how: Reach, remedy: str) -> None:
@@ -127,14 +128,14 @@ def test_each_way_not_to_reach_a_port_has_its_remedy(how: Reach, remedy: str) ->
     assert remedy in found.remedy
 
 
-def test_a_store_that_is_down_keeps_nobody_from_joining() -> None:
-    found = list(
-        preflight_cluster.judge_ports(
-            "sched", {**PORTS, "store": 7704}, {**ALL, "store": Reach.REFUSED}
-        )
-    )
+@pytest.mark.parametrize(
+    ("how", "said"), [(Reach.REFUSED, "refuses connections"), (Reach.MUTE, "does not answer")]
+)
+def test_a_store_that_is_down_or_busy_keeps_nobody_from_joining(how: Reach, said: str) -> None:
+    ports, reached = {**PORTS, "store": 7704}, {**ALL, "store": how}
+    found = list(preflight_cluster.judge_ports("sched", ports, reached))
     assert [Level.WARNING, Level.FINE] == [each.level for each in found]
-    assert "the store (port 7704 of sched) refuses connections" in found[0].text
+    assert f"the store (port 7704 of sched) {said}" in found[0].text
 
 
 def test_a_store_behind_a_firewall_does() -> None:
