@@ -35,13 +35,20 @@ target = "warm_handler:Draw"
 models = ["a"]
 load = "first_use"
 verify = "start"
-load_timeout = "2s"
 vram = "10GiB"
 
 [handlers.plain]
 target = "warm_handler:Draw"
 models = ["b"]
 nodes = "node-2"
+
+[handlers.late]
+target = "warm_handler:Draw"
+models = ["c"]
+load = "first_use"
+verify = "start"
+load_timeout = "2s"
+nodes = "node-1"
 
 [handlers.absent]
 target = "no_such_module:Nothing"
@@ -88,7 +95,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     scene = scenario.write(folder / "scene.json", [CARD])
     said = SETTINGS.format(fakes=Path(warm_handler.__file__).parent, folder=folder)
     with real_cluster(home, 2, scenario.environment(scene), said) as cluster:
-        (folder / "broken-a").touch()
+        for name in ("broken-a", "slow-c"):
+            (folder / name).touch()
         cluster.home.config_file.write_text(said + DECLARED)
         old = cluster.kill("scheduler")
         cluster.wait_restarted("scheduler", old)
@@ -124,13 +132,14 @@ def test_a_model_is_shown_to_load_and_a_reload_tries_again_what_failed(site: Sit
 
 
 def test_a_load_that_takes_too_long_counts_as_failed(site: Site) -> None:
-    (site.folder / "slow-a").touch()
-    done = site.remuda("handler", "reload", "draw", "--node", "node-1")
+    reload = lambda: site.remuda("handler", "reload", "late", "--node", "node-1")
+    done = reload()
     assert (1, True) == (done.returncode, "longer than load_timeout = 2 s" in done.stdout), (
         done.stderr
     )
-    (site.folder / "slow-a").unlink()
-    assert 0 == site.remuda("handler", "reload", "draw", "--node", "node-1").returncode
+    (site.folder / "slow-c").unlink()
+    # A host that is busy may take longer than that to start Python alone.
+    wait_until(lambda: 0 == reload().returncode, "it was never in time")
 
 
 def test_a_reload_waits_for_the_call_that_runs_and_gives_a_new_worker(site: Site) -> None:

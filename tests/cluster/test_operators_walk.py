@@ -8,7 +8,6 @@ taken back, the audit of it all, and a backup that begins a new life on another 
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -37,7 +36,7 @@ class Cluster:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port = ports.free_control_port("127.0.0.1", 2, random.Random(os.getpid()))
+        self.port = ports.free_control_port("127.0.0.1", 2, random.SystemRandom())
         self.server = Host(folder / "server")
         self.nodes = {name: Host(folder / name) for name in NODES}
         self.desk = Host(folder / "desk")
@@ -84,7 +83,16 @@ class Cluster:
 
     def wait_states(self, **wanted: str) -> None:
         expected = {name.replace("_", "-"): state for name, state in wanted.items()}
-        wait_until(lambda: self.states() == expected, f"never {expected}: {self.states()}")
+        wait_until(lambda: self._living() == expected, f"never {expected}")
+
+    def _living(self) -> dict[str, str]:
+        """Return the states of the nodes, whose agents must all run."""
+        ended = {
+            name: host for name, host in self.nodes.items() if host.agents[-1].poll() is not None
+        }
+        logs = "\n".join(f"{name}:\n{host.log()[-4_000:]}" for name, host in ended.items())
+        assert not ended, f"agents ended: {logs}"
+        return self.states()
 
     def task(self, task: str) -> dict[str, Any]:
         return dict(self.table("task", "show", task))

@@ -51,7 +51,7 @@ class Drill:
         self.homes = {"old": Home(folder / "old"), "new": Home(folder / "new")}
         self.homes["old"].create()
         shares = [Share(2, MEMORY_BYTES, ())] * 2
-        self.port = ports.free_control_port("127.0.0.1", 2, random.Random(os.getpid()))
+        self.port = ports.free_control_port("127.0.0.1", 2, random.SystemRandom())
         settings = load(self.homes["old"].root).settings
         plan = setup_home.Plan(self.homes["old"], settings, self.port, shares, self.work)
         self._daemons = {each.name: each for each in setup_home.prepare(plan)}

@@ -63,7 +63,7 @@ class TwoReleases:
         address = far().address
         self.home.config_file.write_text(f'[scheduler]\nlisten = "{address}"\n{settings}')
         shares = [Share(count, MEMORY_BYTES, ()) for count in cpus]
-        port = ports.free_control_port(address, len(shares), random.Random(os.getpid()))
+        port = ports.free_control_port(address, len(shares), random.SystemRandom())
         settings_read = load(self.home.root).settings
         plan = setup_home.Plan(self.home, settings_read, port, shares, folder / "lib")
         self._daemons: dict[str, Daemon] = {d.name: d for d in setup_home.prepare(plan)}
