@@ -6,11 +6,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..config.home import HOME_VARIABLE, default_home
+from ..config.home import ETC, HOME_VARIABLE, default_home
 from ..config.layers import Layer, Leaves
 from ..config.load import combined
 from ..config.problems import ConfigError
-from ..config.sources import ETC, Sources
+from ..config.sources import Sources
 
 
 def problems_of(

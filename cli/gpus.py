@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -15,10 +15,6 @@ from .one_by_one import change_each
 from .pages import page
 from .screen import Column
 from .writing import age, rfc3339, row_id
-
-if TYPE_CHECKING:
-    pass
-
 
 Row = Mapping[str, Any]
 TASK_COLUMNS = (Column("TASK", right=True), Column("STATE"), Column("VRAM", right=True))

@@ -20,7 +20,6 @@ HEADINGS = {
         "store",
         "config",
         "key",
-        "audit",
         "version",
     ),
     "Keeping it well": (

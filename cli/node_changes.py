@@ -6,7 +6,7 @@ import difflib
 import fnmatch
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -16,9 +16,6 @@ from .one_by_one import change_each
 from .refs import ask, confirm
 from .task_options import duration_s
 from .writing import age, counted
-
-if TYPE_CHECKING:
-    pass
 
 Row = Mapping[str, Any]
 HEARD_STATES = ("ready", "draining", "drained")

@@ -53,7 +53,7 @@ def up(
     Prints one line `ready ...` when tasks can be submitted. Keys, state and logs are kept in the
     home (default: ~/.local/share/remuda).
     """
-    from ..config.sources import PROFILE_VARIABLE
+    from ..config.home import PROFILE_VARIABLE
     from . import up as ups
 
     if profile:

@@ -8,51 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import functools
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any
 
 from .async_config import AsyncConfig
 from .async_task import AsyncBatch, AsyncTask
-from .batch_verbs import BatchVerbs, Function
+from .awaited import awaited, plain
+from .batch_verbs import Function
 from .bridge import Ends, Threads
 from .client import Client
 from .completed import completed_run
 from .each_node import NodeRun
 from .feed import LIMIT, Event
-from .handlers import HandlerVerbs
 from .outcome import CompletedTask
 from .submitter import Submitter
 from .task import Task
 
-P = ParamSpec("P")
-Held = TypeVar("Held", bound=BatchVerbs | HandlerVerbs)
-Found = TypeVar("Found")
-Made = TypeVar("Made")
-Awaited = Callable[Concatenate["AsyncSubmitter", P], Coroutine[Any, Any, Made]]
-
 
 def _tasks(threads: Threads, tasks: Iterable[Task]) -> list[AsyncTask]:
     return [AsyncTask(threads, task) for task in tasks]
-
-
-def _plain(_threads: Threads, found: Found) -> Found:
-    return found
-
-
-def _awaited(
-    verb: Callable[Concatenate[Held, P], Found], wrap: Callable[[Threads, Found], Made]
-) -> Awaited[P, Made]:
-    """Make a verb of the threads' client one to be awaited, with its signature and its words."""
-
-    async def forward(self: AsyncSubmitter, /, *args: P.args, **kwargs: P.kwargs) -> Made:
-        bound = getattr(self._sync, verb.__name__)
-        return wrap(self._threads, await self._threads.call(bound, *args, **kwargs))
-
-    functools.update_wrapper(forward, verb)
-    return forward
 
 
 class AsyncSubmitter:
@@ -62,13 +38,13 @@ class AsyncSubmitter:
         self._threads = threads
         self._sync = sync
 
-    submit = _awaited(Submitter.submit, AsyncTask)
-    map = _awaited(Submitter.map, AsyncBatch)
-    submit_many = _awaited(Submitter.submit_many, _tasks)
-    submit_command = _awaited(Submitter.submit_command, AsyncTask)
-    submit_array = _awaited(Submitter.submit_array, AsyncBatch)
-    submit_each = _awaited(Submitter.submit_each, AsyncBatch)
-    submit_each_node = _awaited(Submitter.submit_each_node, AsyncBatch)
+    submit = awaited(Submitter.submit, AsyncTask)
+    map = awaited(Submitter.map, AsyncBatch)
+    submit_many = awaited(Submitter.submit_many, _tasks)
+    submit_command = awaited(Submitter.submit_command, AsyncTask)
+    submit_array = awaited(Submitter.submit_array, AsyncBatch)
+    submit_each = awaited(Submitter.submit_each, AsyncBatch)
+    submit_each_node = awaited(Submitter.submit_each_node, AsyncBatch)
 
     def options(self, **options: object) -> AsyncSubmitter:
         """Return a submitter with these options laid over ours, checked at once."""
@@ -156,24 +132,24 @@ class AsyncClient(AsyncSubmitter):
         )
         super().__init__(Threads(), client)
 
-    task = _awaited(Client.task, AsyncTask)
-    tasks = _awaited(Client.tasks, _tasks)
-    batch = _awaited(Client.batch, AsyncBatch)
-    nodes = _awaited(Client.nodes, _plain)
-    gpus = _awaited(Client.gpus, _plain)
-    stats = _awaited(Client.stats, _plain)
-    cordon_gpu = _awaited(Client.cordon_gpu, _plain)
-    uncordon_gpu = _awaited(Client.uncordon_gpu, _plain)
-    handlers = _awaited(Client.handlers, _plain)
-    disable_handler = _awaited(Client.disable_handler, _plain)
-    enable_handler = _awaited(Client.enable_handler, _plain)
-    reload_handler = _awaited(Client.reload_handler, _plain)
-    status = _awaited(Client.status, _plain)
-    drain = _awaited(Client.drain, _plain)
-    undrain = _awaited(Client.undrain, _plain)
-    declare_lost = _awaited(Client.declare_lost, _plain)
-    forget_node = _awaited(Client.forget_node, _plain)
-    cached_states = _awaited(Client.cached_states, _plain)
+    task = awaited(Client.task, AsyncTask)
+    tasks = awaited(Client.tasks, _tasks)
+    batch = awaited(Client.batch, AsyncBatch)
+    nodes = awaited(Client.nodes, plain)
+    gpus = awaited(Client.gpus, plain)
+    stats = awaited(Client.stats, plain)
+    cordon_gpu = awaited(Client.cordon_gpu, plain)
+    uncordon_gpu = awaited(Client.uncordon_gpu, plain)
+    handlers = awaited(Client.handlers, plain)
+    disable_handler = awaited(Client.disable_handler, plain)
+    enable_handler = awaited(Client.enable_handler, plain)
+    reload_handler = awaited(Client.reload_handler, plain)
+    status = awaited(Client.status, plain)
+    drain = awaited(Client.drain, plain)
+    undrain = awaited(Client.undrain, plain)
+    declare_lost = awaited(Client.declare_lost, plain)
+    forget_node = awaited(Client.forget_node, plain)
+    cached_states = awaited(Client.cached_states, plain)
 
     @property
     def config(self) -> AsyncConfig:

@@ -76,17 +76,25 @@ def applies(key: str) -> Applies:
 def of_path(names: KeyPath) -> Applies:
     """Say how the setting, or the table, at a path of attributes takes effect."""
     section = section_of(names[0])
-    table, fields = section.READERS, section.model_fields
+    fields = section.model_fields
     is_table = len(names) == 1 or not is_section(Settings.model_fields[names[0]].annotation)
     chosen = list(fields) if is_table else [names[1]]
-    said = [_said(fields[name]) for name in chosen]
-    readers = {tuple(str(each["of"]).split()) if "of" in each else table: None for each in said}
+    each = [of_field(section, fields[name]) for name in chosen]
+    readers = {one.readers for one in each}
     return Applies(
-        next(iter(readers)) if len(readers) == 1 else table,
-        all(each.get("live", False) for each in said),
-        all(each.get("fixed", False) for each in said),
+        readers.pop() if len(readers) == 1 else section.READERS,
+        all(one.live for one in each),
+        all(one.fixed for one in each),
         section.LIVE_IN,
     )
+
+
+def of_field(section: type[Section], field: FieldInfo) -> Applies:
+    """Say how one key of a table takes effect."""
+    extra = field.json_schema_extra
+    said: Mapping[str, Any] = extra if isinstance(extra, dict) else {}
+    readers = tuple(str(said["of"]).split()) if "of" in said else section.READERS
+    return Applies(readers, bool(said.get("live")), bool(said.get("fixed")), section.LIVE_IN)
 
 
 def section_of(name: str) -> type[Section]:
@@ -94,11 +102,6 @@ def section_of(name: str) -> type[Section]:
     annotation: Any = Settings.model_fields[name].annotation
     section: type[Section] = annotation if is_section(annotation) else get_args(annotation)[1]
     return section
-
-
-def _said(field: FieldInfo) -> Mapping[str, Any]:
-    extra = field.json_schema_extra
-    return extra if isinstance(extra, dict) else {}
 
 
 def is_for_admins(key: str) -> bool:

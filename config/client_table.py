@@ -11,11 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .cluster import ETC
+from .home import ETC, PROFILE_VARIABLE
 
 TABLE = "client"
 VARIABLES = "REMUDA_CLIENT__"
-PROFILE = "REMUDA_PROFILE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,7 @@ def read_client_table(
     """Read what `/etc/remuda`, a home and the environment say; raises ConfigError."""
     variables = os.environ if env is None else env
     directories = [etc] if home is None else [etc, home]
-    profile = variables.get(PROFILE, "")
+    profile = variables.get(PROFILE_VARIABLE, "")
     if not profile and not _is_said(directories, variables):
         return ClientTable()
     from .layers import Layer, Leaves

@@ -9,11 +9,10 @@ from pathlib import Path
 
 from ..protocol.errors import Invalid, NotFound, Unreachable
 from .endpoints import check_endpoint, read_endpoints
-from .home import HOME_VARIABLE, Home, default_home
+from .home import ETC, HOME_VARIABLE, Home, default_home
 from .keys import Identity, KeyFileError, KeyPair, fingerprint, load_identity
 from .logins import current, identity_file
 
-ETC = Path("/etc/remuda")
 CLIENT = "client"  # whose key a home keeps for its owner
 DEFAULT = "default"  # nothing named a cluster: the home of `remuda up` is meant
 

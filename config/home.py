@@ -13,6 +13,8 @@ from pathlib import Path
 from ..protocol.errors import Invalid
 
 HOME_VARIABLE = "REMUDA_HOME"
+PROFILE_VARIABLE = "REMUDA_PROFILE"
+ETC = Path("/etc/remuda")  # what holds for all clusters of a host
 DIRECTORY_MODE = 0o700
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 

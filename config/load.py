@@ -14,13 +14,14 @@ from ..protocol.errors import NotFound
 from .changes import Change, layer_of
 from .contradictions import contradictions
 from .fields import Section
+from .home import ETC
 from .layers import Layer, Leaf, Origin, strongest, tree
 from .problems import ConfigError
 from .schema import UnknownKeyError, dotted, field_at, split_key
 from .settings import Settings
 from .settings_redis import hide_password
 from .sources import DEFAULTS_FILE as DEFAULTS_FILE
-from .sources import ETC, Read, Sources
+from .sources import Read, Sources
 from .toml_lines import KeyPath
 from .written import written
 

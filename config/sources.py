@@ -8,14 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .home import ETC, PROFILE_VARIABLE
 from .layers import Layer, Leaves
 from .problems import ConfigError
 
-ETC = Path("/etc/remuda")
 PACKAGE = Path(__file__).parent
 DEFAULTS_FILE = PACKAGE / "defaults.toml"
 PROFILES = "profiles"
-PROFILE_VARIABLE = "REMUDA_PROFILE"
 _PROFILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from remuda.config.applying import Applies
+from remuda.config.applying import of_field
 from remuda.config.contradictions import rules
 from remuda.config.fields import Section, toml_key
 from remuda.config.settings import (
@@ -124,16 +124,8 @@ def section(title: str, model: type[Section]) -> str:
 def row(name: str, field: FieldInfo, model: type[Section]) -> str:
     """Return the line of one key."""
     default = "required" if field.default is PydanticUndefined else code(name, field.default)
-    cells = (f"`{toml_key(name)}`", default, allowed(name, field), effect(field, model))
+    cells = (f"`{toml_key(name)}`", default, allowed(name, field), of_field(model, field).words)
     return f"| {' | '.join(cells)} | {field.description} |"
-
-
-def effect(field: FieldInfo, model: type[Section]) -> str:
-    """Say when a change of a key takes effect."""
-    said = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-    readers = tuple(str(said["of"]).split()) if said.get("of") else model.READERS
-    live, fixed = bool(said.get("live")), bool(said.get("fixed"))
-    return Applies(readers, live, fixed, model.LIVE_IN).words
 
 
 def code(name: str, value: object) -> str:

@@ -17,9 +17,8 @@ from pathlib import Path
 import apsw
 
 from ..config import sqlite
-from ..config.home import Home, make_private_directory
+from ..config.home import ETC, Home, make_private_directory
 from ..config.load import Loaded
-from ..config.sources import ETC
 from ..config.state_dir import is_claimed
 from ..config.store_home import objects_dir
 from ..protocol.resources import format_bytes
