@@ -84,8 +84,7 @@ def audit(
     """
     from ..client import auditing
 
-    if (expect or file) and not verify:
-        raise Invalid(f"--{'expect' if expect else 'file'} goes with --verify", field="verify")
+    _check(which, follow=follow, verify=verify, export=export, expect=expect, file=file)
     if verify and file is not None:
         return _report(session, auditing.verify_rows(_read(file), None, None, expect))
     filters = auditing.filters_of(
@@ -98,10 +97,29 @@ def audit(
             return _export(session, export, auditing.all_rows(link, filters))
         if follow:
             for each in auditing.following(link, filters):
-                _print(each, as_json=session.json)
+                _print(each, as_json=session.json, quiet=session.quiet)
         found = auditing.newest(link, filters, which.limit, which.cursor)
     _show(session, found)
     return 0
+
+
+def _check(
+    which: Which, *, follow: bool, verify: bool, export: Path | None, expect: str, file: Path | None
+) -> None:
+    """Raise Invalid for options that would be passed over in silence."""
+    if (expect or file) and not verify:
+        raise Invalid(f"--{'expect' if expect else 'file'} goes with --verify", field="verify")
+    asked = {"--verify": verify, "--export": export is not None, "--follow": follow}
+    modes = [name for name, is_asked in asked.items() if is_asked]
+    if len(modes) > 1:
+        raise Invalid(f"{' and '.join(modes)} do not go together: ask one after the other")
+    if modes and which.cursor:
+        raise Invalid(f"--cursor does not go with {modes[0]}: leave it out", field="cursor")
+    if verify and (which.by or which.verb or which.since or which.until):
+        raise Invalid(
+            "--verify follows the chain of all rows: leave --by, --verb, --since and --until out",
+            field="verify",
+        )
 
 
 def _show(session: Session, found: Slice) -> None:

@@ -46,6 +46,8 @@ def backup(
     """
     if (file is None) == (to is None):
         raise Invalid("say where to: a FILE, or a folder with --to", field="file")
+    if keep and to is None:
+        raise Invalid("--keep goes with --to: it removes older backups there", field="keep")
     words = [str(file)] if file else []
     words += ["--into", str(to)] if to else []
     words += ["--keep", str(keep)] if keep else []

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..protocol.errors import Invalid
 from . import handler_drawing, screen
 from .commands import Session, command
 from .one_by_one import change_each
@@ -67,6 +68,8 @@ def handler_show(session: Session, name: Name, node: Node = "") -> None:
     """Show one handler on each of its nodes: its models in memory, and why it takes no calls."""
     from ..client import handlers
 
+    if not name:  # which would ask for all of them
+        raise Invalid("NAME is empty: `remuda handler list` shows those there are", field="name")
     with session.connect() as link:
         (row, *_) = handlers.list_handlers(link, name, node)
     if session.json:

@@ -165,3 +165,8 @@ def test_the_python_client_has_the_same_verbs(cluster) -> None:
         assert "x False" == client.disable_handler("x", reason="lies")
         assert "x True" == client.enable_handler("x")
         assert "idle" == client.reload_handler("inpaint")["gpu-1"]["state"]
+
+
+def test_an_empty_name_shows_no_handler(capsys, cluster) -> None:
+    assert 4 == main.run(["handler", "show", ""])
+    assert "NAME is empty" in capsys.readouterr().err

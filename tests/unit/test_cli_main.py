@@ -188,3 +188,9 @@ def test_a_verb_without_its_noun_is_told_where_it_stands(capsys) -> None:
         "remuda: No such command 'wait': did you mean `remuda task wait`? (see `remuda --help`)\n"
         == said
     )
+
+
+def test_a_backup_to_a_file_that_would_keep_some_is_refused(capsys, nowhere) -> None:
+    code, _, said = run(capsys, "backup", str(nowhere / "b.tar"), "--keep", "3")
+    assert (4, []) == (code, list(nowhere.iterdir()))
+    assert "--keep goes with --to" in said
