@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -121,7 +122,7 @@ def recovery_release(
     from ..client import recovering
 
     with session.connect() as link:
-        screen.line(recovering.decide(link, "release", force=force))
+        _say(session, link, "release", [recovering.decide(link, "release", force=force)])
 
 
 def _decide(session: Session, verb: str, refs: list[str] | None, *, everything: bool) -> None:
@@ -134,19 +135,31 @@ def _decide(session: Session, verb: str, refs: list[str] | None, *, everything: 
         if refs:
             tasks, numbers = zip(*parsed, strict=True)
             attempts = numbers if verb in ("adopt", "kill") else ()
-            screen.line(recovering.decide(link, verb, tasks, attempts))
-            return
-        _decide_all(link, verb)
+            said: Iterable[str] = [recovering.decide(link, verb, tasks, attempts)]
+        else:
+            said = _decide_all(link, verb)
+        _say(session, link, verb, said)
 
 
-def _decide_all(link: Connection, verb: str) -> None:
+def _say(session: Session, link: Connection, verb: str, said: Iterable[str]) -> None:
+    """Say what was done, each slice as it is done; to programs all of it at the end."""
+    rows: list[dict[str, str]] = []
+    for text in said:
+        rows.append({"verb": verb, "cluster": link.cluster, "message": text})
+        if not (session.json or session.quiet):
+            screen.line(text)
+    if session.json:
+        screen.document(rows)
+
+
+def _decide_all(link: Connection, verb: str) -> Iterator[str]:
     """Decide slice by slice, until nothing is left or nothing more can be done."""
     from ..client import recovering
 
     key = "strangers" if verb in ("adopt", "kill") else "doubts"
     left = recovering.summary(link).get(key, 0)
     while left:
-        screen.line(recovering.decide(link, verb, everything=True))
+        yield recovering.decide(link, verb, everything=True)
         before, left = left, recovering.summary(link).get(key, 0)
         if left >= before:
             return
