@@ -20,15 +20,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ..config.cluster import ETC
-from ..config.home import Home, write_atomically
+from ..config.home import ETC, Home, write_atomically
 from ..config.settings_redis import HIDDEN
 from ..protocol.errors import Invalid, RemudaError
 from ..protocol.secret_names import looks_secret
 from . import views
 from .commands import Session
 from .doctor_daemons import UNITS, home_meant
-from .redaction import known_secrets, redact, redact_toml
+from .redaction import is_secret, known_secrets, redact, redact_toml
 
 LOG_BYTES_MAX = 1 << 20
 FILES_MAX = 64
@@ -36,6 +35,7 @@ EVENTS_MAX = 1_000
 JOURNAL_LINES = 2_000
 PATIENCE_S = 10.0
 MODE = 0o600
+VALUES = ("value", "written", "running")  # of an entry of the configuration
 
 
 def check_new(path: Path) -> None:
@@ -149,13 +149,12 @@ def _of_cluster(session: Session) -> Iterator[tuple[str, str]]:
 
 
 def _configuration(link: Any) -> Any:
-    from ..client import control
+    from ..client import configuring
 
-    body = control.show_config(link)
+    body = configuring.show(link)
     for entry in body["entries"]:
-        key = str(entry["key"])
-        if {"env", "secrets"} & set(key.split(".")) or looks_secret(key.rpartition(".")[2]):
-            entry["value"] = entry["written"] = HIDDEN
+        if is_secret(str(entry["key"])):
+            entry.update({name: HIDDEN for name in VALUES if name in entry})
     return body
 
 

@@ -90,10 +90,15 @@ def redact_toml(text: str, secrets: Sequence[str] = ()) -> str:
 
 def _entry(found: re.Match[str], *, hidden: bool) -> str:
     indent, key, sign, value = found.groups()
-    parts = _parts_of(key)
-    if value and (hidden or parts & SECRET_TABLES or looks_secret(key.strip("\"'").split(".")[-1])):
+    if value and (hidden or is_secret(key)):
         return f'{indent}{key}{sign}"{HIDDEN}"'
     return found[0]
+
+
+def is_secret(key: str) -> bool:
+    """Tell whether the value of a dotted key is nobody else's business."""
+    last = key.strip("\"'").split(".")[-1]
+    return bool(_parts_of(key) & SECRET_TABLES) or looks_secret(last)
 
 
 def _parts_of(name: str) -> set[str]:

@@ -31,7 +31,6 @@ from ..protocol.messages import (
     Retry,
     RevokeKey,
     ShowBatch,
-    ShowConfig,
     ShowTask,
     Status,
     Submitted,
@@ -174,11 +173,6 @@ def forget_node(link: Connection, node: str) -> str:
 def status(link: Connection, *, timeout_s: float | None = None) -> dict[str, Any]:
     """Return the cluster's name, version, epoch and counts."""
     return link.request(Status(), Document, timeout_s=timeout_s).body
-
-
-def show_config(link: Connection, key: str = "") -> dict[str, Any]:
-    """Return the scheduler's settings and where each comes from."""
-    return link.request(ShowConfig(key), Document).body
 
 
 def list_keys(link: Connection) -> list[dict[str, Any]]:

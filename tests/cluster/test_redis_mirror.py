@@ -340,9 +340,9 @@ def test_a_password_in_the_url_is_shown_to_nobody(tmp_path: Path) -> None:
         rig = Rig(cluster, None)  # type: ignore[arg-type]  # nobody answers on that port
         rig.wait_state("down")
         client = cluster.client
-        from remuda.client import control
+        from remuda.client import configuring
 
-        shown = str(control.show_config(client.link)) + str(client.status())
+        shown = str(configuring.show(client.link)) + str(client.status())
         (process,) = mirror_processes(rig)
         words = " ".join([*process.cmdline(), *process.environ().values()])
     assert "redis://ann:[redacted]@127.0.0.1" in shown

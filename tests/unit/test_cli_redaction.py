@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from remuda.cli import redaction
+from remuda.cli import doctor_bundle, redaction
+from remuda.client import configuring
 from remuda.config.home import Home
 from remuda.config.keys import generate, save_key_pair
+from remuda.config.settings_redis import HIDDEN
 from remuda.config.store_home import ensure_store_secret
 
 CANARY = "canary-7d1f93"
@@ -72,3 +74,13 @@ def test_the_secrets_of_this_home_are_known_whatever_stands_beside_them(tmp_path
     known = redaction.known_secrets(home)
     text = redaction.redact(f"a {pair.secret} b {shared} c {pair.public}", known)
     assert (pair.secret in text, shared in text, pair.public in text) == (False, False, True)
+
+
+def test_a_setting_that_waits_hides_what_still_runs_as_well(monkeypatch) -> None:
+    row = {"key": "handlers.x.options.token", "value": CANARY, "written": CANARY, "running": CANARY}
+    open_row = {"key": "scheduler.lease", "value": 30.0}
+    body = {"entries": [dict(row), dict(open_row)]}
+    monkeypatch.setattr(configuring, "show", lambda _link: body)
+    hidden, shown = doctor_bundle._configuration(None)["entries"]
+    assert {**dict.fromkeys(row, HIDDEN), "key": row["key"]} == hidden
+    assert open_row == shown
