@@ -26,6 +26,8 @@ from .view import View
 
 BEHIND_MAX = 200
 PAGE_MAX = 500
+NEWEST = 1 << 62
+"""Above every version that there is."""
 FILE, RUNNING = "file", "running"
 HIDDEN = "[not shown to viewers]"
 _PRIVATE_KEYS = ("tasks.env",)
@@ -119,7 +121,7 @@ def node_state(core: Core, node: Node) -> dict[str, Any]:
 def _shown(row: dict[str, Any], principal: Principal) -> dict[str, Any]:
     if principal.sees_payloads or not _is_private(str(row["key"])):
         return row
-    hidden = {name: HIDDEN for name in ("value",) if name in row}
+    hidden: dict[str, Any] = {name: HIDDEN for name in ("value", "running") if name in row}
     return {**row, **hidden, "written": ""}
 
 
@@ -146,7 +148,12 @@ def list_versions(
         return m.Page([], 0)
     if not 1 <= message.limit <= PAGE_MAX:
         raise Invalid(f"limit: found {message.limit}, allowed are 1 to {PAGE_MAX}", field="limit")
-    below = int(message.cursor) if _NUMBER.fullmatch(message.cursor) else 1 << 62
+    if message.cursor and not _NUMBER.fullmatch(message.cursor):
+        raise Invalid(
+            f"cursor: found {message.cursor[:64]!r}, which no page ended with: begin without it",
+            field="cursor",
+        )
+    below = int(message.cursor or NEWEST)
     found = versions.page(below, message.limit)
     rows = [
         {

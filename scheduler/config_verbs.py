@@ -140,6 +140,10 @@ def _rolled_back(
 ) -> Proposal:
     newest = configuration.newest
     number = message.to or newest.number - 1
+    if not number:
+        raise NotFound(
+            "version 1 is the first: there is none before it to go back to", field="version"
+        )
     target = find_version(view, configuration, number)
     loaded = combined(configuration.read, target.changes.get(EVERYWHERE))
     back = way_back(target, loaded, by)

@@ -12,13 +12,15 @@ from hypothesis import strategies as st
 from remuda.config.changes import Change
 from remuda.config.problems import ConfigError
 from remuda.config.settings import Settings
-from remuda.protocol.errors import Conflict, NotAllowed, NotFound, RemudaError
+from remuda.protocol import messages as m
+from remuda.protocol.errors import Conflict, Invalid, NotAllowed, NotFound, RemudaError
 from remuda.scheduler import config_versions, configuration
 from remuda.scheduler.assembly import core_settings
 from remuda.scheduler.audit import first_broken_link
+from remuda.scheduler.config_queries import list_versions
 from remuda.scheduler.records import Commit
 
-from ...fakes.configured_world import ANA, OLIVER, ConfiguredWorld
+from ...fakes.configured_world import ANA, OLIVER, ConfiguredWorld, Viewed
 
 
 @pytest.fixture
@@ -350,3 +352,12 @@ def _check(world: ConfiguredWorld, layers: Layers) -> None:
     kept = world.journal.config.newest()
     assert kept is not None
     assert world.configuration.newest.changes == kept.changes
+
+
+def test_there_is_nothing_before_the_first_version_to_go_back_to(world) -> None:
+    assert "version 1 is the first" in world.refusal("rollback")
+
+
+def test_a_cursor_of_no_page_is_refused_and_begins_no_list(world) -> None:
+    with pytest.raises(Invalid, match="cursor: found 'zz'"):
+        list_versions(Viewed(world), m.ListConfigVersions(5, "zz"), ANA, world.now)
