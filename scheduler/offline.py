@@ -68,9 +68,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         bar.clear()
         sys.stderr.write(f"remuda: {error}\n")
         return error.exit_code
-    except (OSError, apsw.Error) as error:
+    except OSError as error:
         bar.clear()
-        sys.stderr.write(f"remuda: {getattr(error, 'filename', None) or 'the journal'}: {error}\n")
+        sys.stderr.write(f"remuda: {error.filename or 'system'}: {error.strerror or error}\n")
+        return FAILED
+    except apsw.Error as error:
+        bar.clear()
+        sys.stderr.write(f"remuda: the journal: {error}\n")
         return FAILED
     bar.clear()
     code = int(said.pop("exit_code", 0))

@@ -348,3 +348,9 @@ def test_going_back_takes_nothing_or_the_backup_of_before(
     assert "nothing is to be done for schema 4" in capsys.readouterr().out
     assert 0 != run(home, "migrate", "--to", "3")
     assert "cannot open it; restore the backup" in capsys.readouterr().err
+
+
+def test_a_file_that_is_not_there_is_named_once(home: Home, capsys, tmp_path) -> None:
+    missing = tmp_path / "missing.tar"
+    assert 1 == run(home, "restore", str(missing))
+    assert f"remuda: {missing}: No such file or directory\n" == capsys.readouterr().err
