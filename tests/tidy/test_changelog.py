@@ -25,6 +25,11 @@ def test_every_fragment_reaches_the_assembled_section() -> None:
     assert [] == missing
 
 
+def test_a_fragment_of_several_items_is_no_list_within_an_item() -> None:
+    doubled = [line for line in changelog().stdout.splitlines() if line.startswith("- - ")]
+    assert [] == doubled
+
+
 def test_the_changelog_has_the_line_below_which_releases_go() -> None:
     text = (house.ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert 1 == text.count("<!-- bin/changelog puts the next release below this line -->")
