@@ -225,6 +225,14 @@ def test_bin_install_says_in_a_dry_run_that_remuda_itself_comes_first(tmp_path: 
     assert done.stdout.startswith(f"would: a virtual environment in {tmp_path}/prefix")
 
 
+def test_bin_install_would_make_nothing_where_something_is_to_go(tmp_path: Path) -> None:
+    tool = Path(__file__).resolve().parents[2] / "bin" / "install"
+    command = [str(tool), "node", "--uninstall", "--dry-run", "--prefix", str(tmp_path / "prefix")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (1, "") == (done.returncode, done.stdout)
+    assert f"there is no remuda in {tmp_path}/prefix" in done.stderr
+
+
 def test_the_command_says_what_it_would_do(capsys, system: System) -> None:
     words = ["install", "node", "--dry-run", "--root", str(system.root), "--join", LINE]
     assert 0 == main.run(words)
