@@ -85,6 +85,7 @@ class Fleet:
         ssh = f"{SSH} {shlex.quote(str(self.folder))}"
         command = [sys.executable, str(ROOT / "bin/deploy"), release, "--hosts", str(hosts)]
         command += ["--ssh", ssh, "--health-tries", "1", *words]
+        command = ["sh", "-c", 'export DEPLOY=$$; exec "$@"', "sh", *command]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         return done.returncode, done.stdout.splitlines(), done.stderr.strip()
 
@@ -143,6 +144,17 @@ def test_a_version_that_cannot_be_installed_leaves_the_old_one_running(fleet: Fl
     assert (1, OLD) == (code, fleet.version("sched"))
     assert "install: pip: no such thing; it has 0.1.0 again and is well" in said[-1]
     assert (fleet.folder / "sched/run/remuda-scheduler").exists()
+
+
+def test_an_interrupt_puts_the_host_back_that_is_under_way(fleet: Fleet) -> None:
+    write_script(
+        fleet.folder / "sched/opt/remuda/bin/python",
+        'kill -INT "$DEPLOY"; sleep 5',
+    )
+    code, said, _ = fleet.deploy()
+    assert (1, OLD) == (code, fleet.version("sched"))
+    interrupted = f"FAILED: install: interrupted; it has {OLD} again and is well"
+    assert [f"[1/3] sched (scheduler): {interrupted}"] == said
 
 
 def test_a_run_after_a_failure_goes_on_where_it_stopped(fleet: Fleet) -> None:
