@@ -15,6 +15,7 @@ from ..protocol.errors import Invalid
 from . import screen
 from .commands import Session, command
 from .gauge import Gauge
+from .whole_file import STDOUT, check_target, target_of
 from .writing import counted, one_line, rfc3339
 
 if TYPE_CHECKING:
@@ -74,6 +75,9 @@ def audit(
     file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="With --verify: an export, no cluster.")
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="With --export: replace a file that is there already.")
+    ] = False,
 ) -> int:
     """Show who did what: one row for each request that changed something.
 
@@ -84,17 +88,21 @@ def audit(
     """
     from ..client import auditing
 
+    if force and (export is None or str(export) == STDOUT):
+        raise Invalid("--force goes with --export FILE", field="force")
     _check(which, follow=follow, verify=verify, export=export, expect=expect, file=file)
     if verify and file is not None:
         return _report(session, auditing.verify_rows(_read(file), None, None, expect))
     filters = auditing.filters_of(
         by=which.by, verb=which.verb, since=which.since, until=which.until
     )
+    if export is not None and str(export) != STDOUT:
+        check_target(export, force=force)
     with session.connect() as link:
         if verify:
             return _verify(session, link, expect)
         if export is not None:
-            return _export(session, export, auditing.all_rows(link, filters))
+            return _export(session, export, auditing.all_rows(link, filters), force=force)
         if follow:
             for each in auditing.following(link, filters):
                 _print(each, as_json=session.json, quiet=session.quiet)
@@ -172,18 +180,13 @@ def _print(row: dict[str, Any], *, as_json: bool, quiet: bool = False) -> None:
     sys.stdout.flush()
 
 
-def _export(session: Session, path: Path, rows: Iterable[dict[str, Any]]) -> int:
+def _export(session: Session, path: Path, rows: Iterable[dict[str, Any]], *, force: bool) -> int:
     """Write rows as they come: never all of them are in memory."""
     written = 0
-    target = sys.stdout if str(path) == "-" else path.open("w", encoding="utf-8")
-    try:
-        with Gauge(session) as gauge:
-            for written, row in enumerate(rows, 1):
-                target.write(json.dumps(document(row), ensure_ascii=False) + "\n")
-                gauge.show(written, f"{written:,} rows")
-    finally:
-        if target is not sys.stdout:
-            target.close()
+    with target_of(str(path), force=force) as target, Gauge(session) as gauge:
+        for written, row in enumerate(rows, 1):
+            target.write(json.dumps(document(row), ensure_ascii=False) + "\n")
+            gauge.show(written, f"{written:,} rows")
     if not session.quiet:
         screen.remark(f"{counted(written, 'row')} written to {path}")
     return 0

@@ -36,7 +36,7 @@ HEADINGS = {
 }
 VERBS = (
     *("list", "show", "get", "logs", "wait", "cancel", "retry", "explain"),
-    *("stack", "signal", "exec"),
+    *("stack", "signal", "exec", "prune", "export"),
     *("drain", "undrain", "lost", "forget", "cordon", "uncordon"),
     *("reload", "disable", "enable"),
 )

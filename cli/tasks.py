@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..protocol.resources import format_bytes
-from . import screen, task_changes, task_get, task_output, task_prune, task_reach, views
+from . import (
+    screen,
+    task_changes,
+    task_export,
+    task_get,
+    task_output,
+    task_prune,
+    task_reach,
+    views,
+)
 from .commands import Session, command
 from .refs import TERMINAL, Filters, listing, select_one
 from .screen import Column
@@ -20,7 +29,7 @@ if TYPE_CHECKING:
     from ..client.connection import Connection
 
 # They register their commands when they are loaded.
-__all__ = ["task_changes", "task_get", "task_output", "task_prune", "task_reach"]
+__all__ = ["task_changes", "task_export", "task_get", "task_output", "task_prune", "task_reach"]
 
 LIMIT_DEFAULT = 100
 LIMIT_MAX = 1_000

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Mapping
 from typing import Any
 
+from ..client.moments import rfc3339 as rfc3339
 from ..protocol import ids
 
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86400
 BAR_CELLS = 12
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
-
-
-def rfc3339(wall_ms: int | None) -> str | None:
-    """Write a wall time in UTC; None for a time that has not come."""
-    if not wall_ms:
-        return None
-    moment = dt.datetime.fromtimestamp(wall_ms / 1000, dt.UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{wall_ms % 1000:03}Z"
 
 
 def span(seconds: float) -> str:

@@ -213,6 +213,13 @@ class AsyncClient(AsyncSubmitter):
             )
         )
 
+    def export_tasks(
+        self, *, batch: AsyncBatch | None = None, **filters: Any
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Yield a document for each task with all its tries; see `Client.export_tasks`."""
+        sync = None if batch is None else batch.sync
+        return self._threads.iterate(lambda: self._sync.export_tasks(batch=sync, **filters))
+
     async def as_completed(
         self, tasks: Iterable[AsyncTask], timeout: float | None = None
     ) -> AsyncIterator[AsyncTask]:

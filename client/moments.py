@@ -1,4 +1,7 @@
-"""Until or since when? A moment, written as a duration from or until now, or as a datetime."""
+"""Until or since when? A moment, written as a duration from or until now, or as a datetime.
+
+And how one is told: in RFC 3339.
+"""
 
 from __future__ import annotations
 
@@ -49,6 +52,14 @@ def parse_past_ms(field: str, value: object) -> int:
     except (ValueError, TypeError) as error:
         raise Invalid(f"{field}: {error}", field=field) from error
     return round((time.time() - ago_s) * 1000)
+
+
+def rfc3339(wall_ms: int | None) -> str | None:
+    """Write a wall time in UTC; None for a time that has not come."""
+    if not wall_ms:
+        return None
+    moment = dt.datetime.fromtimestamp(wall_ms / 1000, dt.UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{wall_ms % 1000:03}Z"
 
 
 def _moment(value: object) -> dt.datetime:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ..protocol.errors import Invalid
 from ..protocol.resources import parse_duration_s
-from . import control, draining, feed, gpus
+from . import control, draining, exporting, feed, gpus
 from .configuring import Config
 from .connection import Connection
 from .feed import LIMIT, Event
 from .handlers import HandlerVerbs
 from .task import Task
+
+if TYPE_CHECKING:
+    from .batch import Batch
 
 Duration = str | float | dt.timedelta
 
@@ -56,6 +59,43 @@ class OperatorVerbs(HandlerVerbs):
         return feed.events(
             self.link, follow=follow, since=since, node=node, task=key, kinds=kinds, limit=limit
         )
+
+    def export_tasks(
+        self,
+        *,
+        active: bool = False,
+        states: Sequence[str] = (),
+        owner: str = "",
+        node: str = "",
+        name: str = "",
+        batch: Batch | None = None,
+        tags: Mapping[str, str] | None = None,
+        since: object = None,
+        until: object = None,
+        ended_since: object = None,
+        ended_until: object = None,
+    ) -> Iterator[dict[str, Any]]:
+        """Yield a document for each task with all its tries, the oldest first.
+
+        Times are of the submission or the end: durations until now, or datetimes. The documents
+        are the lines of `remuda task export`; they come in slices, so any number fits in memory.
+        """
+        wanted = {
+            "active": active,
+            "states": list(states),
+            "owner": owner,
+            "node": node,
+            "name": name,
+            "batch": b"" if batch is None else batch.key,
+            "tags": dict(tags or {}),
+        }
+        filters = {key: value for key, value in wanted.items() if value}
+        times = exporting.times_of(
+            since=since, until=until, ended_since=ended_since, ended_until=ended_until
+        )
+        if batch is not None and not batch.key:  # nothing was submitted
+            return iter(())
+        return exporting.export(self.link, filters | times)
 
     def drain(
         self, name: str, *, reason: str = "", deadline: Duration | None = None, wait: bool = False

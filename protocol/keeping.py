@@ -61,3 +61,19 @@ class DecideRecovery(Message):
     attempts: list[int] = field(default_factory=list)
     everything: bool = False
     force: bool = False
+
+
+@dataclass(slots=True)
+class ExportTasks(Message):
+    """Ask for tasks with all their attempts, in the order of their numbers, a slice at a time.
+
+    `filters` are those of ListTasks and, as int, `since_ms` and `until_ms` (when they were
+    submitted), `ended_since_ms` and `ended_until_ms`. The answer is a document: `rows`; the
+    `cursor` of the next slice, empty after the last; `at`, the number up to which was looked; and
+    `last`, the newest number at the first question, with which an export ends.
+    """
+
+    TYPE = 60
+    SINCE = 5
+    filters: dict = field(default_factory=dict)  # type: ignore[type-arg]
+    cursor: str = ""

@@ -38,7 +38,7 @@ from .downlink import (
 )
 from .handler_requests import ListHandlers, ReloadHandler, SwitchHandler
 from .joining import Enrol, Invite
-from .keeping import DecideRecovery, ListAudit, ShowRecovery
+from .keeping import DecideRecovery, ExportTasks, ListAudit, ShowRecovery
 from .message import (
     ASK_BYTES_MAX,
     BATCH_MAX,
@@ -172,6 +172,7 @@ __all__ = [
     "Events",
     "Evict",
     "Explain",
+    "ExportTasks",
     "Failure",
     "Fetch",
     "FindStore",

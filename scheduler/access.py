@@ -73,6 +73,7 @@ ALLOWED: dict[type[m.Message], frozenset[Role]] = {
     m.Resolve: _READERS,
     m.ListTasks: _READERS,
     m.ShowTask: _READERS,
+    m.ExportTasks: _READERS,
     m.Explain: _READERS,
     m.ListNodes: _READERS,
     m.ListGpus: _READERS,

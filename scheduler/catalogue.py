@@ -14,6 +14,7 @@ from .task import State
 
 COUNTED_MAX = 100_000
 SCANNED_MAX = 20_000
+SLICE_MAX = 2_000
 _CURSOR = re.compile(r"[0-9]{1,18}")
 
 
@@ -63,6 +64,28 @@ class Catalogue:
         total = self._count(where, values, filters, len(found)) if counted else len(found)
         return found, total, str(below) if more else ""
 
+    def in_order(
+        self, filters: dict[str, Any], after: int, upto: int, limit: int
+    ) -> tuple[list[dict[str, Any]], int]:
+        """Return the next tasks by number that match, and up to which number was looked.
+
+        No more than `SLICE_MAX` are looked at, whatever matches; tags are not.
+        """
+        ((reached,),) = self._db.execute(
+            "SELECT coalesce(max(number), ?2) FROM (SELECT number FROM tasks WHERE number > ?1"
+            " AND number <= ?2 ORDER BY number LIMIT ?3)",
+            (after, upto, SLICE_MAX),
+        )
+        where, values = _where(filters)
+        found = [
+            row_of(row)
+            for row in self._db.execute(
+                f"{ROW} WHERE {where} AND t.number > ? AND t.number <= ? ORDER BY t.number LIMIT ?",
+                (*values, after, reached, limit),
+            )
+        ]
+        return found, found[-1]["number"] if len(found) == limit else int(reached)
+
     def _count(self, where: str, values: list[Any], filters: dict[str, Any], page: int) -> int:
         if filters.get("tags"):
             return page
@@ -103,6 +126,14 @@ def _where(filters: dict[str, Any]) -> tuple[str, list[Any]]:
     for key in ("owner", "name"):
         if filters.get(key):
             terms.append(f"t.{key} = ?")
+            values.append(filters[key])
+    for key, column in (("since_ms", "created_ms"), ("ended_since_ms", "ended_ms")):
+        if filters.get(key):
+            terms.append(f"t.{column} >= ?")
+            values.append(filters[key])
+    for key, column in (("until_ms", "created_ms"), ("ended_until_ms", "ended_ms")):
+        if filters.get(key):
+            terms.append(f"t.{column} BETWEEN 1 AND ?")
             values.append(filters[key])
     if filters.get("batch"):
         terms.append("t.batch = ?")

@@ -39,6 +39,16 @@ FROM tasks t LEFT JOIN attempts a ON a.task = t.id
      AND a.number = (SELECT max(number) FROM attempts WHERE task = t.id)
 """
 
+_ATTEMPT_NAMES = (
+    "number", "node", "gpus", "outcome", "code", "message", "granted_ms", "ended_ms", "run_us",
+    "epoch", "late_ms", "asked", "vram_peak_bytes", "batch_calls",
+)  # fmt: skip
+_ATTEMPTS = (
+    "SELECT task, number, node, gpus, outcome, code, message, granted_ms, ended_ms, run_us,"
+    " epoch, late_ms, asked, vram_peak_bytes, coalesce(calls, 0)"
+    " FROM attempts LEFT JOIN batched USING (task, number) WHERE task IN"
+)
+
 
 def row_of(values: Sequence[Any]) -> dict[str, Any]:
     (task, number, batch, spec_id, name, owner, state, code, created_ms, ended_ms, attempt, node,
@@ -103,16 +113,21 @@ class History:
 
     def spec_bodies(self, spec_ids: Iterable[int]) -> dict[int, bytes]:
         """Return the encoded documents of specs."""
-        return dict(self._rows_in("SELECT spec_id, body FROM specs WHERE spec_id IN", spec_ids))
+        return dict(
+            _rows_in(self._db, "SELECT spec_id, body FROM specs WHERE spec_id IN", spec_ids)
+        )
 
     def specs(self, spec_ids: Iterable[int]) -> dict[int, SpecRow]:
         """Return encoded documents of specs with the objects that they name."""
-        rows = self._rows_in("SELECT spec_id, body, objects FROM specs WHERE spec_id IN", spec_ids)
+        rows = _rows_in(
+            self._db, "SELECT spec_id, body, objects FROM specs WHERE spec_id IN", spec_ids
+        )
         return {row[0]: SpecRow(*row) for row in rows}
 
     def payloads(self, task_ids: Iterable[int]) -> dict[int, Payload]:
         """Return the arguments of tasks with what they name and ask for."""
-        rows = self._rows_in(
+        rows = _rows_in(
+            self._db,
             "SELECT id, args, objects, sized_bytes, size_class FROM tasks WHERE id IN",
             map(ids.to_bytes, task_ids),
         )
@@ -129,12 +144,13 @@ class History:
 
     def task_rows(self, task_ids: Iterable[int]) -> dict[int, dict[str, Any]]:
         """Return the rows that listings show, by id."""
-        rows = map(row_of, self._rows_in(f"{ROW} WHERE t.id IN", map(ids.to_bytes, task_ids)))
+        rows = map(row_of, _rows_in(self._db, f"{ROW} WHERE t.id IN", map(ids.to_bytes, task_ids)))
         return {row["id"]: row for row in rows}
 
     def ended(self, task_ids: Iterable[int]) -> dict[int, TaskResult]:
         """Return the results of those tasks that have ended."""
-        rows = self._rows_in(
+        rows = _rows_in(
+            self._db,
             "SELECT t.id, t.state, t.code, coalesce(r.value, x''), coalesce(r.details, x''),"
             " t.ended_ms FROM tasks t LEFT JOIN results r ON r.task = t.id"
             " WHERE t.ended_ms > 0 AND t.id IN",
@@ -154,15 +170,6 @@ class History:
             " t.size_class FROM tasks t WHERE t.id = ?",
             (blob,),
         )
-        attempts = self._db.execute(
-            "SELECT number, node, gpus, outcome, code, message, granted_ms, ended_ms, run_us,"
-            " epoch, late_ms, asked, vram_peak_bytes, coalesce(calls, 0)"
-            " FROM attempts LEFT JOIN batched USING (task, number) WHERE task = ? ORDER BY number",
-            (blob,),
-        )
-        names = ("number", "node", "gpus", "outcome", "code", "message", "granted_ms", "ended_ms",
-                 "run_us", "epoch", "late_ms", "asked", "vram_peak_bytes",
-                 "batch_calls")  # fmt: skip
         result = self.ended([task_id]).get(task_id)
         return {
             **row,
@@ -171,12 +178,20 @@ class History:
             "once": once,
             "raised": {"memory_bytes": memory_bytes, "vram_bytes": vram_bytes},
             "sized": {"vram_bytes": sized_bytes, "class": size_class},
-            "attempts": [
-                {**dict(zip(names, attempt, strict=True)), "gpus": attempt[2].split()}
-                for attempt in attempts
-            ],
+            "attempts": self.attempts([task_id]).get(task_id, []),
             "result": {} if result is None else result._asdict(),
         }
+
+    def attempts(self, task_ids: Iterable[int]) -> dict[int, list[dict[str, Any]]]:
+        """Return the attempts of tasks, the first one first; a task without any is left out."""
+        found: dict[int, list[dict[str, Any]]] = {}
+        for task, *values in _rows_in(self._db, _ATTEMPTS, map(ids.to_bytes, task_ids)):
+            row = dict(zip(_ATTEMPT_NAMES, values, strict=True))
+            row["gpus"] = row["gpus"].split()
+            found.setdefault(ids.from_bytes(task), []).append(row)
+        for rows in found.values():
+            rows.sort(key=lambda row: int(row["number"]))
+        return found
 
     def last_code(self, task_id: int) -> str:
         """Return the code of the newest attempt; empty when that did not fail."""
@@ -194,13 +209,14 @@ class History:
         )
         return [ids.from_bytes(task) for (task,) in rows]
 
-    def _rows_in(self, query: str, keys: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
-        """Ask for rows by key, in chunks that SQLite can bind."""
-        wanted = list(keys)
-        for start in range(0, len(wanted), CHUNK):
-            chunk = wanted[start : start + CHUNK]
-            marks = ",".join("?" * len(chunk))
-            yield from self._db.execute(f"{query} ({marks})", chunk)
+
+def _rows_in(db: apsw.Connection, query: str, keys: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
+    """Ask for rows by key, in chunks that SQLite can bind."""
+    wanted = list(keys)
+    for start in range(0, len(wanted), CHUNK):
+        chunk = wanted[start : start + CHUNK]
+        marks = ",".join("?" * len(chunk))
+        yield from db.execute(f"{query} ({marks})", chunk)
 
 
 def _submission(row: Sequence[Any]) -> SubmissionRow:

@@ -35,7 +35,7 @@ def list_tasks(view: View, message: ListTasks, principal: Principal) -> Page:
     limit = min(max(message.limit, 1), PAGE_MAX)
     if message.cursor and not _CURSOR.fullmatch(message.cursor):
         raise Invalid("cursor: give back what the last page returned", field="cursor")
-    states = _states(filters)
+    states = states_of(filters)
     if states <= _ACTIVE:
         return _page_of_active(view, filters, states, limit, message.cursor)
     return _page_of_all(view, filters, states, limit, message.cursor)
@@ -97,7 +97,8 @@ def checked_filters(filters: dict[str, Any]) -> dict[str, Any]:
     return dict(filters)
 
 
-def _states(filters: dict[str, Any]) -> frozenset[State]:
+def states_of(filters: dict[str, Any]) -> frozenset[State]:
+    """Return the states that filters mean."""
     wanted = frozenset(_STATES[word] for word in filters.get("states") or [])
     if filters.get("active"):
         return (wanted & _ACTIVE) or _ACTIVE

@@ -21,6 +21,7 @@ from .config_queries import (
     state_document,
 )
 from .events import Now
+from .exporting import export_tasks
 from .fleet import Node
 from .gpu_rows import list_gpus
 from .handler_rows import list_handlers
@@ -132,6 +133,7 @@ _QUERIES: dict[type[m.Message], _Query] = {
     m.Resolve: lambda view, message, principal, _: resolve(view, message, principal),
     m.ListTasks: lambda view, message, principal, _: list_tasks(view, message, principal),
     m.ShowTask: show_task,
+    m.ExportTasks: export_tasks,
     m.Explain: show_explain,
     m.ShowBatch: show_batch,
     m.ListBatches: list_batches,

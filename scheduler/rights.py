@@ -20,6 +20,7 @@ WORDS: dict[type[m.Message], str] = {
     m.Resolve: "look tasks up",
     m.ListTasks: "list tasks",
     m.ShowTask: "look at tasks",
+    m.ExportTasks: "export tasks",
     m.Explain: "ask why a task waits",
     m.ListNodes: "list nodes",
     m.Status: "see how the cluster is",

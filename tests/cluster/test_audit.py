@@ -28,7 +28,7 @@ READS = {
     "Watch", "States", "Resolve", "ListTasks", "ShowTask", "Explain", "ListNodes", "Status",
     "ShowConfig", "ShowBatch", "ListBatches", "ListGpus", "ListStats", "Events", "ListKeys",
     "Logs", "FindStore", "TaskObjects", "References", "ListAudit", "ShowRecovery",
-    "ListConfigVersions", "CompareConfig", "ConfigState", "ListHandlers",
+    "ListConfigVersions", "CompareConfig", "ConfigState", "ListHandlers", "ExportTasks",
 }  # fmt: skip
 QUICK = """
 [scheduler]

@@ -22,7 +22,8 @@ VERDICTS = {
     "Submit": "soa", "Cancel": "soa", "Retry": "soa", "Logs": "soa",
     "AskTask": "soa",
     "Watch": "vsoa", "States": "vsoa", "Resolve": "vsoa", "ListTasks": "vsoa",
-    "ShowTask": "vsoa", "Explain": "vsoa", "ListNodes": "vsoa", "Status": "vsoa",
+    "ShowTask": "vsoa", "ExportTasks": "vsoa", "Explain": "vsoa", "ListNodes": "vsoa",
+    "Status": "vsoa",
     "ShowConfig": "vsoa", "ShowBatch": "vsoa", "ListBatches": "vsoa",
     "Drain": "oa", "Undrain": "oa", "DeclareLost": "oa", "ForgetNode": "oa",
     "ListGpus": "vsoa", "ListStats": "vsoa",
@@ -52,7 +53,7 @@ ON_CONTROL = {
     "ListHandlers", "SwitchHandler", "ReloadHandler",
     "Events", "Prune", "AskTask", "ListBatches", "Invite", "Enrol",
     "ChangeConfig", "ListConfigVersions", "CompareConfig", "ConfigState",
-    "FindStore", "TaskObjects", "References", "ListAudit",
+    "FindStore", "TaskObjects", "References", "ListAudit", "ExportTasks",
     "ShowRecovery", "DecideRecovery",
 }  # fmt: skip
 LETTER = {role: role.value[0] for role in Role} | {Role.STORE: "t"}
