@@ -44,8 +44,9 @@ def after(node: Node, gone: Iterable[int]) -> Node:
 
 
 def begin(shadow: Node, task: Task, request: Request, cards: Iterable[str]) -> None:
-    """Put a task into a shadow that waits."""
-    charges = [(uuid, *card_charge(request, shadow.cards[uuid].gpu)) for uuid in cards]
+    """Put a task into a shadow that waits; a card may have vanished since it was chosen."""
+    found = [shadow.cards[uuid] for uuid in cards if uuid in shadow.cards]
+    charges = [(card.gpu.uuid, *card_charge(request, card.gpu)) for card in found]
     shadow.held[task.id] = task
     _charge(shadow, request, charges, 1)
 

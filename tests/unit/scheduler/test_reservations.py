@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +215,23 @@ def test_no_place_is_kept_on_a_card_that_is_cordoned(world: World) -> None:
     world.cordon(first)
     stream.seconds(2)
     assert first not in kept(world).cards
+
+
+def test_a_place_outlives_a_card_of_another_place_that_vanishes(world: World) -> None:
+    node = world.node("n1", cpus=8, gpus=[gpu(1), gpu(2), gpu(3, 48)])
+    blockers = world.submit(3, gpus=1, cpus_milli=500)
+    wide = ask(world, gpus=1, vram_bytes=40 * GIB)
+    world.keep_alive(61, node)  # or what wants more would go first
+    pair = ask(world, gpus=2)
+    world.keep_alive(AFTER_S + 2 * LOOK_S + 2, node)
+    assert [wide, pair] == list(world.core.reservations.of)
+    (ends,) = [task for task in blockers if node.gpus[task] == ("GPU-2",)]
+    world.end(node, ends)
+    left = [each for each in node.capabilities.gpus if each.uuid != "GPU-2"]
+    node.capabilities = dataclasses.replace(node.capabilities, gpus=left)
+    world.join(node)
+    assert ("GPU-3",) == world.core.reservations.of[wide].cards
+    assert all("GPU-2" not in each.cards for each in world.core.reservations.of.values())
 
 
 def test_no_place_is_kept_on_a_silent_node(world: World) -> None:
