@@ -33,6 +33,9 @@ from .bundle import (
 from .restored import prepare
 from .schema import check_can_open, migrate
 
+LOGS = ("-wal", "-shm")
+"""What SQLite has beside a database that was not closed, by what their names end in."""
+
 
 @dataclass(slots=True)
 class Restored:
@@ -76,8 +79,6 @@ def restore(
             epoch = _make_ready(fresh, None if goes_on else manifest.at_ms, principal, now_ms)
             done = Restored(epoch, not goes_on)
             _put_rest(reader, places, done, on_progress)
-            for name in (places.journal.name + "-wal", places.journal.name + "-shm"):
-                _set_aside(places.state_dir / name, done)
             _set_aside(places.journal, done)
             fresh.rename(places.journal)
             sync_folder(places.state_dir)
@@ -181,9 +182,17 @@ def _put_rest(reader: Reader, places: Places, done: Restored, on_progress: Progr
 
 
 def _set_aside(path: Path, done: Restored) -> None:
+    """Move a file out of the way, a database with its log.
+
+    A log of another name would be lost to it, and one that stayed would be played into what comes
+    in its place.
+    """
+    moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    aside = path.with_name(f"{path.name}.before-{moment}-{secrets.token_hex(2)}")
+    for suffix in LOGS:
+        if (log := path.with_name(path.name + suffix)).exists():
+            shutil.move(log, aside.with_name(aside.name + suffix))
     if path.exists():
-        moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        aside = path.with_name(f"{path.name}.before-{moment}-{secrets.token_hex(2)}")
         shutil.move(path, aside)
         done.kept.append(str(aside))
 

@@ -14,6 +14,7 @@ import pytest
 from remuda.config import sqlite
 from remuda.config.home import Home
 from remuda.config.load import load
+from remuda.config.store_home import objects_dir
 from remuda.scheduler import backup, offline
 from remuda.scheduler.audit import first_broken_link
 from remuda.scheduler.bundle import MANIFEST, BackupError, Reader, described
@@ -41,6 +42,16 @@ def home(tmp_path: Path) -> Home:
     return made
 
 
+def index_of(home: Home) -> Path:
+    return objects_dir(home) / "index.db"
+
+
+def asides(path: Path) -> list[Path]:
+    """List what was moved aside of a database, logs apart."""
+    found = path.parent.glob(f"{path.name}.before-*")
+    return [each for each in found if not each.name.endswith(("-wal", "-shm"))]
+
+
 def run(home: Home, *words: str) -> int:
     return offline.main([*words, "--home", str(home.root)])
 
@@ -50,6 +61,13 @@ def tasks_in(path: Path) -> int:
     ((count,),) = database.execute("SELECT count(*) FROM tasks")
     database.close()
     return int(count)
+
+
+def has_table(path: Path, name: str) -> bool:
+    database = apsw.Connection(str(path))
+    found = database.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (name,)).fetchall()
+    database.close()
+    return bool(found)
 
 
 # --- making one ----------------------------------------------------------------------------
@@ -209,8 +227,32 @@ def test_a_home_that_has_a_journal_is_left_alone_unless_forced(
     assert "restore into an empty home, or with --force" in capsys.readouterr().err
     assert before == tasks_in(home.scheduler_dir / "journal.db")
     assert 0 == run(home, "restore", str(made), "--force")
-    (aside,) = home.scheduler_dir.glob("journal.db.before-*")
+    (aside,) = asides(home.scheduler_dir / "journal.db")
     assert before == tasks_in(aside)
+
+
+def test_what_a_killed_scheduler_left_in_logs_is_moved_aside_with_its_databases(
+    home: Home, tmp_path: Path
+) -> None:
+    index_of(home).parent.mkdir(parents=True)
+    index = sqlite.connect(index_of(home))
+    index.execute("CREATE TABLE objects (digest)")
+    index.close()
+    made = tmp_path / "made.tar"
+    assert 0 == run(home, "backup", str(made))
+    databases = (home.scheduler_dir / "journal.db", index_of(home))
+    for path in databases:
+        connection = sqlite.connect(path, autocheckpoint=False)
+        connection.execute("CREATE TABLE late (value)")
+        left = {each: each.read_bytes() for each in path.parent.glob(f"{path.name}*")}
+        connection.close()
+        for each, data in left.items():
+            each.write_bytes(data)
+        assert path.with_name(f"{path.name}-wal").stat().st_size
+    assert 0 == run(home, "restore", str(made), "--force")
+    for path in databases:
+        (aside,) = asides(path)
+        assert [True, False] == [has_table(each, "late") for each in (aside, path)]
 
 
 def test_the_home_of_a_scheduler_that_runs_is_refused_even_when_forced(
