@@ -23,9 +23,10 @@ def see(
 ) -> bool:
     """Take in a node's measures and what it held then, by task and attempt.
 
-    Tells whether there is so much more room on a card that what did not fit may.
+    Tells whether there is so much more room on a card that what did not fit may: also where nobody
+    else computes any more, or nothing is measured, so that the ledger alone counts.
     """
-    node.measures = measures
+    before, node.measures = node.measures, measures
     node.room_bytes = {
         uuid: measure.room_bytes
         for uuid, measure in measures.items()
@@ -40,7 +41,14 @@ def see(
         if phase is None:  # the node had not taken it in yet
             node.speak_for(attempt, 1)
     known = node.room_known_bytes
-    if all(room < known.get(uuid, 0) + GROWTH_BYTES_MIN for uuid, room in node.room_bytes.items()):
+    is_open = any(
+        uuid not in node.room_bytes or (measure.foreign and not measures[uuid].foreign)
+        for uuid, measure in before.items()
+        if measure.room_bytes != UNKNOWN
+    )
+    if not is_open and all(
+        room < known.get(uuid, 0) + GROWTH_BYTES_MIN for uuid, room in node.room_bytes.items()
+    ):
         node.room_known_bytes = {
             uuid: min(room, known.get(uuid, 0)) for uuid, room in node.room_bytes.items()
         }

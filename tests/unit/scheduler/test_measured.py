@@ -25,7 +25,7 @@ from remuda.scheduler.measured import GROWTH_BYTES_MIN, see
 from remuda.scheduler.task import Task
 from remuda.scheduler.vacancy import refusal_now
 
-from ...fakes.world import GIB, World, gpu
+from ...fakes.world import GIB, SimNode, World, gpu
 from .ledgers import lend, make_node
 
 TEN = Request(vram_bytes=10 * GIB, cpus_milli=0)
@@ -97,19 +97,38 @@ def test_only_what_grows_by_much_has_tasks_placed_anew() -> None:
     assert [True, False, True, False, False, True] == grown
 
 
-def test_a_task_waits_for_memory_to_come_free_and_then_runs(world: World) -> None:
+def says(world: World, node: SimNode, measures: dict[str, GpuMeasure]) -> None:
+    heartbeat = node.heartbeat()
+    heartbeat.gpus = {uuid: asdict(each) for uuid, each in measures.items()}
+    world.says(node, heartbeat)
+
+
+BESIDE = measure(23, foreign=1, strangers="train.py (pid 7)")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "wants"),
+    [
+        pytest.param(measure(4), measure(12), {"vram_bytes": 10 * GIB}, id="more is free"),
+        pytest.param(measure(4), {}, {"vram_bytes": 10 * GIB}, id="nothing is measured any more"),
+        pytest.param(
+            measure(4), {"GPU-1": GpuMeasure()}, {"vram_bytes": 10 * GIB}, id="nothing is known"
+        ),
+        pytest.param(BESIDE, measure(23), {"gpus": 1}, id="who computed there is gone"),
+    ],
+)
+def test_a_task_waits_until_its_card_has_room_as_measured_and_then_runs(
+    world: World,
+    before: dict[str, GpuMeasure],
+    after: dict[str, GpuMeasure],
+    wants: dict[str, object],
+) -> None:
     node = world.node("n1", gpus=[gpu(1, 24)])
-
-    def said(room_gib: int) -> None:
-        heartbeat = node.heartbeat()
-        heartbeat.gpus = {uuid: asdict(each) for uuid, each in measure(room_gib).items()}
-        world.says(node, heartbeat)
-
-    said(4)
-    (task,) = world.submit(vram_bytes=10 * GIB)
-    before = world.state(task)
-    said(12)
-    assert ("queued", "assigned") == (before, world.state(task))
+    says(world, node, before)
+    (task,) = world.submit(**wants)  # type: ignore[arg-type]  # fields by name
+    waited = world.state(task)
+    says(world, node, after)
+    assert ("queued", "assigned") == (waited, world.state(task))
 
 
 # --- both guards together ----------------------------------------------------------------------
