@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ..protocol.capabilities import BATCH_MAX, Capabilities, Gpu, Handler
 from ..protocol.codec import VERSION
@@ -87,6 +88,17 @@ class Use:
     last_ms: int = 0
 
 
+class Welcome(NamedTuple):
+    """When the agent that counts was let in, up to which revision, and since which boot it runs."""
+
+    at_ns: int
+    rev: int
+    boot_id: str
+
+
+NOT_WELCOME = Welcome(0, 0, "")
+
+
 @dataclass(slots=True)
 class Node:
     """One node: what it said of itself, what it was lent, and how far messages got.
@@ -96,10 +108,10 @@ class Node:
     silent for a while and gets no new work; a `lost` one was given up. `shunned` keeps requests
     that it refused away from it until a monotonic time. `exclusives` counts
     tasks that have it alone: one at most. `former` are earlier starts of its agent,
-    whose words come too late. `seen_ms` is when it was last heard in the scheduler's earlier
-    lives, or when it was lost. `measures` are of its cards by UUID; `room_bytes` is
-    what of them is left by now, `room_known_bytes` was so when tasks were placed by it last (see
-    `measured.py`). `seats` are models in memory, `ran` those that
+    whose words come too late. `boot_id` is of its host when it was heard last. `seen_ms` is when it
+    was last heard in the scheduler's earlier lives, or when it was lost. `measures` are of its
+    cards by UUID; `room_bytes` is what of them is left by now, `room_known_bytes` was so when tasks
+    were placed by it last (see `measured.py`). `seats` are models in memory, `ran` those that
     functions and commands named which began here last, `rides` which calls share a slot.
     `disabled` says from which handlers calls are kept away, and why; `handler_orders` names the
     orders that it was told last (see `handler_orders.py`), `handler_uses` counts the calls that it
@@ -114,6 +126,7 @@ class Node:
     protocol: int = VERSION
     incarnation: bytes = b""
     former: tuple[bytes, ...] = ()
+    welcome: Welcome = NOT_WELCOME
     connected: bool = False
     suspect: bool = False
     lost: bool = False

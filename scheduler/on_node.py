@@ -38,7 +38,7 @@ from . import (
     warm,
 )
 from .events import JoinNode, NodeRevoked, NodeSays, Now
-from .fleet import Node, first_revision
+from .fleet import Node, Welcome, first_revision
 from .on_results import on_results
 from .records import AuditRow, Effects, Note, ToNode
 from .stopping import send_kill
@@ -53,9 +53,11 @@ FORMER_MAX = 8
 
 
 def on_join(core: Core, event: JoinNode, now: Now, effects: Effects) -> None:
-    """Take in a node with what it holds: adopt what it may keep, requeue what it lost.
+    """Take in a node with what it holds: adopt what it may keep.
 
-    Its word on what it holds is complete: runners of the agent before were found or ended.
+    Its word on what it holds is complete: runners of the agent before were found or ended. What it
+    lost is requeued by its first heartbeat: a REGISTER may be the late word of an agent that is
+    dead by now, while the next one has let in what it holds; who beats has heard our answer.
     """
     register = event.message
     try:
@@ -74,7 +76,7 @@ def on_join(core: Core, event: JoinNode, now: Now, effects: Effects) -> None:
     node = core.fleet.nodes.setdefault(
         event.node, Node(event.node, known, rev=first_revision(core.epoch))
     )
-    if register.incarnation in node.former:
+    if register.incarnation in node.former and not _is_mute(core, node, now):
         text = "a later start of this agent has registered: this word of an earlier one is late"
         effects.replies.append((event.request, Failure(Conflict.code, text)))
         return
@@ -82,32 +84,30 @@ def on_join(core: Core, event: JoinNode, now: Now, effects: Effects) -> None:
     is_known = node.connected and register.incarnation == node.incarnation
     if register.incarnation != node.incarnation:  # else an older heartbeat may still be under way
         node.heartbeat_seq = 0
-        node.former = (*node.former, node.incarnation)[-FORMER_MAX:]
+        former = (each for each in node.former if each != register.incarnation)
+        node.former = (*former, node.incarnation)[-FORMER_MAX:]
     configured.on_joined(node, is_new=not is_known)
-    rebooted = bool(node.boot_id) and node.boot_id != register.boot_id
-    node.boot_id, node.incarnation, node.protocol = register.boot_id, register.incarnation, protocol
+    node.boot_id = node.boot_id or register.boot_id
+    node.incarnation, node.protocol = register.incarnation, protocol
     node.connected, node.suspect, node.lost, node.heard_ns = True, False, False, now.mono_ns
     silence.on_joined(core, now)
     _see(core, node, now, effects)
     node.shunned.clear()
     core.fleet.changed_shape()
-    kept = _adopt(core, node, register, now, effects)
+    kept, foreign = _adopt(core, node, register, now, effects)
     offered = node.held.keys() - kept if is_known else set()  # it may still be under way
     node.seats.forget_promises(offered)
     said = register.capabilities.get("residents", [])
     residents = residents_from_documents(said if type(said) is list else [])
     node.take_residents(residents, -1, now.mono_ns)
-    if rebooted:
-        facts: dict[str, object] = {"node": node.name, "held": len(node.held) - len(kept)}
-        effects.notes.append(Note("warning", "node was restarted", facts))
     rows = zip(register.tasks, register.attempts, register.tokens, register.phases, strict=True)
     recovery.see(core, node, rows, now, effects, is_joining=True)
-    missed = [task for task in node.held.values() if task.id not in kept]
-    for task in () if is_known else missed:
-        # Of who asked twice, or a late copy, what was offered meanwhile may be there by now: the
-        # heartbeat after this answer tells.
-        _miss(core, node, task, now, effects, rebooted=rebooted)
+    for task in () if is_known else foreign:
+        if not recovery.is_doubtful(core, task):
+            _miss(core, node, task, now, effects)
     node.rev += 1
+    at_ns = node.welcome.at_ns if is_known else now.mono_ns
+    node.welcome = Welcome(at_ns, node.rev, register.boot_id)
     for task in node.held.values():  # a heartbeat from before this answer says nothing of them
         assert task.live is not None
         task.live.rev = node.rev
@@ -128,16 +128,29 @@ def _see(core: Core, node: Node, now: Now, effects: Effects) -> None:
     handler_orders.see(core, node, effects)
 
 
-def _miss(
-    core: Core, node: Node, task: Task, now: Now, effects: Effects, *, rebooted: bool
-) -> None:
-    """Move a task that its node came back without."""
-    if recovery.is_doubtful(core, task):
-        return  # it may have ended there since the backup
-    if rebooted:
+def _is_mute(core: Core, node: Node, now: Now) -> bool:
+    """Tell whether the agent that counts has not said a word since it was let in.
+
+    A heartbeat follows each answer at once: that one was dead when its REGISTER came, and an
+    earlier one by our order may be the one that lives.
+    """
+    since_ns = now.mono_ns - node.welcome.at_ns
+    return not node.heartbeat_seq and since_ns >= core.settings.suspect_after_ns
+
+
+def _miss(core: Core, node: Node, task: Task, now: Now, effects: Effects) -> None:
+    """Move a task that its node does not hold."""
+    if node.boot_id != node.welcome.boot_id:
         life.lose(core, task, now, effects, f"{node.name} was restarted", is_sure=True)
     else:
-        life.requeue(core, task, now, effects, "returned", "the node came back without it")
+        life.requeue(core, task, now, effects, "returned", "the node does not hold it")
+
+
+def _note_restart(core: Core, node: Node, effects: Effects) -> None:
+    """Remember the new boot of a host, once what it lost with the last one is settled."""
+    node.boot_id = node.welcome.boot_id
+    core.write_node(node, effects)
+    effects.notes.append(Note("warning", "node was restarted", {"node": node.name}))
 
 
 def _not_yet(core: Core, name: str, wait_ms: int, now: Now) -> Failure:
@@ -150,21 +163,28 @@ def _not_yet(core: Core, name: str, wait_ms: int, now: Now) -> Failure:
     )
 
 
-def _adopt(core: Core, node: Node, register: Register, now: Now, effects: Effects) -> set[int]:
-    kept = set()
+def _adopt(
+    core: Core, node: Node, register: Register, now: Now, effects: Effects
+) -> tuple[set[int], list[Task]]:
+    """Take up what a node holds; return that, and what it has under tokens that are not ours."""
+    kept: set[int] = set()
+    foreign: list[Task] = []
     rows = zip(register.tasks, register.attempts, register.tokens, register.phases, strict=True)
     for blob, number, token, phase in rows:
         found = _find(core, node, blob, number)
-        if found is None or not same_token(found[1].token, token):
+        if found is None:
             continue
         task, attempt = found
+        if not same_token(attempt.token, token):
+            foreign.append(task)
+            continue
         attempt.accepted = True
         kept.add(task.id)
         if phase == Phase.RUNNING:
             _runs(core, task, now, effects)
     if kept:
         effects.notes.append(Note("info", "attempts adopted", {"node": node.name, "n": len(kept)}))
-    return kept
+    return kept, foreign
 
 
 def _registered(core: Core, node: Node, now: Now) -> Registered:
@@ -287,9 +307,11 @@ def on_heartbeat(core: Core, node: Node, message: Heartbeat, now: Now, effects: 
         elif recovery.is_doubtful(core, task):
             continue
         elif attempt.rev <= message.rev:
-            life.requeue(core, task, now, effects, "returned", "the node does not hold it")
+            _miss(core, node, task, now, effects)
         elif now.mono_ns - attempt.offered_ns >= core.settings.offer_resend_ns:
             unseen.append(task)
+    if node.boot_id != node.welcome.boot_id and message.rev >= node.welcome.rev:
+        _note_restart(core, node, effects)
     if core.recovery is not None:
         _see_strangers(core, node, message, now, effects)
     if unseen:

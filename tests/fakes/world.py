@@ -312,13 +312,14 @@ class World(Operated):
         assert isinstance(reply, m.Cancelled)
         return reply.verdicts
 
-    def reboot(self, node: SimNode) -> m.Message:
-        """Have a node's host start again: nothing of it is left."""
+    def reboot(self, node: SimNode) -> None:
+        """Have a node's host start again: nothing of it is left, as its first heartbeat shows."""
         node.held.clear()
         node.boot_id += "'"
         node.incarnation = (node.name + node.boot_id).encode().ljust(16, b"-")[:16]
         node.rev = node.seq = 0
-        return self.join(node)
+        self.join(node)
+        self.heartbeat(node)
 
     def keep_alive(self, seconds: float, *nodes: SimNode) -> None:
         """Let time pass while these nodes are heard."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from remuda.node import releases, residents, usage
 from remuda.node.core import Core
-from remuda.node.session import Session, Standing
+from remuda.node.session import SILENCE_NS, Session, Standing
 from remuda.protocol import capabilities as wire
 from remuda.protocol import codec, measures
 from remuda.protocol.messages import Heartbeat, Register, Registered
@@ -51,6 +51,7 @@ class Membership:
             return False
         self._core.on_registered(message)
         self._heartbeat_ns = max(100, message.heartbeat_ms) * MS
+        self.session.unanswered_ns = max(SILENCE_NS, message.lease_ms * MS)
         self._beats = sorted(now + early for early in EARLY_NS)
         self._said = 0
         return True

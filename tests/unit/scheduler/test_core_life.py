@@ -265,6 +265,7 @@ def test_a_restart_requeues_what_the_node_no_longer_holds(world: World) -> None:
     world.restart()
     node.held.clear()
     world.join(node)
+    world.heartbeat(node)
     assert [(task, 2)] == list(node.held)
     assert ["returned", ""] == world.attempts(task)
     assert 0 == world.core.tasks[task].charged

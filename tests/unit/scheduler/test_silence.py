@@ -146,6 +146,7 @@ def test_an_agent_that_restarts_without_a_task_returns_it_uncharged(world: World
     node.held.clear()
     node.incarnation = b"again".ljust(16, b"-")
     world.join(node)
+    world.heartbeat(node)
     assert ["returned", ""] == world.attempts(task)
 
 
