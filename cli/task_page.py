@@ -169,6 +169,7 @@ def _facts(body: Document, details: Document) -> list[tuple[str, str]]:
         ("exit code", str(details["exit_code"]) if details.get("exit_code") is not None else ""),
         ("signal", _signal(details.get("signal"))),
         ("message", _message(details)),
+        ("ran as", str(details.get("user") or "")),
         ("leftovers", _leftovers(details)),
         ("outputs", _named(details.get("outputs")) or ", ".join(spec.outputs)),
     ]

@@ -73,6 +73,15 @@ class NodeSettings(Section):
     state_dir: FilePath | None = setting(
         None, "directory of runners and their output; unset: in the home", fixed=True
     )
+    run_as: TextTable = setting(
+        {}, "as which user of this host commands of an owner run: owner = user; empty: the agent's"
+    )
+    run_as_others: Literal["refuse", "agent"] = setting(
+        "refuse", "what becomes of work of owners that run_as does not name; without any: the agent"
+    )
+    run_as_socket: FilePath = setting(
+        Path("/run/remuda-run-as.sock"), "where the helper listens that starts tasks as others"
+    )
     lock_dir: FilePath = setting(
         Path("/run/lock/remuda"), "locks by which agents of one host share no GPU"
     )

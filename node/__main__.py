@@ -20,7 +20,7 @@ from ..config.credentials import node_key
 from ..config.daemon import home_of, print_findings
 from ..config.endpoints import read_endpoints
 from ..config.findings import Finding
-from ..config.home import Home, make_private_directory
+from ..config.home import Home
 from ..config.keys import Identity, load_identity
 from ..config.load import combined
 from ..config.logs import configure_logs, get_logger
@@ -31,7 +31,7 @@ from ..config.sources import Sources
 from ..protocol.errors import Conflict, Invalid, RemudaError
 from ..protocol.resources import MILLI
 from ..worker.batches import attempt_key
-from . import capabilities, checking, joining, runtime, tuning
+from . import capabilities, checking, joining, others, runtime, tuning
 from .adoption import Adoption
 from .archive import Archive
 from .asking import Asks
@@ -114,13 +114,14 @@ def serve(home: Home, settings: Settings, name: str, sources: Sources, notifier:
     """Be the agent of one node until a signal ends it."""
     identity = load_identity(node_key(home, name))
     node_dir = settings.node.state_dir or home.node_dir(name)
-    make_private_directory(node_dir)
+    others.make_directory(node_dir)
     lock = _only_agent(node_dir)
     tuned = tuning.begin(sources, node_dir)  # from here on with what operators changed
     settings = tuned.running
     configure_logs(settings.logging, daemon=f"node {name}")
     for folder in ("work", "tasks", "runners"):
-        make_private_directory(node_dir / folder)
+        others.make_directory(node_dir / folder)
+    others.open_passage(settings.node, node_dir)
     asked_ns = time.monotonic_ns()
     reading = _reading(settings)
     facts = capabilities.host_facts(reading, _limits(settings), (node_dir,))
@@ -174,6 +175,7 @@ def build(
     slots = Slots(facts.cpus_milli, facts.memory_bytes, cards, resources=dict(node.resources))
     core = Core(secrets.token_bytes(INCARNATION_BYTES), slots, max(1, facts.cpus_milli // MILLI))
     core.state.foreign = ForeignPolicy(node.foreign_processes)
+    core.state.as_whom = others.as_whom(node, node_dir)
     code = _runtime(node_dir)
     env = inherited_env(os.environ)
     premises = premises_of(settings, node_dir, code, env, os.environ)

@@ -10,7 +10,7 @@ from ..config.disk_checks import judge_syncs, time_syncs
 from ..config.endpoints import read_endpoints
 from ..config.enrolment import Welcome, ask_again
 from ..config.findings import Finding, fine, serious, warning
-from ..config.home import Home, make_private_directory
+from ..config.home import Home
 from ..config.host_checks import of_runtime
 from ..config.invitation import ANOTHER_LINE, Invitation, from_line
 from ..config.keys import Identity, load_identity
@@ -22,6 +22,7 @@ from ..protocol.errors import NotFound, RemudaError
 from .dialling import Scheduler, reach_ports
 from .gpu import Reading
 from .naming import name_of
+from .others import make_directory
 from .preflight_cluster import Reach, of_cluster
 from .preflight_driver import judge_use
 from .preflight_host import of_host, place_of
@@ -66,7 +67,7 @@ def _time_disk(node_dir: Path) -> list[Finding]:
 
 def look_at_host(node: NodeSettings, node_dir: Path, reading: Reading) -> list[Finding]:
     """Look at this host alone."""
-    make_private_directory(node_dir)
+    make_directory(node_dir)
     return of_host(node, node_dir, reading)
 
 

@@ -8,11 +8,11 @@ from itertools import repeat
 from ..protocol import codec, spec
 from ..protocol.claims import CLAIM_BYTES
 from ..protocol.errors import MalformedFrame
-from ..protocol.messages import Offer, Phase
-from . import residents, staging, stops, usage
+from ..protocol.messages import Offer, Outcome, Phase
+from . import as_whom, endings, residents, staging, stops, usage
 from .slots import Charge, Mismatch
 from .state import ATTEMPTS_MAX, PLAN_BYTES_MAX, PLANS_MAX, Rejection, State
-from .task import HANDLER_POOL, Attempt, Plan, plan_of
+from .task import HANDLER_POOL, Attempt, Plan, ending, plan_of
 
 TOKEN_BYTES_MAX = 64
 
@@ -48,7 +48,7 @@ def on_offer(state: State, offer: Offer) -> None:
     for task, number, token, args, gpus, batch, prefetched, index, claims in rows:
         plan = plans.get(index)
         if plan is None:
-            plan = plans[index] = _in_pool(state, _plan(state, offer, index))
+            plan = plans[index] = _as_user(state, _in_pool(state, _plan(state, offer, index)))
         known = state.attempts.get((task, number))
         if known is not None:
             _say_again(state, known, offer.rev)
@@ -114,6 +114,14 @@ def _in_pool(state: State, plan: Plan | str) -> Plan | str:
     return plan if plan.pool == pool else replace(plan, pool=pool)
 
 
+def _as_user(state: State, plan: Plan | str) -> Plan | str:
+    """Say as whom it runs; what is another user's has a directory apart from ours."""
+    if isinstance(plan, str):
+        return plan
+    user = state.as_whom.user_of(plan.owner, plan.spec.kind)
+    return replace(plan, user=user, is_staged=True) if user else plan
+
+
 def _say_again(state: State, known: Attempt, rev: int) -> None:
     """Answer an offer of an attempt that is held: nothing is executed twice."""
     known.rev = max(known.rev, rev)
@@ -134,6 +142,11 @@ def _take(state: State, attempt: Attempt) -> None:
         stops.stop(state, held, -1, "a later attempt of the task was offered")
     state.hold(attempt)
     state.fresh.append(attempt)
+    if why := state.as_whom.refusal(attempt.plan.owner, attempt.plan.spec.kind):
+        # Not a rejection: that keeps all alike away for a while, this one alone goes elsewhere.
+        word = ending(attempt, Outcome.FAILED, as_whom.CODE, why)
+        endings.end(state, attempt, word)
+        return
     if attempt.plan.is_command or attempt.charge.cards:
         _reserve(state, attempt)
     if staging.is_needed(attempt):

@@ -17,6 +17,7 @@ from ..config.host_checks import FILES_MIN, of_limits
 from ..config.settings_node import NodeSettings
 from .gpu import Reading
 from .gpu_locks import lock_dir
+from .others import of_run_as
 from .preflight_driver import judge_driver, seen_cards
 from .strain import DISK_FREE_BYTES_MIN
 
@@ -33,6 +34,7 @@ def of_host(node: NodeSettings, node_dir: Path, reading: Reading) -> list[Findin
         *of_level(of_limits(FILES_MIN), Level.WARNING),
         *_locks(node, reading),
         *judge_driver(reading, seen_cards(), node.gpus),
+        *of_run_as(node, node_dir),
     ]
 
 

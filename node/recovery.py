@@ -19,6 +19,8 @@ from ..worker import batches
 from ..worker.frames import Finished, FrameError, Results
 from .runner import cgroup, tree
 from .runner.answers import read_result
+from .runner.helper_line import sweep
+from .runner.lending import USER_FILE
 from .runner.spool import read_spool
 
 KILL_S = 5.0
@@ -51,7 +53,8 @@ def recover(directory: Path, *, kill_s: float = KILL_S) -> Recovered:
         own_cgroup = str(identity.get("cgroup", ""))
         if own_cgroup:
             cgroup.kill(own_cgroup)
-        found.killed, found.stuck = _kill_tree(directory.name, kill_s)
+        found.killed, found.stuck = kill_tree(directory.name, kill_s)
+        found.stuck += _sweep(directory)
     for body in read_spool(directory):
         with contextlib.suppress(FrameError):  # bytes that a crash of the host mangled
             found.results.append(Results(*batches.unpack_results(body)))
@@ -89,7 +92,20 @@ def _attempt_of(name: str) -> list[tuple[bytes, int]]:
         return []
 
 
-def _kill_tree(runner: str, kill_s: float) -> tuple[int, int]:
+def _sweep(directory: Path) -> int:
+    """Have killed what is left of another user's; count as left what nobody can tell of."""
+    try:
+        found = json.loads((directory / USER_FILE).read_text())
+        user, helper = str(found["user"]), str(found["helper"])
+    except FileNotFoundError:  # nothing was started as somebody else
+        return 0
+    except (OSError, ValueError, TypeError, KeyError):
+        return 1
+    stuck = sweep(helper, user, directory.name)
+    return 1 if stuck is None else stuck
+
+
+def kill_tree(runner: str, kill_s: float) -> tuple[int, int]:
     """Kill all processes of a runner until a look finds none; return (killed, still there)."""
     mark = f"\0REMUDA_RUNNER={runner}\0".encode()
     killed: set[int] = set()

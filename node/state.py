@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from ..protocol.capabilities import Handler
 from ..protocol.messages import Phase
+from .as_whom import AsWhom
 from .backlog import Backlog
 from .effects import Effect
 from .fencing import Fence, is_fenced
@@ -81,6 +82,7 @@ class State:
     outbox: Outbox = field(default_factory=Outbox)
     counters: Counters = field(default_factory=Counters)
     fence: Fence = field(default_factory=Fence)
+    as_whom: AsWhom = field(default_factory=AsWhom)
     fuse: Fuse = field(default_factory=Fuse)
     effects: list[Effect] = field(default_factory=list)
     fresh: list[Attempt] = field(default_factory=list)

@@ -40,7 +40,7 @@ class Plan:
     `pool` names the warm workers that may run it: nothing for a command. `request` is what the spec
     asks for, kept because that is dear to work out for each attempt. `is_staged`: something is
     prepared for each of them, be it only a directory of its own; `is_stored`: something of each
-    goes to the store.
+    goes to the store. `user` is who it runs as, empty for the agent's own.
     """
 
     spec: TaskSpec
@@ -49,6 +49,7 @@ class Plan:
     request: Request
     is_staged: bool = False
     is_stored: bool = False
+    user: str = ""
 
     @property
     def is_command(self) -> bool:

@@ -29,7 +29,7 @@ _CODES: dict[FailureClass, tuple[str, ...]] = {
     FailureClass.NETWORK: ("network",),
     FailureClass.MODEL: ("model_unavailable",),
     FailureClass.NODE_LOST: ("node_lost", "gpu_lost"),
-    FailureClass.CODE_MISSING: ("code_missing", "environment_failed"),
+    FailureClass.CODE_MISSING: ("code_missing", "environment_failed", "owner_refused"),
 }
 CLASS_OF = {code: kind for kind, codes in _CODES.items() for code in codes}
 BUDGET_WORDS = {

@@ -43,7 +43,7 @@ from .batches import pack_failure as pack_failure
 from .batches import split_key as split_key
 from .batches import unpack_failure as unpack_failure
 
-PROTOCOL = 4
+PROTOCOL = 5
 PROTOCOL_OLDEST = 1
 FRAME_BYTES_MAX = 8 << 20
 CALLS_OPEN_MAX = 8192
@@ -63,7 +63,9 @@ class Run(NamedTuple):
     `stdin_blob`; neither means /dev/null. `timeout_s` 0 means none, and so do `silence_s` (without
     output and progress) and `fence_boot_ns` (see Renew). `secrets` join the environment of the
     command itself, and of nothing that runs beside it; they came with protocol 3. `task_dir`
-    stands for the attempt's own `work/` directory: one that the agent has filled.
+    stands for the attempt's own `work/` directory: one that the agent has filled. `user` is who it
+    runs as, through the helper that listens at `helper`; empty: the agent's own. Those came with
+    protocol 5; older runners are given no work.
     """
 
     task: bytes
@@ -80,6 +82,8 @@ class Run(NamedTuple):
     fence_boot_ns: int = 0
     secrets: dict[str, str] = {}  # noqa: RUF012 - a default of a tuple, never changed
     task_dir: str | None = None
+    user: str = ""
+    helper: str = ""
 
 
 MODEL_VARIABLE = "REMUDA_MODEL"
@@ -198,10 +202,11 @@ class Finished(NamedTuple):
     """Runner -> agent: a command ended and its tree is proven gone (kept until Ack).
 
     `how` is exit, timeout, silence, fenced, cancelled, stopped, executable_not_found,
-    not_executable, cwd_missing, stdin_missing, spawn_failed, disk_full or lost.
+    not_executable, cwd_missing, stdin_missing, spawn_failed, user_refused, disk_full or lost.
     `returncode` is the main process's own code (-N for signal N), None when it never ran or is
     unknown. `out_inline` and `err_inline` hold a stream that fits in 4 KiB, and the end
     of one that the disk did not take.
+    `user` is who it ran as, if not the agent's own.
     `memory_evidence`: whose count of out-of-memory kills grew, "cgroup", "host" or "".
     """
 
@@ -220,6 +225,7 @@ class Finished(NamedTuple):
     cpu_ns: int = 0
     memory_bytes_peak: int = 0
     memory_evidence: str = ""
+    user: str = ""
 
 
 class Loaded(NamedTuple):

@@ -10,7 +10,7 @@ from ...protocol.messages import Outcome as Result
 from ...protocol.spec import TaskSpec, with_entry
 from ...worker import frames
 from ...worker.frames import Finished, Host, Run
-from .. import failures, outputs
+from .. import as_whom, failures, outputs
 from ..secret_files import Stamp
 from ..task import FENCED, FENCED_TEXT, Attempt, Ending
 from .surroundings import Surroundings
@@ -48,7 +48,7 @@ class CommandExecutor:
         """Describe the command to its runner, which adds what only it knows."""
         spec = attempt.plan.spec
         around = self._surroundings
-        settings = around.settings.tasks
+        settings, settings_of_node = around.settings.tasks, around.settings.node
         python = around.premises.interpreter(spec.python, spec.requirements)
         own = {**spec.env, **_names(attempt)}
         place = around.task_dir(*attempt.key) if attempt.plan.is_staged else None
@@ -63,7 +63,7 @@ class CommandExecutor:
             attempt.task,
             attempt.number,
             argv=argv,
-            env=around.env(own, attempt.gpus, python),
+            env=around.env(own, attempt.gpus, python, user=attempt.plan.user),
             cwd=spec.cwd or None,
             stdin_path=_stdin_path(spec, place),
             stdin_blob=spec.stdin or None,
@@ -73,6 +73,8 @@ class CommandExecutor:
             silence_s=spec.silence_ms / 1000,
             secrets=around.premises.secrets.variables(spec.secrets),
             task_dir=str(place / "work") if place is not None else None,
+            user=attempt.plan.user,
+            helper=str(settings_of_node.run_as_socket) if attempt.plan.user else "",
         )
 
     def ending(self, answer: Finished | frames.Outcome, directory: Path) -> Ending:
@@ -92,6 +94,8 @@ class CommandExecutor:
             details["signal"] = -answer.returncode
         if answer.leftovers:
             details["leftovers"] = answer.leftovers
+        if answer.user:
+            details["user"] = answer.user
         edge = self._surroundings.edge_bytes
         details |= _printed(answer, directory, edge)
         sizes = (answer.out_bytes, answer.err_bytes)
@@ -142,6 +146,8 @@ def _judge(answer: Finished) -> tuple[Result, str, str, int | None]:
         return Result.FAILED, "exit_code", f"exit code {code}", code
     if answer.how in _NOT_STARTED:
         return Result.FAILED, "exit_code", answer.message, _NOT_STARTED[answer.how]
+    if answer.how == "user_refused":
+        return Result.FAILED, as_whom.CODE, answer.message, None
     if answer.how == "disk_full":
         return Result.FAILED, "disk_full", answer.message, None
     if answer.how == "timeout":

@@ -35,11 +35,20 @@ class Surroundings:
     premises: Premises = field(default_factory=Premises)
 
     def env(
-        self, own: Mapping[str, str], gpus: tuple[str, ...], python: Interpreter | None = None
+        self,
+        own: Mapping[str, str],
+        gpus: tuple[str, ...],
+        python: Interpreter | None = None,
+        *,
+        user: str = "",
     ) -> dict[str, str]:
-        """Build a clean environment; raises PinningError when the cards cannot be shown."""
+        """Build a clean environment; raises PinningError when the cards cannot be shown.
+
+        Another user's home is known to who starts the task.
+        """
+        given = self.inherited
         env = {
-            **self.inherited,
+            **({name: given[name] for name in given if name != "HOME"} if user else given),
             **self.settings.tasks.env,
             **own,
             **pinning_env(gpus, self.settings.node.gpu_ids, self.known_gpus()),

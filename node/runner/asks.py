@@ -11,7 +11,6 @@ from pathlib import Path
 from ...worker import frames
 from ...worker.asks import Answer, Exec, Signal, Stack
 from ...worker.frames import Message
-from . import tree
 from .outbox import Outbox
 from .slot import Slot
 from .warm import Warm
@@ -73,9 +72,9 @@ class Asks:
             if isinstance(occupant, Warm):
                 os.kill(occupant.pid, number)
             elif number in OF_THE_TREE:
-                tree.signal_all(number)
+                occupant.hands.signal_all(number)
             else:  # it leads a session, so its own pid is its group's
-                os.killpg(occupant.pid, number)
+                occupant.hands.signal_group(occupant.pid, number)
         except ProcessLookupError:
             self._outbox.say(Answer(message.request, "not_running", "it has just ended"))
             return
@@ -114,7 +113,7 @@ class Asks:
         assert occupant is not None
         env, cwd = occupant.surroundings
         key = frames.join_key(message.task, message.attempt)
-        self._slot.execs.start(message, key, env, Path(cwd))
+        self._slot.execs.start(message, key, env, Path(cwd), occupant.hands)
 
     def _refused(self, message: Signal | Stack | Exec) -> bool:
         """Answer, and say so, when the attempt does not run here now."""

@@ -15,8 +15,11 @@ from .answers import write_intent
 from .command_limits import CommandLimits
 from .command_news import News
 from .ending import Ending
+from .hands import OWN, Hands
+from .keeper import Keeper
+from .lending import lent
 from .poller import Poller
-from .spawn import SpawnError, spawn
+from .spawn import SpawnError
 from .streams import Pipe, Stream
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -34,8 +37,11 @@ class Command:
         poller: Poller,
         emit: Callable[[Message], None],
         finish: Callable[[Finished], None],
+        keeper: Keeper | None = None,
     ) -> None:
         self.order = order
+        self._keeper = keeper
+        self.hands: Hands = keeper or OWN
         self.key = frames.join_key(order.task, order.attempt)
         self._folder = directory / "a" / frames.attempt_key(order.task, order.attempt)
         self._work = Path(order.task_dir) if order.task_dir else self._folder / "work"
@@ -49,7 +55,8 @@ class Command:
         self._pipes: list[Pipe] = []
         self._started_at = 0.0
         self._started_wall_ns = 0
-        self._progress = self._folder / "progress"
+        # What is another user's lies in the attempt's own directory: the folder of output is ours.
+        self._progress = (self._work.parent if keeper else self._folder) / "progress"
         self.limits = CommandLimits(order)
         self._news = News(order, self._progress, self._pipes, emit, self.limits.heard)
 
@@ -88,7 +95,7 @@ class Command:
         """Begin the end: TERM now, KILL after the grace. A second call only shortens the grace."""
         now = time.monotonic()
         if self.ending is None:
-            self.ending = Ending(how, grace_s=grace_s, now=now)
+            self.ending = Ending(how, grace_s=grace_s, now=now, hands=self.hands)
         else:
             self.ending.hasten(grace_s, now)
 
@@ -110,7 +117,8 @@ class Command:
     def on_left(self) -> None:
         """Act on processes that outlive the main one: at a normal end they are killed."""
         if self._returncode is not None and self.ending is None:
-            self.ending = Ending("exit", grace_s=0.0, now=time.monotonic())
+            now = time.monotonic()
+            self.ending = Ending("exit", grace_s=0.0, now=now, hands=self.hands)
 
     def on_tree_gone(self, memory_evidence: str) -> None:
         """Take the last output and answer: nothing of the tree is left."""
@@ -139,7 +147,7 @@ class Command:
                 self._news.look_at_progress(now)
             how = self.limits.over(now)
             if how:
-                self.ending = Ending(how, grace_s=self.order.grace_s, now=now)
+                self.stop(how, self.order.grace_s)
         self._news.on_time(now)
 
     def _make_folder(self) -> None:
@@ -159,7 +167,8 @@ class Command:
         stdin = _open_stdin(order, cwd)
         try:
             fds = {0: stdin, 1: self._pipes[0].child_fd, 2: self._pipes[1].child_fd}
-            return spawn(order.argv, {**env, **order.secrets}, cwd, fds)
+            with lent(self._keeper, self._work, self._progress):
+                return self.hands.spawn(order.argv, {**env, **order.secrets}, cwd, fds)
         finally:
             os.close(stdin)
 
@@ -188,6 +197,7 @@ class Command:
                 cpu_ns=int((usage.ru_utime + usage.ru_stime) * 1e9) if usage else 0,
                 memory_bytes_peak=usage.ru_maxrss * 1024 if usage else 0,
                 memory_evidence=memory_evidence,
+                user=self.order.user,
             )
         )
 

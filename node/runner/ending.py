@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import signal
 
-from . import tree
+from .hands import OWN, Hands
 
 FAST_ROUNDS = 200
 """Rounds of KILL without a pause, for trees that fork while they die; between, pauses grow."""
@@ -22,8 +22,9 @@ class Ending:
     when that was, infinite before.
     """
 
-    def __init__(self, how: str, *, grace_s: float, now: float) -> None:
+    def __init__(self, how: str, *, grace_s: float, now: float, hands: Hands = OWN) -> None:
         self.how = how
+        self._hands = hands
         self.killed: set[int] = set()
         self.killing_since = now if grace_s <= 0 else math.inf
         self.next_at = now + max(0.0, grace_s)
@@ -31,9 +32,9 @@ class Ending:
         self._again_s = KILL_AGAIN_S
         if grace_s > 0:
             # A stopped process acts on TERM only once it runs.
-            tree.signal_all(signal.SIGTERM, signal.SIGCONT)
+            hands.signal_all(signal.SIGTERM, signal.SIGCONT)
         else:
-            self.killed = tree.signal_all(signal.SIGKILL)
+            self.killed = hands.signal_all(signal.SIGKILL)
 
     def hasten(self, grace_s: float, now: float) -> None:
         """Shorten the grace; it is never prolonged."""
@@ -46,9 +47,9 @@ class Ending:
         self.killing_since = min(self.killing_since, now)
         self._rounds += 1
         if self._rounds % DEEP_ROUND:
-            tree.kill_children()
+            self._hands.kill_children()
         else:
-            tree.signal_all(signal.SIGKILL)
+            self._hands.signal_all(signal.SIGKILL)
         if self._rounds % FAST_ROUNDS == 0:
             # Stuck in the kernel, or of another user: it cannot be hurried.
             self.next_at = now + self._again_s

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
-import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from ...worker.asks import EXEC_OUTPUT_BYTES_MAX, Answer, Exec
-from . import tree
+from .hands import Hands
 from .poller import Poller
-from .spawn import SpawnError, spawn
+from .spawn import SpawnError
 from .streams import DRAIN_READS_MAX, READS_PER_EVENT
 
 EXECS_MAX = 4
@@ -67,8 +65,9 @@ class _Kept:
 class _Visit:
     """One command beside the occupant."""
 
-    def __init__(self, order: Exec, key: bytes) -> None:
+    def __init__(self, order: Exec, key: bytes, hands: Hands) -> None:
         self.order = order
+        self.hands = hands
         self.key = key
         self.code = ""
         self.message = ""
@@ -90,7 +89,7 @@ class _Visit:
             raise SpawnError("spawn_failed", f"no descriptor for it: {error.strerror}") from error
         try:
             fds = {0: null, 1: self.out.child_fd, 2: self.err.child_fd}
-            return spawn(self.order.argv, env, cwd, fds)
+            return self.hands.spawn(self.order.argv, env, cwd, fds)
         finally:
             os.close(null)
 
@@ -121,14 +120,16 @@ class Execs:
     def __len__(self) -> int:
         return len(self._by_pid)
 
-    def start(self, order: Exec, key: bytes, env: Mapping[str, str], cwd: Path) -> None:
+    def start(
+        self, order: Exec, key: bytes, env: Mapping[str, str], cwd: Path, hands: Hands
+    ) -> None:
         """Start a command; one that cannot start is answered at once."""
         if len(self._by_pid) >= EXECS_MAX:
             text = f"{EXECS_MAX} commands run beside this task already: wait for one to end"
             self._say(Answer(order.request, "busy", text))
             return
         try:
-            visit = _Visit(order, key)
+            visit = _Visit(order, key, hands)
         except OSError as error:  # no descriptors left: the task itself must not suffer
             self._say(Answer(order.request, "not_started", f"no pipe for it: {error.strerror}"))
             return
@@ -157,6 +158,12 @@ class Execs:
         self._say(visit.answer(os.waitstatus_to_exitcode(status)))
         return True
 
+    def on_gone(self) -> None:
+        """Answer for those of which nobody could tell how they ended: they are gone."""
+        for visit in self._by_pid.values():
+            self._say(visit.answer(None))
+        self._by_pid.clear()
+
     def deadline(self) -> float:
         """Return when the next timeout is due."""
         return min((visit.kill_at for visit in self._by_pid.values()), default=math.inf)
@@ -171,6 +178,4 @@ class Execs:
     def _kill(self, pid: int, visit: _Visit, code: str, message: str) -> None:
         visit.kill_at = math.inf
         visit.code, visit.message = code, message
-        for each in [*tree.descendants(pid), pid]:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(each, signal.SIGKILL)
+        visit.hands.kill_below(pid)

@@ -125,8 +125,13 @@ class Orders:
         if refusal is not None:
             self._outbox.say(Refused(*refusal, task=message.task, attempt=message.attempt))
             return
-        say, finished = self._outbox.say, self._on_finished
-        self._slot.take(Command(message, self._directory, self._poller, say, finished))
+        say, finished, keeper = self._outbox.say, self._on_finished, None
+        if message.user:
+            keeper = self._slot.keepers.have(message.helper, message.user, self._directory.name)
+        else:
+            self._slot.keepers.part()
+        command = Command(message, self._directory, self._poller, say, finished, keeper)
+        self._slot.take(command)
 
     def _on_host(self, message: Message) -> None:
         assert isinstance(message, Host)
@@ -143,6 +148,7 @@ class Orders:
         if refusal is not None:
             self._outbox.say(refusal)
             return
+        self._slot.keepers.part()
         say, answer, ended = self._outbox.say, self._asks.on_results, self._on_worker_ended
         self._slot.take(Warm(message, self._directory, self._poller, say, answer, ended))
 

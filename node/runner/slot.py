@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import os
+import resource
 import signal
 import time
 from collections.abc import Mapping
 
+from . import lending
 from .command import Command
 from .execs import Execs
+from .keeper import Keepers
 from .memory_kills import MemoryKills
 from .poller import Poller
 from .warm import Warm
@@ -18,7 +21,10 @@ LOCKS_MAX = 64
 
 
 class Slot:
-    """The one place of a runner. ECHILD, seen here, is the proof that its tree is gone."""
+    """The one place of a runner. ECHILD, seen here, is the proof that its tree is gone.
+
+    Where a helper is the parent of the tree, that proof is its word.
+    """
 
     def __init__(
         self, poller: Poller, locks: Mapping[str, int], execs: Execs, own_cgroup: str
@@ -27,6 +33,7 @@ class Slot:
         self._own_cgroup = own_cgroup
         self._memory_kills = MemoryKills(own_cgroup)
         self.occupant: Command | Warm | None = None
+        self.keepers = Keepers(poller, self)
         self.locks = dict(locks)
         self.idle_since = time.monotonic()
         self._child_fd = _watch_children()
@@ -51,11 +58,29 @@ class Slot:
 
     def vacate(self) -> None:
         """Forget the occupant, which is proven gone, and let its locks go."""
+        if self.keepers.now is not None:
+            lending.over()
         self.occupant = None
         self.idle_since = time.monotonic()
         for fd in self.locks.values():
             os.close(fd)
         self.locks.clear()
+
+    def on_reaped(self, pid: int, status: int, usage: resource.struct_rusage) -> None:
+        """Take in from a helper that one that was started has ended."""
+        if not self.execs.on_reaped(pid, status) and self.occupant is not None:
+            self.occupant.on_reaped(pid, status, usage)
+
+    def on_left(self) -> None:
+        """Take in from a helper that others live on."""
+        if self.occupant is not None:
+            self.occupant.on_left()
+
+    def on_gone(self) -> None:
+        """Take in from a helper that nothing is left."""
+        self.execs.on_gone()
+        if self.occupant is not None:
+            self.occupant.on_tree_gone(self._memory_kills.evidence())
 
     def keep_lock(self, name: str, fd: int) -> None:
         """Keep a lock's descriptor until the occupant is gone."""
@@ -67,11 +92,13 @@ class Slot:
         """Return when the occupant, or what runs beside it, wants the time."""
         occupant_at = self.occupant.deadline() if self.occupant is not None else math.inf
         kills_at = self._memory_kills.deadline() if self._is_busy else math.inf
-        return min(occupant_at, kills_at, self.execs.deadline())
+        others_at = min(self.keepers.deadline(), self.execs.deadline())
+        return min(occupant_at, kills_at, others_at)
 
     def on_time(self, now: float) -> None:
         """Tell the time to whoever is due."""
         self.execs.on_time(now)
+        self.keepers.on_time(now)
         if self._is_busy:
             self._memory_kills.on_time(now)
         if self.occupant is not None and self.occupant.deadline() <= now:
@@ -91,12 +118,13 @@ class Slot:
             try:
                 pid, status, usage = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:  # ECHILD: the tree is gone
-                if self.occupant is not None and self.occupant.pid:
+                # Of one that a helper keeps we never had any.
+                if self.keepers.now is None and self.occupant is not None and self.occupant.pid:
                     self.occupant.on_tree_gone(self._memory_kills.evidence())
                 return
             if pid and self.execs.on_reaped(pid, status):
                 continue
-            if self.occupant is None:
+            if self.occupant is None or self.keepers.now is not None:
                 if pid == 0:
                     return
             elif pid == 0:

@@ -36,10 +36,10 @@ def find_executable(name: str, env: Mapping[str, str], cwd: Path) -> str:
         search = env.get("PATH") or DEFAULT_PATH
         candidates = [cwd / folder / name for folder in search.split(":")]
     for candidate in candidates:
-        if candidate.is_file() and os.access(candidate, os.X_OK):
+        if os.access(candidate, os.X_OK) and candidate.is_file():
             return str(candidate)
     for candidate in candidates:
-        if candidate.is_file():
+        if os.access(candidate, os.F_OK) and candidate.is_file():
             raise SpawnError("not_executable", f"not executable: {candidate} (chmod +x it)")
     where = "" if "/" in name else f" in PATH={env.get('PATH') or DEFAULT_PATH}"
     raise SpawnError("executable_not_found", f"executable not found: {name}{where}")
@@ -72,7 +72,7 @@ def spawn(argv: Sequence[str], env: Mapping[str, str], cwd: Path, fds: Mapping[i
             setsigmask=[],
         )
     except OSError as error:
-        raise SpawnError("spawn_failed", _spawn_message(executable, cwd, error)) from error
+        raise SpawnError("spawn_failed", start_message(executable, cwd, error)) from error
     except ValueError as error:  # a NUL byte in argv or env
         raise SpawnError("spawn_failed", f"cannot start {executable}: {error}") from error
     finally:
@@ -83,7 +83,8 @@ def spawn(argv: Sequence[str], env: Mapping[str, str], cwd: Path, fds: Mapping[i
                 os.close(fd)
 
 
-def _spawn_message(executable: str, cwd: Path, error: OSError) -> str:
+def start_message(executable: str, cwd: Path, error: OSError) -> str:
+    """Say why the kernel did not start a program."""
     if error.errno == errno.ENOEXEC:
         return f"{executable} has no #! line and is no binary: put an interpreter in front"
     if error.errno == errno.ENOENT:

@@ -7,7 +7,6 @@ free before ECHILD. What it can do besides is say who it is.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,7 +53,7 @@ class Unkillable:
         task, attempt = frames.split_key(held[0]) if held else (b"", 0)
         name = worker.order.worker if worker is not None else ""
         since_s = now - occupant.ending.killing_since
-        self._say(Stuck(task, attempt, name, since_s, living(os.getpid())))
+        self._say(Stuck(task, attempt, name, since_s, living(occupant.hands.root)))
 
 
 def living(pid: int) -> list[list[object]]:

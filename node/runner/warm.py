@@ -14,6 +14,7 @@ from ...worker.frames import Failure, Host, Message, Refused, WorkerEnded
 from ...worker.page import PAGE_BYTES, Page
 from .call_watch import CONFIRM_S, CallWatch, Culprit, started
 from .ending import Ending
+from .hands import OWN
 from .open_calls import CallLimit, OpenCalls
 from .poller import Poller
 from .spawn import SpawnError, spawn
@@ -31,6 +32,7 @@ class Warm:
     """The occupant that is a warm worker."""
 
     kind = "worker"
+    hands = OWN
 
     def __init__(
         self,

@@ -1,0 +1,1 @@
+"""The privileged helper: starts tasks as other users of this host. Stdlib only, run by root."""
