@@ -23,7 +23,7 @@ CHANGEABLE = frozenset({SCHEDULER, NODE})
 """The daemons that hear of changes; others read files alone."""
 
 # What runs programs, opens files or doors with the rights of a daemon: more than work on nodes.
-ADMIN_TABLES = ("handlers", "pythons", "redis", "secrets")
+ADMIN_TABLES = ("handlers", "metrics", "pythons", "redis", "secrets")
 ADMIN_KEYS = (
     "gpus.trial",
     "node.lock_dir",

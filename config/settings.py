@@ -19,6 +19,7 @@ from .settings_environments import (
     SecretSettings,
 )
 from .settings_gpus import GpuSettings
+from .settings_metrics import MetricsSettings
 from .settings_node import HandlerSettings, NodeSettings, TaskSettings
 from .settings_placement import PlacementSettings
 from .settings_policies import Policies, PolicySettings, default_policies
@@ -33,6 +34,7 @@ __all__ = [
     "GpuSettings",
     "HandlerSettings",
     "LoggingSettings",
+    "MetricsSettings",
     "NodeSettings",
     "PolicySettings",
     "PortPlan",
@@ -110,5 +112,6 @@ class Settings(Section):
     )
     logging: LoggingSettings = Field(default_factory=LoggingSettings)
     client: ClientSettings = Field(default_factory=ClientSettings)
+    metrics: MetricsSettings = Field(default_factory=MetricsSettings)
     redis: RedisSettings = Field(default_factory=RedisSettings)
     store: StoreSettings = Field(default_factory=StoreSettings)

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import zmq
@@ -45,6 +46,8 @@ from .health import Commits, Files, Garbage, Health
 from .intake import Intake
 from .journal import Journal
 from .loop import Log, Loop, read_clock
+from .metrics import COMMAND as METRICS_COMMAND
+from .metrics import Metrics
 from .mirror import Mirror
 from .mirror_pipe import MirrorPipe
 from .outputs import Outputs
@@ -114,6 +117,9 @@ def make_loop(parts: Parts, epoch: int) -> Loop:
     following = Following(view, parts.log, parts.service)
     checks["configuration"] = following.problem
     mirror = _make_mirror(parts, view)
+    is_metered = parts.loaded.settings.metrics.listen is not None
+    wellbeing = Wellbeing(parts.service, view, journal.probe.ask, is_asked=is_metered)
+    metrics = _make_metrics(parts, view, wellbeing) if is_metered else None
     parts.configuration.followers += _followers(parts, view, edge)
     verbs = Verbs(view, edge, parts.keys, wire, outputs, reach)
     loop = Loop(
@@ -127,8 +133,9 @@ def make_loop(parts: Parts, epoch: int) -> Loop:
         health=health,
         commits=commits,
         garbage=garbage,
-        wellbeing=Wellbeing(parts.service, view, journal.probe.ask),
+        wellbeing=wellbeing,
         mirror=mirror,
+        metrics=metrics,
         following=following,
         log=parts.log,
         on_trouble=parts.on_trouble,
@@ -203,6 +210,17 @@ def _make_mirror(parts: Parts, view: View) -> Mirror | None:
     if settings.url is None:
         return None
     return Mirror(view, settings, parts.journal.cluster_id(), MirrorPipe(), parts.log)
+
+
+def _make_metrics(parts: Parts, view: View, wellbeing: Wellbeing) -> Metrics:
+    return Metrics(
+        view,
+        parts.loaded.settings.metrics,
+        MirrorPipe(METRICS_COMMAND),
+        parts.log,
+        journal_file=Path(parts.journal.retention.file),
+        withheld=wellbeing.withheld,
+    )
 
 
 def endpoints(parts: Parts, epoch: int) -> Endpoints:

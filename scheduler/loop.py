@@ -23,6 +23,7 @@ from .happenings import happenings
 from .health import Commits, Garbage, Health
 from .intake import Intake
 from .journal import Journal
+from .metrics import Metrics
 from .mirror import Mirror
 from .offers import Payloads
 from .outputs import Outputs
@@ -42,6 +43,7 @@ IDLE_EVERY_NS = 1_000_000_000
 MAINTAIN_AT_LEAST_NS = 10_000_000_000
 CLUSTER_STOPS = "the whole cluster is being stopped"
 _NS_PER_MS = 1_000_000
+NS_PER_S = 1e9
 
 
 class Log(Protocol):
@@ -73,6 +75,7 @@ class Loop:
         commits: Commits,
         garbage: Garbage,
         mirror: Mirror | None,
+        metrics: Metrics | None,
         wellbeing: Wellbeing,
         following: Following,
         log: Log,
@@ -91,6 +94,7 @@ class Loop:
         self._restraint = Restraint(core, journal.room)
         self._restraint.heed()  # a start on a full disk grants nothing
         self._mirror = mirror
+        self._metrics = metrics
         self._wellbeing = wellbeing
         self._payloads = Payloads(journal.history, view.store.entitle_node)
         self._log = log
@@ -128,8 +132,9 @@ class Loop:
             except apsw.Error as error:
                 _end_at_once(error, self._log)
         self._wellbeing.stopping()
-        if self._mirror is not None:
-            self._mirror.close()
+        for each in (self._mirror, self._metrics):
+            if each is not None:
+                each.close()
 
     def turn(self, ready: dict[Any, int]) -> None:
         """Take one batch from all sockets through the core and the journal to its effects.
@@ -145,7 +150,10 @@ class Loop:
             events += self._catch_up(now)
         events += self.following.events(now)
         if events or (self._due_ns is not None and self._due_ns <= now.mono_ns):
+            before_ns = time.monotonic_ns()
             effects = self._core.step(events, now)
+            if self._metrics is not None:
+                self._metrics.meter.step.observe((time.monotonic_ns() - before_ns) / NS_PER_S)
             if effects.commit:
                 self._commit(effects)
             self._send(effects, now)
@@ -161,6 +169,8 @@ class Loop:
         self._last = time.monotonic_ns()
         self._slow = self._last - now.mono_ns > SLOW_NS
         self._wellbeing.tend(self._last)
+        if self._metrics is not None:
+            self._metrics.meter.turn.observe((self._last - now.mono_ns) / NS_PER_S)
         if self._slow and self._note_once.should_log("slow turn") is not None:
             self._log.warning("slow turn", ms=(self._last - now.mono_ns) // _NS_PER_MS)
 
@@ -240,6 +250,8 @@ class Loop:
         after_ns = time.monotonic_ns()
         self._commits.took(after_ns - before_ns, after_ns)
         self._wellbeing.committed(after_ns)
+        if self._metrics is not None:
+            self._metrics.meter.commit.observe((after_ns - before_ns) / NS_PER_S)
         if effects.commit.config:
             self.following.commit()
             self._beacon, self._beacon_due_ns = self.following.beacon(), 0
@@ -273,6 +285,8 @@ class Loop:
             self._view.watches.rev += 1
             if self._mirror is not None:
                 self._mirror.tell(effects, now)
+        if self._metrics is not None:
+            self._metrics.meter.took(effects, now)
         self._view.feed.add(happenings(effects), now.wall_ms)
         for note in effects.notes:
             if self._note_once.should_log((note.event, str(note.facts))) is not None:
@@ -317,6 +331,8 @@ class Loop:
         self._wire.pipes.flush(mono_ns)
         if self._mirror is not None:
             self._mirror.tend(now)
+        if self._metrics is not None:
+            self._metrics.tend(now)
         if mono_ns >= self._beacon_due_ns:
             self._wire.send_beacon(self._beacon)
             self._view.store.tell_keys()

@@ -42,7 +42,7 @@ def node_row(node: Node, now: Now, suspect_after_s: float) -> dict[str, Any]:
     known = node.capabilities
     return {
         "name": node.name,
-        "state": _state(node, silent_ms, suspect_after_s),
+        "state": state_of(node, silent_ms, suspect_after_s),
         "cpus_milli": known.cpus_milli,
         "cpus_used_milli": node.cpus_used_milli,
         "memory_bytes": known.memory_bytes,
@@ -84,7 +84,8 @@ def node_row(node: Node, now: Now, suspect_after_s: float) -> dict[str, Any]:
     }
 
 
-def _state(node: Node, silent_ms: int, suspect_after_s: float) -> str:
+def state_of(node: Node, silent_ms: float, suspect_after_s: float) -> str:
+    """Return the state of a node, as `node_row` has it."""
     if node.lost:
         return "lost"
     if not node.connected:
@@ -110,14 +111,13 @@ def card_row(card: Card, node: Node) -> dict[str, Any]:
     (its node does not lend it for now); `why` says more in each case but the first.
     """
     gpu = card.gpu
-    share_bytes = gpu.memory_bytes * min(card.share_milli, 1000) // 1000
     measure = node.measures.get(gpu.uuid, GpuMeasure())
     residents = [each for each in node.seats.residents if each.gpu_uuid == gpu.uuid]
     return {
         "uuid": gpu.uuid,
         "name": gpu.name,
         "memory_bytes": gpu.memory_bytes,
-        "used_bytes": max(card.vram_bytes, share_bytes) + card.resident_bytes,
+        "used_bytes": lent_bytes(card),
         "free_bytes": node.gpu_free_bytes.get(gpu.uuid, gpu.free_bytes),
         "share_milli_used": card.share_milli,
         "cc": gpu.cc,
@@ -138,7 +138,7 @@ def card_row(card: Card, node: Node) -> dict[str, Any]:
              "state": each.state}
             for each in residents
         ],
-        "health": _health(card),
+        "health": health_of(card),
         "why": card.cordoned or "; ".join(gpu.faults) or gpu.withheld,
         "faults": list(gpu.faults),
     }  # fmt: skip
@@ -148,7 +148,14 @@ def _known(measured: int) -> int | None:
     return None if measured == UNKNOWN else measured
 
 
-def _health(card: Card) -> str:
+def lent_bytes(card: Card) -> int:
+    """Return what of a card's memory is lent, or held by models."""
+    share_bytes = card.gpu.memory_bytes * min(card.share_milli, 1000) // 1000
+    return max(card.vram_bytes, share_bytes) + card.resident_bytes
+
+
+def health_of(card: Card) -> str:
+    """Return `healthy`, or what is wrong with a card (see `card_row`)."""
     if card.gpu.faults:
         return "faulty"
     if card.cordoned:

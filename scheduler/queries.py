@@ -90,6 +90,7 @@ def show_status(view: View, _message: m.Status, principal: Principal, now: Now) 
             "reconciling_ms": reconcile_left_ns(view.core, now) // 1_000_000,
             "counters": dict(view.counters),
             "redis": dict(view.redis),
+            "metrics": dict(view.metrics),
             "config": state_document(view),
         }
     )

@@ -85,6 +85,11 @@ class Retention:
         return 0
 
     @property
+    def file(self) -> str:
+        """Name the file of the journal."""
+        return str(self._db.filename)
+
+    @property
     def wal_is_full(self) -> bool:
         """Tell whether the log has outgrown what may wait for an idle moment."""
         return self._wal_bytes >= max(CHECKPOINT_BYTES, self._wal_waits_bytes)

@@ -50,6 +50,7 @@ class View:
     counters: Counter[str] = field(default_factory=Counter)
     problems: dict[str, str] = field(default_factory=dict)
     redis: dict[str, Any] = field(default_factory=lambda: {"state": "off"})
+    metrics: dict[str, Any] = field(default_factory=lambda: {"state": "off"})
     configuration: Configuration | None = None
     config_versions: ConfigVersions | None = None
 

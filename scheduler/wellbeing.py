@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from ..config.service import Service
-from ..config.watchdog import Proof
+from ..config.watchdog import Proof, withheld
 from .view import View
 from .wire import HEARTBEAT_PER_TURN
 
@@ -18,7 +18,15 @@ HEARD_WITHIN_NS = 10_000_000_000
 class Wellbeing:
     """Keeps the proofs of the loop and tells the service manager; the loop calls all of it."""
 
-    def __init__(self, service: Service, view: View, ask_disk: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        service: Service,
+        view: View,
+        ask_disk: Callable[[], None],
+        *,
+        is_asked: bool = False,
+    ) -> None:
+        self._is_asked = is_asked  # whether somebody else than the service manager wants proofs
         self._service = service
         self._view = view
         self._ask_disk = ask_disk
@@ -34,12 +42,17 @@ class Wellbeing:
 
     def tend(self, now_ns: int) -> None:
         """At the end of a turn: ask a disk that had nothing to do, say how it goes, ping."""
-        if self._service.is_watched and now_ns - self._committed_ns >= ASK_AFTER_NS:
+        is_watched = self._service.is_watched or self._is_asked
+        if is_watched and now_ns - self._committed_ns >= ASK_AFTER_NS:
             self._ask_disk()
             now_ns = self._committed_ns = time.monotonic_ns()
         if not self._service.is_ready:
             self._service.ready(self._status())
         self._service.tend(now_ns, self._status, self._proofs)
+
+    def withheld(self, now_ns: int) -> str:
+        """Say which proof is too old; empty while all are fresh."""
+        return withheld(self._proofs(), now_ns)
 
     def stopping(self) -> None:
         self._service.stopping("stopping: tasks on the nodes go on")

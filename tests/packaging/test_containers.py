@@ -14,7 +14,9 @@ from zipfile import ZipFile
 import pytest
 
 from remuda.config.notify import HEALTH_FILE_VARIABLE, HEALTH_WITHIN_NS, Notifier
+from remuda.scheduler.metrics_table import BY_NAME
 
+SUFFIXES = {"gauge": ("",), "counter": ("",), "histogram": ("_bucket", "_sum", "_count")}
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "containers"
 DOCKERFILE = (FOLDER / "Dockerfile").read_text(encoding="utf-8")
@@ -93,7 +95,7 @@ def test_compose_names_settings_and_files_that_exist() -> None:
         assert "healthcheck" in each or each["image"] == "remuda:local", name
         for volume in each.get("volumes", []):
             place = volume.partition(":")[0]
-            assert not place.startswith(".") or (FOLDER / place).is_file(), volume
+            assert not place.startswith(".") or (FOLDER / place).exists(), volume
     assert [["monitoring"]] * 2 == [services[one]["profiles"] for one in ("prometheus", "grafana")]
 
 
@@ -102,7 +104,53 @@ def test_settings_of_the_compose_file_are_settings_of_ours(tmp_path: Path) -> No
 
     names = re.findall(r"^ +(REMUDA_\w+__\w+): (\S+)$", COMPOSE, re.MULTILINE)
     found = load(tmp_path, env=dict(names))
-    assert ("0.0.0.0", "redis://redis:6379/0") == (
+    assert ("0.0.0.0", "redis://redis:6379/0", "0.0.0.0:7709") == (
         found.settings.scheduler.listen,
         found.settings.redis.url,
+        found.settings.metrics.listen,
     )
+
+
+def test_prometheus_scrapes_where_the_scheduler_serves_metrics() -> None:
+    text = (FOLDER / "prometheus.yml").read_text(encoding="utf-8")
+    assert '- targets: ["scheduler:7709"]' in text
+    assert "- /etc/prometheus/alerts.yml" in text
+
+
+@pytest.mark.parametrize("name", ["alerts.yml", "grafana/remuda.json"])
+def test_alerts_and_dashboard_ask_for_metrics_and_labels_that_there_are(name: str) -> None:
+    text = (FOLDER / name).read_text(encoding="utf-8")
+    asked = set(re.findall(r"\bremuda_([a-z_]+)", text))
+    known = {f"{each.name}{end}" for each in BY_NAME.values() for end in SUFFIXES[each.kind]}
+    of_process = {each for each in asked if each.startswith("scheduler_process_")}
+    assert set() == asked - known - of_process
+    labels = set(re.findall(r"remuda_\w+\{([^}]*)\}", text))
+    used = {label for each in labels for label in re.findall(r"(\w+)\s*[=!]", each)}
+    assert used <= {label for each in BY_NAME.values() for label in each.labels} | {"job"}
+
+
+def test_the_dashboard_loads_without_edits() -> None:
+    dashboard = json.loads((FOLDER / "grafana" / "remuda.json").read_text(encoding="utf-8"))
+    assert ["datasource", "node"] == [each["name"] for each in dashboard["templating"]["list"]]
+    panels = dashboard["panels"]
+    assert (
+        len(panels)
+        == len({panel["id"] for panel in panels})
+        == len({panel["title"] for panel in panels})
+    )
+    for panel in panels:
+        assert "${datasource}" == panel["datasource"]["uid"]
+        assert panel["targets"], panel["title"]
+        place = panel["gridPos"]
+        assert place["x"] + place["w"] <= 24, panel["title"]
+
+
+def test_the_alerts_are_rules_as_prometheus_reads_them() -> None:
+    yaml = pytest.importorskip("yaml", reason="no PyYAML on this machine")
+    (group,) = yaml.safe_load((FOLDER / "alerts.yml").read_text(encoding="utf-8"))["groups"]
+    rules = group["rules"]
+    assert len(rules) == len({rule["alert"] for rule in rules})
+    for rule in rules:
+        assert {"alert", "expr", "for", "labels", "annotations"} == rule.keys()
+        assert rule["labels"]["severity"] in ("critical", "warning", "info")
+        assert rule["annotations"]["summary"]

@@ -199,9 +199,15 @@ def test_asking_for_a_free_key_that_nobody_set_is_not_found(here):
         ("[handlers.a]\ntarget = 'a:b'\noptions = { 'a-b' = 1 }", 3,
          "handlers.a.options: found {'a-b': 1}; 'a-b' is no name of a keyword argument"),
         ("[scheduler]\nlaese = 1", 2, "unknown key scheduler.laese: did you mean lease?"),
-        ("[metrics]\nlisten = 1", 1,
-         "unknown key metrics: "
-         "allowed are client, cluster, environments, gpus, handlers, logging, node, placement, "
+        ("[metric]\nlisten = 1", 1,
+         "unknown key metric: did you mean metrics?"),
+        ("[metrics]\nlisten = '127.0.0.1'", 2,
+         "metrics.listen: found '127.0.0.1'; "
+         "an address with its port is written 127.0.0.1:7709 or [::1]:7709"),
+        ("[alarms]\nlisten = 1", 1,
+         "unknown key alarms: "
+         "allowed are client, cluster, environments, gpus, handlers, logging, metrics, node, "
+         "placement, "
          "policies, pythons, redis, scheduler, secrets, store, tasks"),
         ("[node]\ncpus = ", 2, "is not TOML: Invalid value"),
         ("[node]\ncpus = 1\ncpus = 2", 3, "is not TOML: Cannot overwrite a value"),

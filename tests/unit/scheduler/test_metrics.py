@@ -1,0 +1,219 @@
+"""Does the scheduler tell its metrics process how it is, whatever becomes of that process?"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from remuda.config.load import load
+from remuda.scheduler import metrics
+from remuda.scheduler.feed import EventFeed
+from remuda.scheduler.metrics import CARDS_PER_FRAME, COMMAND, Metrics
+from remuda.scheduler.metrics_process import READERS_MAX
+from remuda.scheduler.mirror_frames import FRAME_BYTES_MAX
+from remuda.scheduler.mirror_pipe import MirrorPipe
+from remuda.scheduler.view import View
+from remuda.scheduler.watch import Watches
+
+from ...fakes.world import SECOND_NS, World, gpu
+
+DEADLINE_S = 30.0
+
+
+class SilentLog:
+    def info(self, event: str, **facts: object) -> None: ...
+    def warning(self, event: str, **facts: object) -> None: ...
+    def critical(self, event: str, **facts: object) -> None: ...
+
+
+class ServedWorld(World):
+    """A world that a real process serves; `tend` lets time pass for it."""
+
+    def __init__(self, folder: Path, listen: str = "127.0.0.1:0") -> None:
+        super().__init__(folder)
+        loaded = load(env={"REMUDA_METRICS__LISTEN": listen}, etc=folder / "none")
+        self.view = View(
+            core=self.core, history=self.journal.history, catalogue=self.journal.catalogue,
+            batches=self.journal.batches,
+            registry=self.journal.registry, audit=self.journal.audit, pruning=self.journal.pruning,
+            feed=EventFeed(self.core.epoch, 0), watches=Watches(self.core.epoch, changes_max=1_000),
+            loaded=loaded, cluster="test", version="0", started_ms=1, listen="", store=None,  # type: ignore[arg-type]  # nobody asks for it
+        )  # fmt: skip
+        self.stuck = ""
+        self.pipe = MirrorPipe(COMMAND)
+        self.metrics = Metrics(
+            self.view, loaded.settings.metrics, self.pipe, SilentLog(),
+            journal_file=folder / "journal.db", withheld=lambda _now: self.stuck,
+        )  # fmt: skip
+        # The process reads the real clock: the world's goes on from there.
+        self.mono_ns = self.seen_ns = time.monotonic_ns()
+
+    def tend(self) -> None:
+        seen_ns, self.seen_ns = self.seen_ns, time.monotonic_ns()
+        self.mono_ns += self.seen_ns - seen_ns
+        self.metrics.tend(self.now)
+
+    def wait(self, condition: Callable[[], bool]) -> None:
+        until = time.monotonic() + DEADLINE_S
+        while not condition():
+            assert time.monotonic() < until, f"not in {DEADLINE_S:g} s: {self.view.metrics}"
+            self.tend()
+            time.sleep(0.01)
+
+    def wait_up(self) -> None:
+        self.wait(lambda: self.view.metrics["state"] == "ok")
+
+    @property
+    def port(self) -> int:
+        return int(self.view.metrics["address"].rpartition(":")[2])
+
+    def get(self, path: str, method: str = "GET") -> tuple[int, str]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE_S)
+        try:
+            connection.request(method, path)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        finally:
+            connection.close()
+
+    def samples(self, name: str) -> list[tuple[dict[str, str], float]]:
+        """Read the samples of a metric as Prometheus does."""
+        families = text_string_to_metric_families(self.get("/metrics")[1])
+        return [
+            (each.labels, each.value)
+            for family in families
+            for each in family.samples
+            if each.name == name
+        ]
+
+    def close(self) -> None:
+        self.metrics.close()
+        super().close()
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[ServedWorld]:
+    world = ServedWorld(tmp_path / "state")
+    yield world
+    world.close()
+
+
+def test_metrics_and_health_are_served_over_http(served: ServedWorld) -> None:
+    served.node("n1", gpus=[gpu(1)])
+    served.submit(3)
+    served.wait_up()
+    served.wait(lambda: 'remuda_node_up{node="n1"} 1.0' in served.get("/metrics")[1])
+    found = served.samples("remuda_gpu_memory_bytes")
+    assert ({"gpu": "GPU-1", "node": "n1", "part": "total"}, 24 << 30) in found
+    assert [({"cluster": "test", "version": "0"}, 1)] == served.samples("remuda_info")
+    assert 3 == sum(value for _, value in served.samples("remuda_tasks"))
+    assert (200, "ok\n") == served.get("/livez")
+    assert (200, "ok\n") == served.get("/readyz")
+    assert (200, "") == served.get("/metrics", "HEAD")
+    assert 404 == served.get("/")[0]
+    assert 501 == served.get("/metrics", "POST")[0]
+
+
+def test_what_holds_the_scheduler_up_is_told_by_readyz_alone(served: ServedWorld) -> None:
+    served.wait_up()
+    served.core.hold("restored from a backup")
+    served.wait(lambda: served.get("/readyz")[0] == 503)
+    assert "nothing is granted: restored from a backup\n" == served.get("/readyz")[1]
+    assert (200, "ok\n") == served.get("/livez")
+    served.stuck = "a commit: not for 12.0 s"
+    served.wait(lambda: served.get("/livez") == (503, "a commit: not for 12.0 s\n"))
+
+
+def test_a_node_that_is_forgotten_leaves_the_page(
+    served: ServedWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "NODES_PER_LOOK", 2)
+    for number in range(4):
+        served.node(f"n{number}")
+    served.wait_up()
+    served.wait(lambda: served.get("/metrics")[1].count("\nremuda_node_up{") == len(served.nodes))
+    served.later(1_000)
+    served.forget("n1")
+    served.wait(lambda: 'node="n1"' not in served.get("/metrics")[1])
+    assert 'remuda_node_up{node="n2"} 0.0' in served.get("/metrics")[1]
+
+
+def test_a_process_that_is_killed_is_started_again(served: ServedWorld) -> None:
+    served.wait_up()
+    first = served.pipe.pid
+    os.kill(first, signal.SIGKILL)
+    served.wait(lambda: served.view.metrics["state"] == "down")
+    assert "metrics are not served" in served.view.problems["metrics"]
+    served.wait_up()
+    assert first != served.pipe.pid
+    assert "metrics" not in served.view.problems
+
+
+def test_a_port_that_is_taken_is_a_problem_until_it_is_free(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        world = ServedWorld(tmp_path / "state", f"127.0.0.1:{taken.getsockname()[1]}")
+        world.wait(lambda: world.view.metrics["state"] == "down")
+        assert "Address already in use" in world.view.problems["metrics"]
+    world.wait_up()
+    assert (200, "ok\n") == world.get("/livez")
+    world.close()
+
+
+def test_a_process_that_is_stopped_holds_nobody_up(served: ServedWorld) -> None:
+    served.wait_up()
+    os.kill(served.pipe.pid, signal.SIGSTOP)
+    for number in range(60):
+        served.node(f"n{number}", gpus=[gpu(8 * number + card) for card in range(8)])
+    for _ in range(2_000):  # far more than the pipe holds
+        served.mono_ns += SECOND_NS
+        served.metrics.tend(served.now)
+    os.kill(served.pipe.pid, signal.SIGCONT)
+
+
+def test_readers_that_are_slow_or_many_keep_nobody_else_out_for_long(served: ServedWorld) -> None:
+    served.wait_up()
+    held = [
+        socket.create_connection(("127.0.0.1", served.port), DEADLINE_S)
+        for _ in range(READERS_MAX + 4)
+    ]
+    held[-1].settimeout(DEADLINE_S)
+    assert b"" == held[-1].recv(1)  # hung up on at once: no place is left
+    for each in held:
+        each.close()
+
+    def is_served() -> bool:
+        try:
+            return served.get("/livez")[0] == 200
+        except (OSError, http.client.HTTPException):
+            return False
+
+    served.wait(is_served)
+
+
+def test_a_frame_of_the_fleet_fits_whatever_nodes_have(served: ServedWorld) -> None:
+    from remuda.scheduler.metrics_rows import fleet_rows
+    from remuda.scheduler.mirror_frames import pack
+
+    for name, cards in (("a", 64), ("b", CARDS_PER_FRAME - 65), ("c", 64)):
+        known = [gpu(n, name="x" * 100) for n in range(100, 100 + cards)]
+        served.node(name * 63, gpus=known)
+    assert {64, 35} == {len(node.cards) for node in served.core.fleet.nodes.values()}
+    rows = fleet_rows(served.core.fleet.nodes.values(), served.now, 6.0)
+    assert FRAME_BYTES_MAX > len(pack("fleet", True, True, rows))
+
+
+def test_a_lost_node_has_no_gpus_on_the_page(served: ServedWorld) -> None:
+    from remuda.scheduler.metrics_rows import fleet_rows
+
+    served.node("n1", gpus=[gpu(1)])
+    served.later(1_000)
+    rows = fleet_rows(served.core.fleet.nodes.values(), served.now, 6.0)
+    assert {"nodes": [[["lost"], 1]], "node_up": [[["n1"], 0]]} == rows
