@@ -23,7 +23,7 @@ from remuda.config.home import Home
 from remuda.config.store_home import objects_dir
 
 CALLS = 20_000
-ROUNDS = 5
+ROUNDS = 10
 WAYS = 3
 FIRST_BYTES_S = 120.0
 FILES_WRITTEN = 5
@@ -103,23 +103,44 @@ def copy_s(path: Path) -> float:
 
 
 def beside_a_transfer(client: Client, home: Path, path: Path) -> dict[str, float]:
-    """Count no-op tasks per second without and with a transfer, in turns.
+    """Count no-op tasks per second without and with a transfer, in pairs whose order changes.
+
+    The ratio is the median of the pairs' own, as the machine's speed drifts more than they differ.
+    """
+    calls_per_s(client)
+    pairs = [_pair(client, home, path, is_alone_first=bool(each % 2)) for each in range(ROUNDS)]
+    alone, beside, moved = (statistics.median(column) for column in zip(*pairs, strict=True))
+    ratio = statistics.median(busy / quiet for quiet, busy, _ in pairs)
+    return {
+        "calls_alone": alone,
+        "calls_beside": beside,
+        "calls_ratio": ratio,
+        "beside_mib": moved,
+    }
+
+
+def _pair(
+    client: Client, home: Path, path: Path, *, is_alone_first: bool
+) -> tuple[float, float, float]:
+    """Return the rates alone and beside a transfer, and the MiB that were moved beside them.
 
     The transfer's own client would be on another host: here it takes what nobody needs.
     """
-    calls_per_s(client)
-    alone, beside = [], []
-    for _ in range(ROUNDS):
-        for partial in partials(home):
-            partial.unlink()
-        alone.append(calls_per_s(client))
-        with subprocess.Popen([sys.executable, __file__, "send", str(home), str(path)]) as sender:
-            wait_for_bytes(home)
-            beside.append(calls_per_s(client))
-            assert sender.poll() is None, "the transfer was over before the calls were"
-            sender.terminate()
-    quiet, busy = statistics.median(alone), statistics.median(beside)
-    return {"calls_alone": quiet, "calls_beside": busy, "calls_ratio": busy / quiet}
+    alone = calls_per_s(client) if is_alone_first else 0.0
+    for partial in partials(home):
+        partial.unlink()
+    with subprocess.Popen([sys.executable, __file__, "send", str(home), str(path)]) as sender:
+        wait_for_bytes(home)
+        before = landed_mib(home)
+        beside = calls_per_s(client)
+        moved = landed_mib(home) - before
+        assert sender.poll() is None, "the transfer was over before the calls were"
+        sender.terminate()
+    return alone or calls_per_s(client), beside, moved
+
+
+def landed_mib(home: Path) -> float:
+    return sum(path.stat().st_size for path in partials(home)) / MIB
 
 
 def partials(home: Path) -> list[Path]:

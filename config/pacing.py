@@ -19,6 +19,8 @@ STAT = Path("/proc/stat")
 LOOK_EVERY_S = 0.25
 BUSY_SHARE = 0.6
 """Of all CPU time, taken by processes that are not nice: above it they want the CPUs."""
+CALM_S = 1.0
+"""Who wanted the CPUs so lately still does: work that waits for a disk wants them again at once."""
 BULK_SHARE = 0.02
 """Of all CPU time, what one process that moves bulk may take then."""
 REST_S_MIN = 0.001
@@ -52,7 +54,7 @@ class Pace:
         self._lock = threading.Lock()
         self._seen = self._look()
         self._seen_s = now_s()
-        self._is_wanted = False
+        self._wanted_s: float | None = None
         self._debt_s = 0.0
         self._used_at_s = used_s()
         self._paid_s = now_s()
@@ -64,17 +66,17 @@ class Pace:
             if now_s - self._seen_s >= LOOK_EVERY_S:
                 self._see(now_s)
             self._account(now_s)
-            if not self._is_wanted:
+            if self._wanted_s is None or now_s - self._wanted_s >= CALM_S:
                 self._debt_s = 0.0
             rest_s = min(self._debt_s / self._share, REST_S_MAX)
             return rest_s if rest_s >= REST_S_MIN else 0.0
 
     def _see(self, now_s: float) -> None:
         last, self._seen, self._seen_s = self._seen, self._look(), now_s
-        self._is_wanted = False
         if last is not None and self._seen is not None and self._seen.total > last.total:
             wanted = (self._seen.wanted - last.wanted) / (self._seen.total - last.total)
-            self._is_wanted = wanted >= BUSY_SHARE
+            if wanted >= BUSY_SHARE:
+                self._wanted_s = now_s
 
     def _account(self, now_s: float) -> None:
         """Add what was used, take off what the time since then allowed."""

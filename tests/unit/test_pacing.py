@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from remuda.config import pacing
-from remuda.config.pacing import BULK_SHARE, LOOK_EVERY_S, REST_S_MAX, Cpus, Pace, read_cpus
+from remuda.config.pacing import BULK_SHARE, CALM_S, LOOK_EVERY_S, REST_S_MAX, Cpus, Pace, read_cpus
 
 CPUS = 2
 HZ = 100
@@ -59,14 +59,24 @@ def test_no_rest_is_longer_than_its_bound_so_that_it_goes_on_for_ever() -> None:
     assert REST_S_MAX == host.pace.rest_s()
 
 
-def test_it_goes_on_at_once_when_nobody_wants_the_cpus_any_more() -> None:
+def test_it_goes_on_soon_after_nobody_wants_the_cpus_any_more() -> None:
     host = Host(wanted_share=1.0)
     host.live(LOOK_EVERY_S)
     host.used_s += 60
     assert host.pace.rest_s() > 0
     host.wanted_share = 0.0
-    host.live(LOOK_EVERY_S)
+    host.live(CALM_S)
     assert 0 == host.pace.rest_s()
+
+
+def test_work_that_waits_a_moment_for_a_disk_still_wants_the_cpus() -> None:
+    host = Host(wanted_share=1.0)
+    host.live(LOOK_EVERY_S)
+    host.pace.rest_s()
+    host.wanted_share = 0.1
+    host.used_s += 60
+    host.live(LOOK_EVERY_S)
+    assert host.pace.rest_s() > 0
 
 
 def test_a_kernel_that_does_not_say_lets_nobody_rest(tmp_path: Path) -> None:
