@@ -11,7 +11,11 @@ line `run times unknown` is the same without that.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 from pathlib import Path
+
+if not importlib.util.find_spec("scipy"):
+    raise SystemExit("pack.py: needs scipy for the bound: bin/setup-venv dev,demo,bench")
 
 from packing import fleet_core, rivals, workloads
 from packing.bound import makespan_bound_s

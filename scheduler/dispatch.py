@@ -99,7 +99,7 @@ def _better_fill(
     node, (uuid,) = choice.node, choice.gpus
     gap = node.cards[uuid].vram_free_bytes
     others = core.buckets.beside(task, gap, revision)
-    size = first_into(gap, [size for size, _ in others])
+    size = first_into(gap, list(dict.fromkeys(size for size, _ in others)))
     if size is None or size == task.spec.request.vram_bytes:
         return bucket, task, place_
     for wanted, other in others:

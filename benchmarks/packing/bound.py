@@ -1,86 +1,115 @@
 """How fast could any scheduler be, knowing everything: a lower bound on the makespan.
 
-At any moment the tasks on one card satisfy every *dual feasible function* f: if their shares of the
-card's memory add up to at most 1, so do the values f(share). So on cards of one kind, the seconds
-of all tasks weighted with f are at most the makespan times the number of cards, for each f. The
-least makespan for which the seconds of each size can be divided among the kinds of cards like that
-is a linear programme: no schedule is faster, may it look ahead, cut tasks and move them or not.
+At any moment a card holds some set of tasks that fit into it together, a *configuration*. So the
+least time in which the seconds of all sizes can be covered by configurations, each for any length
+of time and each card with one at a time, is a lower bound: no schedule is faster, may it look
+ahead, cut tasks and move them or not. It is a linear programme with a column for each
+configuration, solved by making those that pay: given what a second of each size is worth, the best
+one for a card is a knapsack.
 
-Source of the functions: Fekete and Schepers, "New classes of fast lower bounds for bin packing
-problems", Mathematical Programming 91 (2001). With f(share) = share alone it is the volume bound.
+Sources: P. Gilmore and R. Gomory, "A linear programming approach to the cutting-stock problem",
+Operations Research 9 (1961); for the bound before the last column is found, A. Farley, "A note on
+bounding a class of linear programming problems", Operations Research 38 (1990).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 from scipy.optimize import linprog
+from scipy.sparse import coo_matrix
 
-from .workloads import GIB, Workload
+from .workloads import GIB, UNITS_PER_GIB, Workload
 
-THRESHOLDS = tuple(step / 40 for step in range(1, 20))
-STEPS = (1, 2, 3, 4, 5, 6)
-EPSILON = 1e-9
+UNIT_BYTES = GIB // UNITS_PER_GIB
+NEAR = 1e-3
+"""The search ends when it is so near to the optimum, by its own proof; what it returns is below."""
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Configuration = tuple[int, dict[int, int]]
+"""The index of a kind of card, and how many of each size (by index) are on it."""
 
 
 def makespan_bound_s(workload: Workload) -> float:
     """Return the bound in seconds."""
     cards, seconds = Counter[int](), Counter[int]()
     for host in workload.hosts:
-        cards[int(host.vram_gib * GIB)] += host.gpus
+        cards[int(host.vram_gib * GIB) // UNIT_BYTES] += host.gpus
     for task in workload.tasks:
-        seconds[task.vram_bytes] += task.seconds
-    kinds, sizes = sorted(cards), sorted(seconds)
-    # Variables: the seconds of size i on cards of kind k, where it fits; then the makespan.
-    cells = [(i, k) for i, size in enumerate(sizes) for k, kind in enumerate(kinds) if size <= kind]
-    at = {cell: number for number, cell in enumerate(cells)}
-    limits = []
-    for k, kind in enumerate(kinds):
-        for weigh in _dual_feasible():
-            row = np.zeros(len(cells) + 1)
-            for i, size in enumerate(sizes):
-                if size <= kind:
-                    row[at[i, k]] = weigh(size / kind)
-            row[-1] = -cards[kind]
-            limits.append(row)
-    all_of_it = np.zeros((len(sizes), len(cells) + 1))
-    for (i, _), number in at.items():
-        all_of_it[i, number] = 1
-    makespan = np.zeros(len(cells) + 1)
+        assert not task.vram_bytes % UNIT_BYTES
+        seconds[task.vram_bytes // UNIT_BYTES] += task.seconds
+    sizes, kinds = np.array(sorted(seconds)), np.array(sorted(cards))
+    asked = np.array([seconds[size] for size in sizes])
+    counts = np.array([cards[kind] for kind in kinds])
+    return max(_least_s(sizes, asked, kinds, counts), *(task.seconds for task in workload.tasks))
+
+
+def _least_s(sizes: Ints, asked: Floats, kinds: Ints, counts: Ints) -> float:
+    """Bound the time in which configurations cover the seconds asked of each size."""
+    configurations: list[Configuration] = [
+        (k, {i: int(kind // size)})
+        for i, size in enumerate(sizes)
+        for k, kind in enumerate(kinds)
+        if size <= kind
+    ]
+    bound = 0.0
+    while True:
+        reached, worth = _relaxed(configurations, asked, counts)
+        value, taken = _knapsacks(sizes, worth, int(kinds[-1]))
+        # Worths that no configuration of a card exceeds, once scaled, prove a bound.
+        bound = max(bound, float(asked @ worth / (counts @ value[kinds])))
+        if bound >= reached * (1 - NEAR):
+            return bound
+        configurations += [
+            (k, Counter(_packed(sizes, taken, int(kind)))) for k, kind in enumerate(kinds)
+        ]
+
+
+def _relaxed(
+    configurations: list[Configuration], asked: Floats, counts: Ints
+) -> tuple[float, Floats]:
+    """Return the least time with these configurations, and what a second of each size is worth."""
+    cells = [
+        (i, at, -each) for at, (_, held) in enumerate(configurations) for i, each in held.items()
+    ]
+    cells += [(len(asked) + k, at, 1) for at, (k, _) in enumerate(configurations)]
+    cells += [(len(asked) + k, len(configurations), -each) for k, each in enumerate(counts)]
+    rows, columns, values = zip(*cells, strict=True)
+    makespan = np.zeros(len(configurations) + 1)
     makespan[-1] = 1
     found = linprog(
         makespan,
-        A_ub=np.array(limits),
-        b_ub=np.zeros(len(limits)),
-        A_eq=all_of_it,
-        b_eq=np.array([seconds[size] for size in sizes]),
+        A_ub=coo_matrix((values, (rows, columns))).tocsr(),
+        b_ub=np.concatenate([-asked, np.zeros(len(counts))]),
         method="highs",
     )
     assert found.success, found.message
-    return max(float(found.fun), *(task.seconds for task in workload.tasks))
+    return float(found.fun), -found.ineqlin.marginals[: len(asked)]
 
 
-def _dual_feasible() -> Iterator[Callable[[float], float]]:
-    """Yield functions of a share; each keeps every set of shares that fits within 1."""
-    yield float
-    for threshold in THRESHOLDS:
-        yield partial(_without_small, threshold)
-    for step in STEPS:
-        yield partial(_rounded_down, step)
+def _knapsacks(sizes: Ints, worth: Floats, most: int) -> tuple[Floats, Ints]:
+    """Return for each room up to `most` the worth of its best fill, and a size in it (-1: none)."""
+    value, taken = np.zeros(most + 1), np.full(most + 1, -1)
+    for room in range(1, most + 1):
+        value[room] = value[room - 1]
+        fitting = int(np.searchsorted(sizes, room, "right"))
+        if fitting:
+            fills = value[room - sizes[:fitting]] + worth[:fitting]
+            best = int(fills.argmax())
+            if fills[best] > value[room]:
+                value[room], taken[room] = fills[best], best
+    return value, taken
 
 
-def _without_small(threshold: float, share: float) -> float:
-    """Count what is larger than all but the threshold as a whole card, what is smaller not."""
-    if share < threshold:
-        return 0.0
-    return 1.0 if share > 1 - threshold else share
-
-
-def _rounded_down(step: int, share: float) -> float:
-    parts = share * (step + 1)
-    if abs(parts - round(parts)) < EPSILON:
-        return share
-    return int(parts) / step
+def _packed(sizes: Ints, taken: Ints, room: int) -> Iterator[int]:
+    """Yield the sizes, by index, of the best fill of a room."""
+    while room:
+        if taken[room] < 0:
+            room -= 1
+        else:
+            yield int(taken[room])
+            room -= int(sizes[taken[room]])

@@ -12,6 +12,8 @@ import random
 from dataclasses import dataclass
 
 GIB = 1 << 30
+UNITS_PER_GIB = 8
+"""Sizes are in eighths of a GiB, as people write them."""
 TASKS_PER_GPU_MIN = 50
 LONGEST_SHARE_MAX = 0.02
 MEDIAN_S = 60.0
@@ -100,7 +102,7 @@ def _size_gib(chance: random.Random, mix: tuple[tuple[float, float, float], ...]
         _, low, high = chance.choices(mix, [weight for weight, *_ in mix])[0]
         size = math.exp(chance.uniform(math.log(low), math.log(high)))
         if size <= largest:
-            return round(size * 8) / 8  # in eighths of a GiB, as people write them
+            return round(size * UNITS_PER_GIB) / UNITS_PER_GIB
 
 
 def _work(chance: random.Random, size_gib: float, seconds: float) -> Work:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from remuda.scheduler import fills
 from remuda.scheduler.core import CoreSettings
 from remuda.scheduler.paces import NEWS_EVERY
 from remuda.scheduler.scores import FASTEST, POLICIES, Rating
@@ -55,6 +56,15 @@ def test_a_pair_that_fills_a_card_goes_before_the_largest(world: World) -> None:
     tasks = ask(world, 19, 18, 6)
     begin(world)
     assert ["queued", "assigned", "assigned"] == world.states(tasks)
+
+
+def test_sizes_are_searched_however_many_kinds_of_tasks_want_each(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fills, "SIZES_MAX", 3)
+    tasks = [*ask(world, 19, 18, 6), *ask(world, 19, 18, 6, memory_bytes=GIB)]
+    begin(world)
+    assert ["queued", "assigned", "assigned"] == world.states(tasks[:3])
 
 
 def test_a_higher_priority_is_not_held_up_to_fill_a_card(world: World) -> None:
