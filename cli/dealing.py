@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ..protocol.errors import RemudaError
 
-PROBE_TIMEOUT_S = 20.0
+PROBE_TIMEOUT_S = 60.0  # a busy host takes long to start a Python
 MILLI = 1000
 MIB = 1 << 20
 

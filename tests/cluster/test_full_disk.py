@@ -34,6 +34,7 @@ class Tight:
         self.scheduler = scheduler
         self.leave = leave
         self.ballast = scheduler.home.scheduler_dir / "ballast"
+        self._viewer: tuple[int, RawClient] | None = None
 
     def fill(self, client: RawClient, kib: int, **fields: Any) -> Any:
         """Submit tasks that take so much room."""
@@ -41,7 +42,10 @@ class Tight:
         return client.submit(len(args), args=args, **fields)
 
     def problems(self) -> list[str]:
-        found: list[str] = self.scheduler.client("vera").ask(m.Status()).body["problems"]
+        control = self.scheduler.endpoints.control
+        if self._viewer is None or self._viewer[0] != control:  # one for all looks: sockets count
+            self._viewer = control, self.scheduler.client("vera")
+        found: list[str] = self._viewer[1].ask(m.Status()).body["problems"]
         return found
 
     def wait_no_problem(self) -> None:
