@@ -30,10 +30,11 @@ def wanted(node: SimNode, task: int, state: str = "ready") -> Resident | None:
     where = seat(node, task)
     if where is None:
         return None
-    calls = sum(seat(node, other) == where for other in living(node))
-    if calls <= sum(seat_of(each) == where for each in node.residents):
-        return None
     handler = next(each for each in node.capabilities.handlers if each.name == where.handler)
+    calls = sum(seat(node, other) == where for other in living(node))
+    workers = sum(seat_of(each) == where for each in node.residents)
+    if calls <= workers * handler.max_batch:
+        return None
     return Resident(*where, handler.vram_bytes, state, load_ms=20_000)
 
 

@@ -13,7 +13,7 @@ from remuda.protocol import ids
 from remuda.protocol import messages as m
 from remuda.scheduler.task import State
 
-from ...fakes.ground import FLEET, SETTINGS
+from ...fakes.ground import SETTINGS
 from ...fakes.guarded_node import GuardedNode
 from ...fakes.restorable import Restorable
 from .test_state_machine import Fleet, any_pick
@@ -47,12 +47,11 @@ class Restored(Fleet):
 
     def __init__(self) -> None:
         super().__init__()
-        self.world.close()
-        self.world = Watched(self.folder / "restorable", SETTINGS)
-        self.nodes = {name: GuardedNode(name, FLEET[name], self.world) for name in FLEET}
-        self.world.nodes = dict(self.nodes)
         self.stored_then: list[int] | None = None
         self.living: dict[tuple[str, int, int], None] = {}
+
+    def make_world(self) -> Watched:
+        return Watched(self.folder / "restorable", SETTINGS)
 
     @precondition(lambda self: self.world.core.recovery is None)
     @rule()
