@@ -92,7 +92,10 @@ def audit(
         raise Invalid("--force goes with --export FILE", field="force")
     _check(which, follow=follow, verify=verify, export=export, expect=expect, file=file)
     if verify and file is not None:
-        return _report(session, auditing.verify_rows(_read(file), None, None, expect))
+        found_in_file = auditing.verify_rows(_read(file), None, None, expect)
+        if not found_in_file.rows:
+            raise Invalid(f"{file} has no rows: what was exported has some", field="file")
+        return _report(session, found_in_file)
     filters = auditing.filters_of(
         by=which.by, verb=which.verb, since=which.since, until=which.until
     )
@@ -194,6 +197,8 @@ def _export(session: Session, path: Path, rows: Iterable[dict[str, Any]], *, for
 
 def _read(path: Path) -> Iterator[dict[str, Any]]:
     """Read an export; raises Invalid for what is none."""
+    if path.is_dir():
+        raise Invalid(f"{path} is a folder: name the file of an export", field="file")
     with path.open("rb") as file:
         for number, line in enumerate(iter(lambda: file.readline(FOUND_LINES_BYTES_MAX), b""), 1):
             try:

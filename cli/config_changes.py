@@ -105,8 +105,9 @@ def config_rollback(
     session: Session,
     waiting: Waiting,
     version: Annotated[
-        int, typer.Argument(metavar="[N]", min=0, help="A version; without it the one before.")
-    ] = 0,
+        int | None,
+        typer.Argument(metavar="[N]", min=1, help="A version (default: the one before)."),
+    ] = None,
     dry_run: DryRun = False,
     if_version: IfVersion = 0,
 ) -> int:
@@ -117,7 +118,7 @@ def config_rollback(
     from ..client import configuring
 
     with session.connect() as link:
-        answer = configuring.rollback(link, version, if_version=if_version, dry_run=dry_run)
+        answer = configuring.rollback(link, version or 0, if_version=if_version, dry_run=dry_run)
         return told(session, link, answer, waiting)
 
 

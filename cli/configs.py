@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..protocol.errors import Invalid
 from . import config_changes, screen
 from .commands import Session, command
 from .screen import Column
@@ -48,6 +49,8 @@ def config_get(
     node: NodeName = "",
 ) -> None:
     """Print one value of the configuration, or all of a table."""
+    if not key:  # which would ask for all of them
+        raise Invalid("KEY is empty: `remuda config show` lists what there is", field="key")
     entries = _entries(session, key, node)
     values = {str(each["key"]): each.get("value") for each in entries}
     if session.json:

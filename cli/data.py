@@ -48,12 +48,25 @@ def backup(
         raise Invalid("say where to: a FILE, or a folder with --to", field="file")
     if keep and to is None:
         raise Invalid("--keep goes with --to: it removes older backups there", field="keep")
+    if to is not None and to.exists() and not to.is_dir():
+        raise Invalid(f"--to {to}: is a file: name a folder", field="to")
+    if file is not None and (trouble := _no_place(file)):
+        raise Invalid(f"{file}: {trouble}", field="file")
     words = [str(file)] if file else []
     words += ["--into", str(to)] if to else []
     words += ["--keep", str(keep)] if keep else []
     words += ["--with-keys"] if with_keys else []
     words += ["--with-objects"] if with_objects else []
     return _run(session, "backup", words)
+
+
+def _no_place(file: Path) -> str:
+    """Say why no new file of that name can be made; empty when one can."""
+    if file.is_dir():
+        return "is a folder: name a file in it, or write --to"
+    if not file.parent.is_dir():
+        return f"there is no folder {file.parent}: make it first"
+    return ""
 
 
 @command(
@@ -78,6 +91,12 @@ def restore(
     Everything is checked first. The scheduler that starts on it holds: it starts nothing and stops
     nothing until you decided what becomes of tasks that went on since (`remuda recovery`).
     """
+    if show and (force or goes_on):
+        raise Invalid(
+            "--show only says what is in it: leave --force and --continue out", field="show"
+        )
+    if file.is_dir():
+        raise Invalid(f"{file} is a folder: name a file that `remuda backup` wrote", field="file")
     words = [str(file)]
     words += ["--force"] if force else []
     words += ["--continue"] if goes_on else []

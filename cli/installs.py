@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ..config.invitation import PREFIX
 from ..protocol.errors import Invalid
 from . import screen
 from .commands import Session, command
 
+_ADDRESS = re.compile(r"\*|[A-Za-z0-9][A-Za-z0-9.-]*|[0-9A-Fa-f:]+")
 HOST_PANEL = "It is about this host alone: no cluster is asked."
 
 
@@ -82,8 +85,17 @@ def _check(role: Role, *, join: str, listen: str, uninstall: bool, purge: bool) 
         raise Invalid("--listen is for a scheduler: a node only dials out")
     if uninstall and (join or listen):
         raise Invalid("--uninstall goes with neither --join nor --listen")
-    if join and not join.strip().isprintable():
-        raise Invalid("--join: the line has characters that none has: copy it again")
+    if join and not (join.strip().isprintable() and join.strip().strip("\"'").startswith(PREFIX)):
+        raise Invalid(
+            f"--join: a line of `remuda key invite` begins with {PREFIX} and has no blank lines: "
+            "copy it again",
+            field="join",
+        )
+    if listen and not _ADDRESS.fullmatch(listen):
+        raise Invalid(
+            f"--listen {listen}: name an address of this host, like 10.0.0.1, or 0.0.0.0 for all",
+            field="listen",
+        )
 
 
 def _report(

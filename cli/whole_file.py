@@ -54,7 +54,7 @@ def whole_file(path: Path, *, force: bool) -> Iterator[TextIO]:
         return
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     with raising_interrupts():
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE)
+        descriptor = _made(temporary, path)
         try:
             with open(descriptor, "w", encoding="utf-8", newline="") as target:  # noqa: PTH123 - opens a descriptor
                 yield target
@@ -64,6 +64,14 @@ def whole_file(path: Path, *, force: bool) -> Iterator[TextIO]:
         finally:
             with contextlib.suppress(FileNotFoundError):
                 temporary.unlink()
+
+
+def _made(temporary: Path, path: Path) -> int:
+    """Open a file that is new; an error names the one that was asked for."""
+    try:
+        return os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _is_special(path: Path) -> bool:

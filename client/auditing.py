@@ -49,12 +49,14 @@ def filters_of(
     *, by: str = "", verb: str = "", since: object = None, until: object = None
 ) -> dict[str, Any]:
     """Write filters for a request; times are durations until now, or moments."""
-    wanted = {
+    wanted: dict[str, Any] = {
         "by": by,
         "verb": verb,
         "since_ms": parse_past_ms("since", since),
         "until_ms": parse_past_ms("until", until),
     }
+    if until and wanted["since_ms"] > wanted["until_ms"]:
+        raise Invalid("since is later than until: nothing lies between them", field="since")
     return {key: value for key, value in wanted.items() if value}
 
 
