@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 COMMAND = [sys.executable, "-P", "-m", "remuda.scheduler.metrics_process"]
 TELL_EVERY_NS = 1_000_000_000
 FLEET_EVERY_NS = 250_000_000
+STUCK_NS = 30_000_000_000
 NODES_PER_LOOK, CARDS_PER_FRAME = 50, 100
 PROBLEM = "metrics"
 
@@ -55,7 +56,7 @@ class Metrics:
         self._journal_file = journal_file
         self._withheld = withheld
         self._is_started = False
-        self._start_due_ns = self._due_ns = self._fleet_due_ns = 0
+        self._start_due_ns = self._due_ns = self._fleet_due_ns = self._taken_ns = 0
         self._starts = Patience()
         self._left: list[str] = []
         self._state = view.metrics
@@ -80,7 +81,11 @@ class Metrics:
             self._become("ok", "", f"{host}:{port}")
         if now.mono_ns >= self._due_ns:
             self._due_ns = now.mono_ns + TELL_EVERY_NS
-            self._pipe.send(self._snapshot(now))
+            if self._pipe.send(self._snapshot(now)):
+                self._taken_ns = now.mono_ns
+            elif now.mono_ns - self._taken_ns > STUCK_NS:
+                self._on_ended(now, "its process reads nothing, another one is started")
+                return
         if now.mono_ns >= self._fleet_due_ns:
             self._fleet_due_ns = now.mono_ns + FLEET_EVERY_NS
             self._tell_fleet(now)
@@ -96,6 +101,7 @@ class Metrics:
             self._on_ended(now, f"its process could not be started: {error}")
             return
         self._is_started = True
+        self._taken_ns = now.mono_ns
         self._left = []
         self._due_ns = self._fleet_due_ns = 0
         self._pipe.send(pack("hello", self._host, self._port))

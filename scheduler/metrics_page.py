@@ -29,7 +29,10 @@ Rows = list[list[Any]]
 
 
 class Page(Collector):
-    """Keeps what was told last; nodes and GPUs that are told of no more are on it no more."""
+    """Keeps what was told last; nodes and GPUs that are told of no more are on it no more.
+
+    What was told is replaced, never changed, so that readers need not keep the teller out.
+    """
 
     def __init__(self, scheduler_pid: int = 0) -> None:
         self._told: dict[str, Rows] = {}

@@ -37,7 +37,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], page: Page) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.page = page
-        self.lock = threading.Lock()
+        self.writing = threading.Lock()
         self._places = threading.BoundedSemaphore(READERS_MAX)
         super().__init__(address, Answer)
 
@@ -81,13 +81,13 @@ class Answer(BaseHTTPRequestHandler):
 
     def _found(self, path: str) -> tuple[int, str, bytes]:
         page, now_ns = self.server.page, time.monotonic_ns()
-        with self.server.lock:
-            if path == "/metrics":
+        if path == "/metrics":
+            with self.server.writing:  # a large page takes seconds, health does not wait for it
                 return 200, METRICS, page.text(now_ns)
-            if path == "/livez":
-                return _health(page.why_not_live(now_ns))
-            if path == "/readyz":
-                return _health(page.why_not_ready(now_ns))
+        if path == "/livez":
+            return _health(page.why_not_live(now_ns))
+        if path == "/readyz":
+            return _health(page.why_not_ready(now_ns))
         return 404, TEXT, HELP.encode()
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - as it is called
@@ -116,9 +116,7 @@ def main() -> int:
     while chunk := os.read(STDIN, READ_BYTES):
         for frame in unpacker.feed(chunk):
             if frame[0] != "hello":
-                assert server is not None
-                with server.lock:
-                    page.hear(frame)
+                page.hear(frame)
                 continue
             host, port = frame[1:]
             try:

@@ -143,7 +143,7 @@ def test_a_node_that_is_forgotten_leaves_the_page(
     served.later(1_000)
     served.forget("n1")
     served.wait(lambda: 'node="n1"' not in served.get("/metrics")[1])
-    assert 'remuda_node_up{node="n2"} 0.0' in served.get("/metrics")[1]
+    served.wait(lambda: 'remuda_node_up{node="n2"} 0.0' in served.get("/metrics")[1])
 
 
 def test_a_process_that_is_killed_is_started_again(served: ServedWorld) -> None:
@@ -167,15 +167,20 @@ def test_a_port_that_is_taken_is_a_problem_until_it_is_free(tmp_path: Path) -> N
     world.close()
 
 
-def test_a_process_that_is_stopped_holds_nobody_up(served: ServedWorld) -> None:
+def test_a_process_that_stands_still_holds_nobody_up_and_is_replaced(served: ServedWorld) -> None:
     served.wait_up()
-    os.kill(served.pipe.pid, signal.SIGSTOP)
+    stopped = served.pipe.pid
+    os.kill(stopped, signal.SIGSTOP)
     for number in range(60):
         served.node(f"n{number}", gpus=[gpu(8 * number + card) for card in range(8)])
     for _ in range(2_000):  # far more than the pipe holds
         served.mono_ns += SECOND_NS
         served.metrics.tend(served.now)
-    os.kill(served.pipe.pid, signal.SIGCONT)
+        if served.view.metrics["state"] == "down":
+            break
+    assert "its process reads nothing" in served.view.metrics["why"]
+    served.wait_up()
+    assert stopped != served.pipe.pid
 
 
 def test_readers_that_are_slow_or_many_keep_nobody_else_out_for_long(served: ServedWorld) -> None:

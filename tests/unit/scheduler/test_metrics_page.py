@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import http.client
 import re
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from remuda.scheduler.meter import Histogram
 from remuda.scheduler.metrics_page import FRESH_NS, NEVER, Page
+from remuda.scheduler.metrics_process import Server
 from remuda.scheduler.metrics_table import BY_NAME, LONG_S, OF_FLEET, PREFIX
 
 NOW_NS = 1_000 * 1_000_000_000
@@ -135,3 +139,21 @@ def test_the_documentation_names_every_metric_and_no_other() -> None:
     page = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text(encoding="utf-8")
     named = set(re.findall(r"^\| `remuda_(\w+)` \|", page, re.MULTILINE))
     assert BY_NAME.keys() == named
+
+
+def test_health_does_not_wait_for_a_page_that_is_being_written() -> None:
+    page = Page()
+    page.hear(["snapshot", time.monotonic_ns(), "", "", {}])
+    server = Server(("127.0.0.1", 0), page)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        with server.writing:
+            connection = http.client.HTTPConnection(*server.server_address[:2], timeout=30)
+            connection.request("GET", "/livez")
+            assert (200, b"ok\n") == ((got := connection.getresponse()).status, got.read())
+            connection.close()
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
