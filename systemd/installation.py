@@ -44,8 +44,8 @@ def install(host: Host, wish: Wish) -> list[str]:
     host.folder(f"{HOME}/keys", 0o700, USER)
     host.folder(SETTINGS, 0o755)
     host.folder(f"{SETTINGS}/credentials", 0o700)
-    if wish.listen and not host.exists(f"{HOME}/remuda.toml"):
-        host.file(f"{HOME}/remuda.toml", f'[scheduler]\nlisten = "{wish.listen}"\n', 0o600, USER)
+    if wish.listen:
+        _set_listen(host, f'listen = "{wish.listen}"')
     if wish.line and not _has_joined(host):
         host.file(NODE_ENV, f"REMUDA_JOIN={wish.line}\n", 0o600)
     units = [each for each in files_of(wish.role) if _write_unit(host, each, wish.prefix)]
@@ -114,6 +114,15 @@ def _enable(host: Host, unit: str, *, start: bool) -> None:
         host.call("systemctl", "enable", unit, why=f"{unit} starts at boot")
     if start and host.ask("systemctl", "is-active", unit) not in ("active", "activating"):
         host.call("systemctl", "start", unit, why=f"started {unit}")
+
+
+def _set_listen(host: Host, line: str) -> None:
+    """Write the first settings; those that are there are never touched, and that is said."""
+    path = f"{HOME}/remuda.toml"
+    if not host.exists(path):
+        host.file(path, f"[scheduler]\n{line}\n", 0o600, USER)
+    elif line not in host.at(path).read_text(encoding="utf-8"):
+        host.done.append(f"{path} is left as it is: write {line} into its [scheduler] yourself")
 
 
 def _has_joined(host: Host) -> bool:

@@ -81,10 +81,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         # install
         (["install"], USAGE, "Missing argument"),
         (["install", "worker"], USAGE, "'worker' is not one of"),
-        (["install", "node", "--join", "garbage"], REFUSED, "begins with remuda1_"),
-        (["install", "scheduler", "--listen", 'x"\nport = 1'], REFUSED, "--listen x"),
-        (["install", "node", "--prefix", "none"], REFUSED, "--prefix none: name an absolute path"),
-        (["install", "node", "--prefix", "/none"], MISSING, "remuda-node is not there"),
+        (["install", "node", "--dry-run", "--join", "garbage"], REFUSED, "begins with remuda1_"),
+        (["install", "scheduler", "--dry-run", "--listen", 'x"\nport = 1'], REFUSED, "--listen x"),
+        (["install", "node", "--dry-run", "--prefix", "none"], REFUSED,
+         "--prefix none: name an absolute path"),
+        (["install", "node", "--dry-run", "--prefix", "/none"], MISSING,
+         "remuda-node is not there"),
         # completion
         (["completion"], USAGE, "Missing argument"),
         (["completion", "powershell"], USAGE, "powershell"),

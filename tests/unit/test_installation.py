@@ -102,6 +102,17 @@ def test_a_second_run_changes_nothing_and_says_so(system: System) -> None:
     assert (before, []) == (tree(system.root), system.calls)
 
 
+def test_settings_that_are_there_are_left_alone_and_an_address_that_is_not_in_them_is_told(
+    system: System,
+) -> None:
+    install(on(system), Wish("scheduler", listen="10.0.0.1"))
+    before = tree(system.root)
+    assert [] == install(on(system), Wish("scheduler", listen="10.0.0.1"))
+    (said,) = install(on(system), Wish("scheduler", listen="10.0.0.2"))
+    assert 'remuda.toml is left as it is: write listen = "10.0.0.2" into its [scheduler]' in said
+    assert before == tree(system.root)
+
+
 def test_a_dry_run_says_the_same_and_changes_nothing(system: System) -> None:
     before = tree(system.root)
     said = install(on(system, dry=True), Wish("scheduler", listen="10.0.0.1"))
@@ -114,7 +125,8 @@ def test_a_scheduler_brings_its_store_and_keeps_the_settings_that_are_there(syst
     install(on(system), Wish("scheduler", listen="10.0.0.1"))
     assert '[scheduler]\nlisten = "10.0.0.1"\n' == settings.read_text()
     settings.write_text("# mine\n")
-    assert [] == install(on(system), Wish("scheduler", listen="10.0.0.2"))
+    (said,) = install(on(system), Wish("scheduler", listen="10.0.0.2"))
+    assert "remuda.toml is left as it is" in said
     assert ("# mine\n", True) == (settings.read_text(), STORE in system.active)
 
 
