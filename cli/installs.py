@@ -30,6 +30,7 @@ class Role(StrEnum):
     example=(
         "sudo remuda install scheduler --listen 10.0.0.1\n"
         "sudo remuda install node --join LINE      # LINE: `remuda key invite --role node`\n"
+        "sudo remuda install node --run-as ann=alice --run-as bob=bob   # docs/run-as.md\n"
         "remuda install node --dry-run             # what would be done\n"
         "sudo remuda install node --uninstall      # the data stay, unless --purge"
     ),
@@ -42,6 +43,12 @@ def install(
     listen: Annotated[
         str, typer.Option(metavar="ADDRESS", help="Where others reach it (scheduler).")
     ] = "",
+    run_as: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="OWNER=USER", help="Run what is of OWNER as USER of this host (node)."
+        ),
+    ] = None,
     prefix: Annotated[
         Path, typer.Option(metavar="DIR", help="The virtual environment that has remuda.")
     ] = Path("/opt/remuda"),
@@ -66,14 +73,28 @@ def install(
     from ..systemd import installation
     from ..systemd.host import Host
 
+    users = _users(run_as or [], role, uninstall=uninstall)
     _check(role, join=join, listen=listen, uninstall=uninstall, purge=purge)
     host = Host(root, dry_run)
-    wish = installation.Wish(role.value, prefix, join.strip(), listen, not no_start)
+    wish = installation.Wish(role.value, prefix, join.strip(), listen, not no_start, users)
     if uninstall:
         done = installation.uninstall(host, wish, purge=purge)
     else:
         done = installation.install(host, wish)
     _report(session, role.value, done, dry_run=dry_run, uninstall=uninstall)
+
+
+def _users(rows: list[str], role: Role, *, uninstall: bool) -> dict[str, str]:
+    """Read who runs as whom; raises Invalid."""
+    if rows and (role is not Role.NODE or uninstall):
+        raise Invalid("--run-as is for a node that is installed")
+    users: dict[str, str] = {}
+    for row in rows:
+        owner, found, user = row.partition("=")
+        if not (found and owner and user) or owner in users:
+            raise Invalid(f"--run-as {row}: wanted OWNER=USER, each owner once")
+        users[owner] = user
+    return users
 
 
 def _check(role: Role, *, join: str, listen: str, uninstall: bool, purge: bool) -> None:

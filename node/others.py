@@ -17,6 +17,7 @@ from .run_as.allowed import Denied
 
 PASSAGE_MODE = 0o711
 TOPIC = "run_as"
+OWNERS_SHOWN_MAX = 10
 REMEDY = "docs/run-as.md has the steps"
 
 
@@ -60,7 +61,8 @@ def of_run_as(node: NodeSettings, node_dir: Path, file: Path = allowed.FILE) -> 
     yield from bad
     if not bad:
         users = ", ".join(sorted(set(node.run_as.values())))
-        yield fine(TOPIC, f"commands of {len(node.run_as)} owners run as {users}")
+        owners = ", ".join(sorted(node.run_as)[:OWNERS_SHOWN_MAX])
+        yield fine(TOPIC, f"commands of {owners} run as {users}")
 
 
 def _problems(node: NodeSettings, node_dir: Path, file: Path) -> Iterator[Finding]:

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from ..protocol.errors import Invalid, NotFound
+from . import users
 from .host import Host
-from .units import PREFIX, ROLES, SERVICES, TARGET, files_of, text_of
+from .units import (
+    PREFIX,
+    ROLES,
+    RUN_AS,
+    RUN_AS_SOCKET,
+    SERVICES,
+    TARGET,
+    files_of,
+    text_of,
+)
 
 USER = "remuda"
 HOME = "/var/lib/remuda"
@@ -20,13 +31,17 @@ NOLOGIN = "/usr/sbin/nologin"
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What shall stand on the host: one role, from one prefix; `line` joins a node."""
+    """What shall stand on the host: one role, from one prefix; `line` joins a node.
+
+    `run_as` names the users as whom a node runs what is of an owner.
+    """
 
     role: str
     prefix: PurePath = PREFIX
     line: str = ""
     listen: str = ""
     start: bool = True
+    run_as: Mapping[str, str] = field(default_factory=dict)
 
 
 def install(host: Host, wish: Wish) -> list[str]:
@@ -48,10 +63,16 @@ def install(host: Host, wish: Wish) -> list[str]:
         _set_listen(host, f'listen = "{wish.listen}"')
     if wish.line and not _has_joined(host):
         host.file(NODE_ENV, f"REMUDA_JOIN={wish.line}\n", 0o600)
-    units = [each for each in files_of(wish.role) if _write_unit(host, each, wish.prefix)]
+    with_others = bool(wish.run_as) or (wish.role == "node" and users.are_there(host, UNITS))
+    if wish.run_as:
+        users.settle(host, wish.run_as, USER)
+    files = [*files_of(wish.role), *(RUN_AS if with_others else ())]
+    units = [each for each in files if _write_unit(host, each, wish.prefix)]
     if units:
         host.call("systemctl", "daemon-reload", why="systemd reads its units")
-    for unit in (each for each in units if each != TARGET):
+    if with_others:
+        _enable(host, RUN_AS_SOCKET, start=wish.start)
+    for unit in (each for each in units if each in SERVICES[wish.role]):
         if host.ask("systemctl", "is-active", unit) == "active":
             host.done.append(f"{unit} runs as it was started: `systemctl restart {unit}`")
     for unit in (TARGET, *SERVICES[wish.role]):
@@ -71,9 +92,12 @@ def uninstall(host: Host, wish: Wish, *, purge: bool) -> list[str]:
             f"`remuda install {others[0]} --uninstall` first"
         )
     gone = list(SERVICES[wish.role]) if others else [*SERVICES[wish.role], TARGET]
+    if wish.role == "node":
+        gone += RUN_AS
     there = [unit for unit in gone if host.exists(f"{UNITS}/{unit}")]
-    if there:
-        host.call("systemctl", "disable", "--now", *there, why=f"stopped {', '.join(there)}")
+    named = [unit for unit in there if "@" not in unit]  # of a template there is nothing to stop
+    if named:
+        host.call("systemctl", "disable", "--now", *named, why=f"stopped {', '.join(named)}")
     for unit in there:
         host.remove(f"{UNITS}/{unit}")
     if there:
@@ -83,6 +107,7 @@ def uninstall(host: Host, wish: Wish, *, purge: bool) -> list[str]:
     if purge:
         host.remove(HOME)
         host.remove(SETTINGS)
+        users.purge(host)
         if host.ids_of(USER) is not None:
             host.call(*_of_root(host, "userdel"), USER, why=f"removed the user {USER}")
     return host.done

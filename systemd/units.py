@@ -13,6 +13,9 @@ SERVICES = {
     "node": ("remuda-node.service",),
 }
 ROLES = tuple(SERVICES)
+RUN_AS_SOCKET = "remuda-run-as.socket"
+RUN_AS = (RUN_AS_SOCKET, "remuda-run-as@.service")
+"""What starts tasks as users of their own, on a node that is told to."""
 
 
 def files_of(role: str) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-FILE = Path("/etc/remuda/run-as.toml")
+FILE = Path("/etc/remuda-run-as.toml")
 FILE_BYTES_MAX = 64 << 10
 ID_MIN = 1000
 """Below are the system's own users and groups: nothing is started as one of them, whatever is

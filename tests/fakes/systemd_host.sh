@@ -48,5 +48,8 @@ for daemon in scheduler store node; do
         >"/etc/systemd/system/remuda-$daemon.service.d/log.conf"
 done
 printf '[Unit]\nDescription=nothing\n' >/etc/systemd/system/idle.target
+mkdir "/etc/systemd/system/remuda-run-as@.service.d"
+printf '[Service]\nStandardError=append:/run/logs/run-as.log\nEnvironment=LD_LIBRARY_PATH=/opt/python/lib\n' \
+    >"/etc/systemd/system/remuda-run-as@.service.d/log.conf"
 export container=tests
 exec /lib/systemd/systemd --system --unit=idle.target --log-target=console --log-level=notice --show-status=false

@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 UNITS = sorted((ROOT / "systemd").glob("*.service"))
+DAEMONS = [unit for unit in UNITS if "@" not in unit.name]
 PREFIX = "/opt/remuda/bin/"
 
 
@@ -34,17 +35,17 @@ def test_systemd_accepts_the_unit(unit: Path, tmp_path: Path) -> None:
     assert (0, []) == (done.returncode, about_it)
 
 
-@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+@pytest.mark.parametrize("unit", DAEMONS, ids=lambda unit: unit.name)
 def test_the_unit_starts_a_console_script_by_absolute_path(unit: Path) -> None:
     assert PREFIX + unit.stem == service(unit)["ExecStart"]
 
 
-@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+@pytest.mark.parametrize("unit", DAEMONS, ids=lambda unit: unit.name)
 def test_a_daemon_that_dies_is_started_again(unit: Path) -> None:
     assert "always" == service(unit)["Restart"]
 
 
-@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+@pytest.mark.parametrize("unit", DAEMONS, ids=lambda unit: unit.name)
 def test_a_daemon_says_when_it_is_ready_and_earns_its_life(unit: Path) -> None:
     found = service(unit)
     assert ("notify", "30") == (found["Type"], found["WatchdogSec"])
@@ -54,7 +55,7 @@ def test_no_daemon_is_more_exposed_than_its_limit() -> None:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("no systemd-analyze on this machine")
     done = subprocess.run([ROOT / "bin/units"], capture_output=True, text=True, check=False)
-    assert (0, 3) == (done.returncode, done.stdout.count("verify fine")), done.stdout + done.stderr
+    assert (0, 4) == (done.returncode, done.stdout.count("verify fine")), done.stdout + done.stderr
 
 
 def test_a_node_sees_gpus_by_the_names_in_proc_devices_and_tasks_may_compile_at_run_time() -> None:
@@ -72,3 +73,36 @@ def test_the_sandboxes_of_those_that_bind_let_libzmq_list_interfaces() -> None:
 
 def test_stopping_the_agent_leaves_its_runners_alone() -> None:
     assert "process" == service(ROOT / "systemd" / "remuda-node.service")["KillMode"]
+
+
+HARDENING = (
+    "NoNewPrivileges", "ProtectSystem", "ProtectClock", "ProtectHostname", "ProtectKernelLogs",
+    "ProtectKernelModules", "ProtectKernelTunables", "RestrictRealtime", "RestrictSUIDSGID",
+    "LockPersonality", "SystemCallArchitectures", "SystemCallFilter", "SystemCallErrorNumber",
+    "DevicePolicy", "LimitNOFILE",
+)  # fmt: skip
+
+
+def test_a_task_of_another_user_is_as_hardened_and_sees_the_same_devices_as_others() -> None:
+    node, helper = (
+        (ROOT / "systemd" / f"remuda-{name}.service").read_text(encoding="utf-8").splitlines()
+        for name in ("node", "run-as@")
+    )
+    names = (*HARDENING, "DeviceAllow")
+    lines = [line for line in node if line.partition("=")[0] in names]
+    assert len(names) <= len(lines)
+    assert lines == [line for line in helper if line.partition("=")[0] in names]
+
+
+def test_the_helper_may_become_users_and_end_their_tasks_and_no_more() -> None:
+    found = service(ROOT / "systemd" / "remuda-run-as@.service")
+    assert {
+        "CAP_SETUID", "CAP_SETGID", "CAP_KILL", "CAP_CHOWN", "CAP_FOWNER", "CAP_DAC_READ_SEARCH",
+    } == set(found["CapabilityBoundingSet"].split())  # fmt: skip
+    assert ("mixed", "continue") == (found["KillMode"], found["OOMPolicy"])
+
+
+def test_only_the_agent_reaches_the_helper() -> None:
+    text = (ROOT / "systemd" / "remuda-run-as.socket").read_text(encoding="utf-8")
+    for line in ("SocketUser=root", "SocketGroup=remuda", "SocketMode=0660", "Accept=yes"):
+        assert f"{line}\n" in text

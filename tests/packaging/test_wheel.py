@@ -91,6 +91,8 @@ def test_the_wheel_carries_the_data_files_of_the_package(wheel: Path) -> None:
         "remuda/scheduler/schema.sql",
         "remuda/store/schema.sql",
         "remuda/config/defaults.toml",
+        "remuda/systemd/remuda-run-as@.service",
+        "remuda/systemd/remuda-run-as.socket",
     }
     assert set() == expected - names
 

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
@@ -210,6 +211,9 @@ def test_the_data_of_another_role_are_not_purged_along(system: System) -> None:
     [
         (["node", "--purge"], "--purge goes with --uninstall"),
         (["scheduler", "--join", LINE], "--join is for a node"),
+        (["scheduler", "--run-as", "a=b"], "--run-as is for a node"),
+        (["node", "--run-as", "alice"], "wanted OWNER=USER"),
+        (["node", "--run-as", "a=b", "--run-as", "a=c"], "each owner once"),
         (["node", "--listen", "10.0.0.1"], "--listen is for a scheduler"),
         (["node", "--uninstall", "--join", LINE], "--uninstall goes with neither"),
     ],
@@ -251,3 +255,59 @@ def test_the_command_says_what_it_would_do(capsys, system: System) -> None:
     said = capsys.readouterr().out
     assert f"would: file {UNITS}/{NODE}\n" in said
     assert LINE not in said, "a line is a key"
+
+
+SOCKET, TEMPLATE = "remuda-run-as.socket", "remuda-run-as@.service"
+
+
+@pytest.fixture
+def with_users(system: System) -> System:
+    passwd = system.root / "etc/passwd"
+    users = ("daemon:x:1:1::/:/bin/sh", "alice:x:2001:2001::/home/alice:/bin/sh")
+    nobody = "nobody:x:65534:65534::/:/bin/sh"
+    passwd.write_text(passwd.read_text() + "\n".join([*users, nobody, ""]))
+    return system
+
+
+def test_a_node_is_told_who_runs_as_whom_and_gets_the_helper(with_users: System) -> None:
+    wish = Wish("node", run_as={"ann": "alice", "ci": "alice"})
+    install(on(with_users), wish)
+    found = tree(with_users.root)
+    allowed = tomllib.loads(found["etc/remuda-run-as.toml"])
+    assert {"agent": "remuda", "users": ["alice"]} == allowed
+    node = tomllib.loads(found["etc/remuda/run-as.toml"])["node"]
+    assert ({"ann": "alice", "ci": "alice"}, "/var/lib/remuda-node") == (
+        node["run_as"], node["state_dir"],
+    )  # fmt: skip
+    assert 0o711 == (with_users.root / "var/lib/remuda-node").stat().st_mode & 0o777
+    assert SOCKET in with_users.active
+    assert f"{UNITS.lstrip('/')}/{TEMPLATE}" in found
+    assert [] == install(on(with_users), wish)
+
+
+def test_a_node_without_others_gets_no_helper(system: System) -> None:
+    install(on(system), Wish("node"))
+    assert not [each for each in tree(system.root) if "run-as" in each]
+
+
+def test_what_was_told_stays_when_the_node_is_installed_again_and_goes_with_it(
+    with_users: System,
+) -> None:
+    install(on(with_users), Wish("node", run_as={"ann": "alice"}))
+    assert [] == install(on(with_users), Wish("node"))
+    uninstall(on(with_users), Wish("node"), purge=True)
+    assert not [each for each in tree(with_users.root) if "run-as" in each]
+    assert SOCKET not in with_users.active
+
+
+@pytest.mark.parametrize("user", ["root", "daemon", "nobody", "no-such-user"])
+def test_nobody_runs_as_root_or_a_user_of_the_system(with_users: System, user: str) -> None:
+    with pytest.raises(Invalid, match="--run-as"):
+        install(on(with_users), Wish("node", run_as={"ann": user}))
+    assert not (with_users.root / "etc/remuda-run-as.toml").exists()
+
+
+@pytest.mark.parametrize("owner", ['a"b', "a\nb", "a\\"])
+def test_an_owner_that_no_file_can_hold_is_refused(with_users: System, owner: str) -> None:
+    with pytest.raises(Invalid, match="is no name"):
+        install(on(with_users), Wish("node", run_as={owner: "alice"}))
