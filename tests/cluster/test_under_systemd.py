@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import closing
+from typing import Any
 
 import apsw
 import pytest
@@ -38,6 +39,11 @@ def pid_of(host: SystemdHost, unit: str) -> int:
 
 def state_of(host: SystemdHost, task: str) -> str:
     found: str = json.loads(host.remuda(f"task show {task} --json"))["state"]
+    return found
+
+
+def tries_of(host: SystemdHost, task: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(host.remuda(f"task show {task} --json"))["attempts"]
     return found
 
 
@@ -78,6 +84,34 @@ def test_a_frozen_scheduler_is_started_again_by_the_watchdog(host: SystemdHost) 
     wait_for(lambda: pid_of(host, "remuda-scheduler") not in (0, before), "another scheduler")
     wait_for(lambda: host.show("remuda-scheduler", "ActiveState") == "active", "its readiness")
     host.run(f"rm {folder}/soon.conf; systemctl daemon-reload; systemctl restart remuda-scheduler")
+
+
+def test_commands_run_as_users_of_their_own_once_the_node_is_told_so(host: SystemdHost) -> None:
+    task = submit(host, "true")
+    owner = json.loads(host.remuda(f"task show {task} --json"))["owner"]
+    host.run("useradd --create-home alice")
+    done = host.run(f"/opt/remuda/bin/remuda install node --run-as {owner}=alice").stdout
+    assert "/etc/remuda-run-as.toml" in done
+    host.run("systemctl restart remuda-node")
+    wait_for(lambda: "registered at" in host.show("remuda-node", "StatusText"), "the node's words")
+    line = "id -un; id -G; grep NoNewPrivs /proc/self/status; touch /etc/x; setsid sleep 600 & :"
+    said = host.remuda(f"run -- sh -c '{line}'").splitlines()
+    ids = host.run("id -G alice").stdout.strip()
+    assert ["alice", ids, "NoNewPrivs:\t1"] == [line for line in said if "touch" not in line]
+    assert "" == host.run("pgrep -u alice || true").stdout
+
+
+def test_such_a_command_outlives_its_agent_and_not_its_helper(host: SystemdHost) -> None:
+    task = submit(host, "sh -c 'trap : TERM; touch up; while :; do sleep 1; done'")
+    wait_for(lambda: state_of(host, task) == "running", "the task to run")
+    host.run("systemctl restart remuda-node")
+    wait_for(lambda: state_of(host, task) == "running", "the task to run on")
+    host.run("systemctl kill --signal=KILL --kill-whom=main 'remuda-run-as@*'")
+    wait_for(lambda: len(tries_of(host, task)) > 1, "another try")
+    assert "node_lost" == tries_of(host, task)[0]["code"]
+    host.remuda(f"cancel {task} --yes")
+    wait_for(lambda: state_of(host, task) == "cancelled", "its cancel")
+    assert "" == host.run("pgrep -u alice || true").stdout
 
 
 def test_a_host_that_goes_down_hands_its_tasks_back(host: SystemdHost) -> None:
