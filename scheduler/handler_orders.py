@@ -149,8 +149,12 @@ def _made(core: Core, node: Node) -> Orders:
 
 
 def remind(core: Core, node: Node, known: bytes, effects: Effects) -> None:
-    """Tell a node its orders, unless those are what it goes by."""
-    if node.protocol < ORDERS_SINCE or not node.connected:
+    """Tell a node its orders, unless those are what it goes by.
+
+    Those of a journal that was restored wait for its release: they may long have been taken back,
+    and a handler that is disabled lets its models go, and the calls that wait for them.
+    """
+    if node.protocol < ORDERS_SINCE or not node.connected or core.recovery is not None:
         return
     orders = orders_of(core, node)
     if orders.digest != known:

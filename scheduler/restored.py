@@ -19,6 +19,8 @@ from .schema import SCHEMA_VERSION, demand, undemand
 EPOCH_STEP = 1 << 20
 """More than any cluster starts its scheduler between two backups."""
 EPOCHS_PER_MINUTE = 64
+"""More than a scheduler starts in a minute."""
+_MINUTE_MS = 60_000
 EPOCH_ZERO_MS = 1_577_836_800_000  # 2020
 NUMBER_STEP = 1_000_000
 ATTEMPT_STEP = 1_000
@@ -27,12 +29,13 @@ FLOORS_KEY = "floors"
 
 
 def jumped_epoch(epoch: int, now_ms: int) -> int:
-    """Return an epoch above all that any node can have seen, restores of the same backup included.
+    """Return an epoch above all that any node can have seen, other restores included.
 
-    It grows with the time as well: who restores one backup twice gets a higher one.
+    It is the time, so that who restores one backup twice, or one from before another restore, gets
+    a higher one each time. Where the clock must be wrong the backup's own epoch tells.
     """
-    minutes = max(now_ms - EPOCH_ZERO_MS, 0) // 60_000
-    return max(epoch + EPOCH_STEP, EPOCHS_PER_MINUTE * minutes)
+    by_time = EPOCHS_PER_MINUTE * max(now_ms - EPOCH_ZERO_MS, 0) // _MINUTE_MS
+    return by_time if by_time > epoch else epoch + EPOCH_STEP
 
 
 def prepare(db: apsw.Connection, *, backup_ms: int, principal: str, now_ms: int) -> int:
@@ -45,8 +48,10 @@ def prepare(db: apsw.Connection, *, backup_ms: int, principal: str, now_ms: int)
             "SELECT coalesce(max(first_number + members), 1) FROM submissions"
         )
         number = (int(newest) // NUMBER_STEP + 1) * NUMBER_STEP
-        after = Floors(max(number, floors.task_number) + 1, floors.attempt + ATTEMPT_STEP)
         jumped = jumped_epoch(epoch, now_ms)
+        # As no other restore of this backup has it: a number names an attempt on its node.
+        attempt = jumped if jumped > floors.attempt else floors.attempt + ATTEMPT_STEP
+        after = Floors(max(number, floors.task_number) + 1, attempt)
         row = RecoveryRow(now_ms, backup_ms, principal, epoch)
         for key, value in (
             ("epoch", str(jumped).encode()),

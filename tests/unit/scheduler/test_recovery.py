@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from remuda.protocol import capabilities as wire
 from remuda.protocol import ids
 from remuda.protocol import messages as m
 from remuda.protocol.errors import RemudaError
@@ -16,8 +17,9 @@ from remuda.scheduler import recovery
 from remuda.scheduler.audit import first_broken_link
 from remuda.scheduler.states import states
 
+from ...fakes.handler_deeds import disable, enable
 from ...fakes.restorable import OLGA, Restorable, running
-from ...fakes.world import gpu
+from ...fakes.world import GIB, SimNode, gpu
 
 
 @pytest.fixture
@@ -26,6 +28,12 @@ def world(tmp_path: Path) -> Iterator[Restorable]:
     yield made
     assert first_broken_link(made.journal._db) is None
     made.close()
+
+
+def serving(world: Restorable, name: str) -> SimNode:
+    """Register a node with a worker that takes several calls at a time."""
+    handler = wire.Handler("toy", workers=1, state="ready", max_batch=4)
+    return world.node(name, cpus=1, handlers=[handler])
 
 
 # --- what is not done ----------------------------------------------------------------------
@@ -90,6 +98,54 @@ def test_a_deadline_that_passes_meanwhile_stops_nothing(world: Restorable) -> No
     world.come(node)
     world.keep_alive(60, node)
     assert ("running", []) == (world.state(task), node.killed)
+
+
+def test_calls_that_would_ride_along_are_not_started(world: Restorable) -> None:
+    node = serving(world, "n1")
+    call = {"kind": "handler", "target": "toy", "argv": [], "cpus_milli": 500}
+    first = running(world, node, **call)
+    world.backup()
+    world.restore()
+    world.come(node)
+    waiting = world.submit(2, **call)  # type: ignore[arg-type]  # fields by name
+    world.keep_alive(120, node)
+    assert [(first, 1)] == list(node.held)
+    world.end(node, first)  # the journal knows it: its end counts, its slot is free
+    world.keep_alive(3, node)
+    assert ([], ["queued"] * 2) == (list(node.held), world.states(waiting))
+    assert isinstance(world.decide("release"), m.Done)
+    world.later(1)
+    assert {*waiting} == {task for task, _ in node.held}
+
+
+def test_handlers_that_were_disabled_at_the_backup_are_left_alone(world: Restorable) -> None:
+    node = serving(world, "n1")
+    disable(world, "toy", "n1")
+    world.backup()
+    enable(world, "toy", "n1")
+    world.heartbeat(node)
+    goes_by = node.orders.digest
+    world.restore()
+    world.come(node)
+    world.keep_alive(10, node)
+    assert goes_by == node.orders.digest
+    assert isinstance(world.decide("release"), m.Done)
+    world.heartbeat(node)
+    assert ["toy"] == list(node.orders.disabled)
+
+
+def test_no_place_is_kept_and_no_model_leaves_for_what_waits(world: Restorable) -> None:
+    handler = wire.Handler(
+        "toy", workers=1, vram_bytes=20 * GIB, state="ready", gpu_uuids=["GPU-1"]
+    )
+    node = world.node("n1", gpus=[gpu(1, 24)], handlers=[handler])
+    world.backup()
+    world.restore()
+    world.come(node)
+    world.submit(vram_bytes=20 * GIB)
+    world.keep_alive(120, node)
+    assert ({}, {}) == (world.core.reservations.of, world.core.claims)
+    assert 1 == len(node.residents)
 
 
 def test_a_held_scheduler_has_nothing_to_do_at_once(world: Restorable) -> None:

@@ -11,7 +11,14 @@ from remuda.protocol import ids
 from remuda.protocol import messages as m
 from remuda.scheduler import recovery
 from remuda.scheduler.audit import first_broken_link
-from remuda.scheduler.restored import ATTEMPT_STEP, EPOCH_STEP, jumped_epoch
+from remuda.scheduler.journal import Journal
+from remuda.scheduler.restored import (
+    ATTEMPT_STEP,
+    EPOCH_STEP,
+    jumped_epoch,
+    prepare,
+    read_floors,
+)
 from remuda.scheduler.schema import SCHEMA_VERSION, opened_since
 
 from ...fakes.restorable import Restorable, running
@@ -194,6 +201,28 @@ def test_each_restore_of_one_backup_has_a_higher_epoch_than_the_one_before() -> 
     now_ms = 1_800_000_000_000
     first = jumped_epoch(5, now_ms)
     assert first >= 5 + EPOCH_STEP
-    assert jumped_epoch(5, now_ms + 60_000) > first
-    assert jumped_epoch(first, now_ms) >= first + EPOCH_STEP
+    assert jumped_epoch(5, now_ms + 1_000) > first
     assert jumped_epoch(5, now_ms) << 32 < 1 << 63
+
+
+def test_two_restores_of_one_backup_that_was_made_soon_after_a_restore_differ() -> None:
+    now_ms = 1_800_000_000_000
+    first = jumped_epoch(5, now_ms)
+    second = jumped_epoch(first + 1, now_ms + 60_000)
+    third = jumped_epoch(first + 1, now_ms + 120_000)
+    assert first + 1 < second < third
+
+
+def test_a_clock_that_was_set_back_makes_no_epoch_smaller() -> None:
+    first = jumped_epoch(5, 1_800_000_000_000)
+    assert jumped_epoch(first, 1_700_000_000_000) >= first + EPOCH_STEP
+
+
+def test_two_restores_of_one_backup_give_no_attempt_the_same_number(tmp_path: Path) -> None:
+    found = set()
+    for at_ms in (1_800_000_000_000, 1_800_000_060_000):
+        journal = Journal.open(tmp_path / str(at_ms))
+        prepare(journal._db, backup_ms=1, principal="olga", now_ms=at_ms)
+        found.add(read_floors(journal._db).attempt)
+        journal.close()
+    assert 2 == len(found)
