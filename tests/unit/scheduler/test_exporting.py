@@ -141,7 +141,7 @@ def test_slices_are_bounded_by_rows_and_by_bytes(sight: Sight, monkeypatch) -> N
     monkeypatch.setattr(exporting, "ROWS_MAX", 2)
     assert [1, 2] == [row["number"] for row in sight.ask()["rows"]]
     assert [1, 2, 3, 4, 5, 6, 7] == sight.numbers()
-    monkeypatch.setattr(exporting, "ROWS_MAX", 250)
+    monkeypatch.setattr(exporting, "ROWS_MAX", 150)
     monkeypatch.setattr(exporting, "BYTES_MAX", 1)
     assert [1] == [row["number"] for row in sight.ask()["rows"]]
     assert [1, 2, 3, 4, 5, 6, 7] == sight.numbers()
