@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import json
 import os
@@ -21,6 +22,7 @@ UMASK = 0o022
 REPORT_BYTES_MAX = 64 << 10
 SWEEP_S = 5.0
 _LIFTED = 100
+_PR_SET_NO_NEW_PRIVS = 38
 _RESET_SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 
 
@@ -78,6 +80,9 @@ def become(user: User) -> None:
     os.setgroups(user.groups)
     os.setresgid(user.gid, user.gid, user.gid)
     os.setresuid(user.uid, user.uid, user.uid)
+    # Nor by a program with the set-user-id bit: what is started stays the user's, and can be ended.
+    if ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+        raise PermissionError("the kernel does not rule out new privileges")
     is_user = os.getresuid() == (user.uid,) * 3 and os.getresgid() == (user.gid,) * 3
     if not is_user or set(os.getgroups()) != set(user.groups):
         raise PermissionError("the kernel did not make the user of us")

@@ -40,7 +40,7 @@ class _Level:
 
 def give(folder: int, owner: Ids, user: Ids) -> None:
     """Make a tree of the agent's the user's; raises Denied for what is not the agent's alone."""
-    _check_folder(folder, owner)
+    check_folder(folder, owner)
 
     def on_file(status: os.stat_result, descriptor: int) -> None:
         if status.st_uid != owner.uid or status.st_nlink != 1:
@@ -79,7 +79,8 @@ def give_said(descriptor: int, owner: Ids, user: Ids) -> None:
     os.fchmod(descriptor, SAID_MODE)
 
 
-def _check_folder(folder: int, owner: Ids) -> None:
+def check_folder(folder: int, owner: Ids) -> None:
+    """Raise Denied for what is no folder of the agent's."""
     status = os.fstat(folder)
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != owner.uid:
         raise Denied("the task's directory is not the agent's")

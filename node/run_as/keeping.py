@@ -26,6 +26,7 @@ from . import becoming, giving, orders
 from .allowed import Allowed, Denied, User
 from .giving import Ids
 from .orders import Kill, Malformed, Order, Signal, Start, Sweep
+from .signalling import UsersHands
 
 RECV_BYTES = 256 << 10
 SEND_WAIT_S = 30.0
@@ -81,7 +82,12 @@ class Keeping:
 
     def _kill(self) -> None:
         if self._has_started and self.ending is None:
-            self.ending = Ending("kill", grace_s=0.0, now=time.monotonic())
+            self.ending = Ending("kill", grace_s=0.0, now=time.monotonic(), hands=self._hands)
+
+    @property
+    def _hands(self) -> UsersHands:
+        assert self.user is not None
+        return UsersHands(self.user.uid)
 
     def _hear(self) -> bool:
         """Take what the runner says; return False when it hung up, or says nonsense."""
@@ -143,25 +149,24 @@ class Keeping:
             elif what == "said":
                 giving.give_said(fd, self.peer, ids)
             else:
-                self.gifts.append(fd)
+                giving.check_folder(fd, self.peer)
+                self.gifts.append(fd)  # from here on it is taken back, however far it comes
                 giving.give(fd, self.peer, ids)
         return becoming.start(user, order, dict(zip(order.fds, fds, strict=False)))
 
     def _on_signal(self, order: Signal) -> None:
         """Signal what was started here: whoever is not below us is never meant."""
+        if not self._has_started:
+            return
         numbers = [signal.Signals(each) for each in order.numbers]
-        with contextlib.suppress(ProcessLookupError):
-            if order.group:
-                if order.group in self.mains:  # not reaped, so its number is nobody else's
-                    for number in numbers:
-                        os.killpg(order.group, number)
-            elif order.below:
-                if order.below in self.mains:
-                    for pid in [*tree.descendants(order.below), order.below]:
-                        with contextlib.suppress(ProcessLookupError):
-                            os.kill(pid, signal.SIGKILL)
-            else:
-                tree.signal_all(*numbers)
+        if order.group and order.group in self.mains:  # not reaped, so its number is nobody else's
+            with contextlib.suppress(ProcessLookupError):
+                for number in numbers:
+                    self._hands.signal_group(order.group, number)
+        elif order.below in self.mains:
+            self._hands.kill_below(order.below)
+        elif not (order.group or order.below):
+            self._hands.signal_all(*numbers)
 
     def _on_sweep(self, order: Sweep) -> None:
         """Kill what is left of a runner, with the rights of its user alone."""

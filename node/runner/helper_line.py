@@ -18,6 +18,8 @@ KIND = 1
 RECV_BYTES = 64 << 10
 ANSWER_WAIT_S = 30.0
 """How long a helper may take to start, and to start a program; after it, it counts as gone."""
+SWEEP_WAIT_S = 10.0
+"""How long for it to sweep: an agent, whose watchdog waits, may be who asks."""
 
 Words = dict[str, Any]
 
@@ -111,11 +113,11 @@ class Line:
         return bool(data)
 
 
-def connected(path: str) -> socket.socket:
+def connected(path: str, wait_s: float = ANSWER_WAIT_S) -> socket.socket:
     """Connect to the helper; raise OSError."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
-        sock.settimeout(ANSWER_WAIT_S)
+        sock.settimeout(wait_s)
         sock.connect(path)
     except OSError:
         sock.close()
@@ -126,7 +128,7 @@ def connected(path: str) -> socket.socket:
 def sweep(path: str, user: str, runner: str) -> int | None:
     """Have killed what is left of a runner; return how much lives on, None if nobody can tell."""
     try:
-        with connected(path) as sock:
+        with connected(path, SWEEP_WAIT_S) as sock:
             _send(sock, {"do": "sweep", "user": user, "runner": runner}, ())
             parser = frames.Parser()
             while data := sock.recv(RECV_BYTES):

@@ -147,6 +147,56 @@ def test_a_signal_reaches_nobody_that_it_has_not_started(helper: Helper) -> None
     assert helper.process.poll() is None
 
 
+SIGNALS = """
+import os, signal, subprocess, sys, time
+from remuda.node.run_as.signalling import UsersHands
+ours = subprocess.Popen(["sleep", "600"])
+theirs = subprocess.Popen(["sleep", "600"], user=23001, group=23001)
+hands = UsersHands(23001)
+hands.signal_all(signal.SIGKILL)
+hands.kill_below(ours.pid)
+print(theirs.wait(), ours.poll())
+ours.kill()
+ours.wait()
+"""
+
+
+def test_what_is_not_the_users_lives_on_even_if_it_is_signalled_by_mistake() -> None:
+    words = [sys.executable, "-c", SIGNALS]
+    said = subprocess.run(words, capture_output=True, text=True, check=True, timeout=WAIT_S)
+    assert "-9 None\n" == said.stdout
+
+
+def test_a_program_with_the_set_user_id_bit_gives_no_privileges(
+    helper: Helper, people: list[str]
+) -> None:
+    _, said = start(helper, people[0], argv=["/bin/grep", "NoNewPrivs", "/proc/self/status"])
+    assert b"NoNewPrivs:\t1\n" == said
+
+
+def test_a_folder_that_is_not_the_agents_stays_whose_it_is(
+    helper: Helper, people: list[str], tmp_path: Path
+) -> None:
+    user = pwd.getpwnam(people[0])
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "file").touch()
+    for path in (home, home / "file"):
+        os.chown(path, user.pw_uid, user.pw_gid)
+    folder = os.open(home, os.O_RDONLY)
+    null = os.open(os.devnull, os.O_RDWR)
+    body = order(
+        do="start", user=people[0], argv=["/bin/true"], env={}, cwd="/", fds=[0], gifts=["work"]
+    )
+    (answer,) = ask(helper, body, [null, folder])
+    os.close(folder)
+    os.close(null)
+    assert ("user_refused", [user.pw_uid] * 2) == (
+        answer["refused"],
+        [home.stat().st_uid, (home / "file").stat().st_uid],
+    )
+
+
 def test_descriptors_that_did_not_come_start_nothing(helper: Helper, people: list[str]) -> None:
     heard, said = start(helper, people[0], fds=[0, 1, 2, 3])
     assert ("malformed", b"") == (heard[0]["refused"], said)
