@@ -284,8 +284,9 @@ def test_a_card_on_which_its_task_is_still_shown_is_not_lent(
         go = common / "go"
         script = f"echo $$ > {go}.pid; while ! test -e {go}; do sleep 0.05; done"
         first = submit(cluster, ["sh", "-c", script], gpus=1)
-        remuda.wait_state(first.id, "running")
-        pid = int(Path(f"{go}.pid").read_text())
+        said = Path(f"{go}.pid")  # a moment after it counts as running
+        wait_until(lambda: said.exists() and bool(said.read_text()), "it does not start")
+        pid = int(said.read_text())
         scenario.write(scene, [{**SMALL, "processes": [{"pid": pid, "memory_bytes": GIB}]}])
         go.touch()
         wait_until(lambda: not Path(f"/proc/{pid}").exists(), "it goes on")
