@@ -118,22 +118,24 @@ class Keeping:
         if len(self._fds) < order.descriptors:
             raise Malformed("descriptors are missing")
         taken = [self._fds.pop(0) for _ in range(order.descriptors)]
+        answer: dict[str, Any]
         try:
             pid = self._start(order, taken)
         except Denied as error:
-            say(self.sock, refused="user_refused", why=str(error))
+            answer = {"refused": "user_refused", "why": str(error)}
         except becoming.NotStarted as error:
-            say(self.sock, refused=error.how, why=error.message)
+            answer = {"refused": error.how, "why": error.message}
         else:
             self.mains.add(pid)
             self._has_started = True
-            say(self.sock, started=pid, helper=os.getpid())
+            answer = {"started": pid, "helper": os.getpid()}
         finally:
             for fd in taken:
                 if fd not in self.gifts and fd not in self.locks:
                     os.close(fd)
             if not self._has_started:
                 self._give_back()
+        say(self.sock, **answer)  # only now: who hears a refusal finds its directory its own again
 
     def _start(self, order: Start, fds: list[int]) -> int:
         if self.is_closing or self.ending is not None:

@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from remuda.node.run_as import allowed, keeping, orders
+from remuda.node.run_as import allowed, becoming, giving, keeping, orders
 from remuda.node.run_as.allowed import Allowed, Denied
 from remuda.node.run_as.orders import Kill, Malformed, Signal, Start, Sweep
 from remuda.worker import frames
@@ -87,7 +87,7 @@ ANY = st.recursive(
 FIELDS = st.sampled_from([*START, "numbers", "group", "below", "runner", "uid"])
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(FIELDS, ANY), st.sampled_from(["start", "signal", "kill", "sweep", "x"]))
 @example({}, "start")
 def test_whatever_comes_is_an_order_of_bounded_fields_or_malformed(
@@ -210,3 +210,24 @@ def test_a_connection_that_is_not_the_agents_is_told_so_and_nothing_else() -> No
 def test_no_signal_that_it_takes_is_unknown_to_a_task() -> None:
     assert signal.SIGKILL in orders.SIGNALS
     assert signal.SIGSEGV not in orders.SIGNALS
+
+
+def test_a_start_is_refused_once_its_directory_is_the_agents_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    deeds = []
+
+    def not_started(helper: keeping.Keeping, _order: Start, fds: list[int]) -> int:
+        helper.user = allowed.User("alice", 2000, 2000, (), "/", "/bin/sh")
+        helper.gifts += fds
+        raise becoming.NotStarted("not_executable", "it is a text")
+
+    monkeypatch.setattr(keeping.Keeping, "_start", not_started)
+    monkeypatch.setattr(keeping.giving, "take", lambda *_: deeds.append("given back"))
+    monkeypatch.setattr(keeping, "say", lambda _, **words: deeds.append(words["refused"]))
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        helper = keeping.Keeping(ours, giving.Ids(0, 0), lambda: Allowed("root", ("alice",)))
+        helper._fds.append(os.open(tmp_path, os.O_RDONLY))
+        helper._on_order(Start("alice", ("x",), {}, "/", (), ("work",)))
+    assert ["given back", "not_executable"] == deeds
