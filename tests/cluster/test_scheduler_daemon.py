@@ -119,10 +119,17 @@ def test_a_new_incarnation_gets_a_pipe_in_which_nothing_old_waits(
 ) -> None:
     first = scheduler.node("n1")
     port = first.register().dispatch_port
+    first.hang_up()  # else it may come back to that port, and be sent what is for the second
     (task,) = scheduler.client("alice").submit().tasks
     second = scheduler.node("n1")
     assert port == second.register().dispatch_port
-    offer = second.hear(m.Offer)
+
+    def offered() -> m.Offer | None:
+        second.beat()  # what the first one was granted comes back when the second does not hold it
+        assert second.dispatch is not None
+        return second.hear(m.Offer) if second.dispatch.poll(50) else None
+
+    offer = wait_for(offered, "the offer")
     assert ([task], second.incarnation) == (offer.tasks, offer.incarnation)
 
 
