@@ -102,13 +102,17 @@ def test_a_chunk_that_was_not_asked_for_ends_the_upload(
 
 def test_bytes_beyond_the_credit_end_the_upload(store: StoreDaemon) -> None:
     with linked(store) as link:
-        begin(link, 100 * CHUNK)
-        for number in range(50):
-            link.send(m.PutChunk(1, number * CHUNK), bytes(CHUNK))
+        for request in range(ACTIVE_PER_KEY_MAX):  # so many have credit for less than a piece each
+            begin(link, LARGE, request)
+        link.send(m.PutChunk(request, 0), bytes(m.PIECE_BYTES_MAX))
         seen = answer(link)
         while isinstance(seen, m.PutCredit):
             seen = answer(link)
         assert isinstance(seen, m.StoreFailure)
+        assert (request, "invalid", True) == (seen.request, seen.code, "asked for" in seen.message)
+        for other in range(request):
+            link.send(m.Abandon(other))
+        wait_for(lambda: store.state()["puts"]["active"] == 0, "the turns of the others to end")
 
 
 @pytest.mark.parametrize(
