@@ -36,7 +36,7 @@ WAIT_S = 30.0
 @pytest.fixture(scope="module")
 def people() -> Iterator[list[str]]:
     """Add one user who is allowed, one who is not, and one who is allowed but of the system."""
-    with other_users.users(0, 0) as (alice, bob), other_users.users(_free_below(1000)) as (low,):
+    with other_users.users(0, 0) as (alice, bob), other_users.users(_free_below(700)) as (low,):
         yield [alice, bob, low]
 
 

@@ -41,7 +41,8 @@ def users(*uids: int) -> Iterator[list[str]]:
         yield names
     finally:
         for name in names:
-            subprocess.run(["userdel", name], check=False, capture_output=True)
+            # By force: processes in other namespaces may have the same number.
+            subprocess.run(["userdel", "--force", name], check=False, capture_output=True)
 
 
 def _mixed() -> Iterator[int]:
