@@ -52,17 +52,25 @@ def helper(people: list[str]) -> Iterator[Helper]:
         yield made
 
 
-def ask(helper: Helper, frame: bytes, fds: list[int]) -> list[dict[str, Any]]:
-    """Say something to a helper of its own, hang up, and return all that it answers."""
+def ask(
+    helper: Helper, frame: bytes, fds: list[int], *, stays: bool = False
+) -> list[dict[str, Any]]:
+    """Say something to a helper of its own, and return all that it answers.
+
+    It is hung up at once, which ends what was started, or `stays` until that has ended by itself.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.settimeout(WAIT_S)
         sock.connect(str(helper.socket))
         parser, heard = frames.Parser(), []
         with suppress(BrokenPipeError, ConnectionResetError):
             socket.send_fds(sock, [frame], fds)
-            sock.shutdown(socket.SHUT_WR)
+            if not stays:
+                sock.shutdown(socket.SHUT_WR)
             while data := sock.recv(1 << 16):
                 heard += [json.loads(body) for _, body in parser.feed(data)]
+                if stays and "gone" in heard[-1]:
+                    break
         return heard
 
 
@@ -70,7 +78,9 @@ def order(**fields: object) -> bytes:
     return frames.raw_frame(1, json.dumps(fields).encode())
 
 
-def start(helper: Helper, user: str, **fields: Any) -> tuple[list[dict[str, Any]], bytes]:
+def start(
+    helper: Helper, user: str, *, stays: bool = False, **fields: Any
+) -> tuple[list[dict[str, Any]], bytes]:
     """Ask for a program that says who it is; return the answers and its word."""
     reader, writer = os.pipe()
     null = os.open(os.devnull, os.O_RDWR)
@@ -79,7 +89,7 @@ def start(helper: Helper, user: str, **fields: Any) -> tuple[list[dict[str, Any]
         "env": {"PATH": "/usr/bin:/bin"}, "cwd": "/", "fds": [0, 1, 2], "gifts": [], **fields,
     }  # fmt: skip
     try:
-        heard = ask(helper, order(**whole), [null, writer, null])
+        heard = ask(helper, order(**whole), [null, writer, null], stays=stays)
     finally:
         os.close(writer)
         os.close(null)
@@ -170,7 +180,8 @@ def test_what_is_not_the_users_lives_on_even_if_it_is_signalled_by_mistake() -> 
 def test_a_program_with_the_set_user_id_bit_gives_no_privileges(
     helper: Helper, people: list[str]
 ) -> None:
-    _, said = start(helper, people[0], argv=["/bin/grep", "NoNewPrivs", "/proc/self/status"])
+    words = ["/bin/grep", "NoNewPrivs", "/proc/self/status"]
+    _, said = start(helper, people[0], stays=True, argv=words)
     assert b"NoNewPrivs:\t1\n" == said
 
 
