@@ -84,7 +84,9 @@ class History:
     at a time, but for attempts `unguarded`: their runner was killed while their agent stood still.
     `prepared` and `stored` are attempts for which that was done. `is_settled` says that the faults
     stopped long enough ago for everything to have ended; `cards` holds the memory of each card.
-    `waits` are backoffs: (task, drawn ms, longest ms). `credits` are (held ahead, allowed).
+    `forgotten` are tasks of which a scheduler that was restored knows only the beginning, or
+    nothing: they may end otherwise than was said. `waits` are backoffs: (task, drawn ms, longest
+    ms). `credits` are (held ahead, allowed).
     """
 
     acknowledged: set[bytes] = field(default_factory=set)
@@ -101,6 +103,7 @@ class History:
     runs: list[Run] = field(default_factory=list)
     liars: set[str] = field(default_factory=set)
     fenced: set[bytes] = field(default_factory=set)
+    forgotten: set[bytes] = field(default_factory=set)
     unguarded: set[tuple[bytes, int]] = field(default_factory=set)
     prepared: set[tuple[bytes, int]] = field(default_factory=set)
     stored: set[tuple[bytes, int]] = field(default_factory=set)
@@ -114,6 +117,11 @@ class History:
     def on_acknowledged(self, tasks: Iterable[bytes]) -> None:
         """Take in what a client was told is stored."""
         self.acknowledged.update(tasks)
+
+    def forget(self, tasks: Iterable[bytes]) -> None:
+        """Take in that a restore put tasks back; what becomes of them an operator decides."""
+        self.forgotten.update(tasks)
+        self.fenced -= self.forgotten
 
     def on_end(self, task: bytes, state: str) -> None:
         """Take in an end that a client was told of."""

@@ -90,7 +90,13 @@ def _overlap(history: History, earlier: Run, later: Run) -> str:
         if (earlier.task, earlier.attempt) in history.unguarded:
             return ""
         return f"is fenced and {both} lived at a time"
+    if later.task in history.forgotten and not _are_known(history, first, second):
+        return ""  # what was granted between a backup and its restore, for reasons forgotten
     tried = history.commits.tried.get((first.task, first.attempt))
     if tried is not None and tried.outcome not in GIVEN_UP:
         return f"{both} lived at a time, though the first was {tried.outcome or 'alive'}"
     return ""
+
+
+def _are_known(history: History, *runs: Run) -> bool:
+    return all((run.task, run.attempt) in history.commits.tried for run in runs)

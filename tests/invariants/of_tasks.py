@@ -19,11 +19,13 @@ def name_of(task: bytes) -> str:
 
 def acknowledged_is_stored(history: History, records: Records) -> Iterator[str]:
     """I1: nothing acknowledged is lost, nothing is there that nobody asked for."""
-    for task in sorted(history.acknowledged - records.tasks.keys()):
+    for task in sorted(history.acknowledged - history.forgotten - records.tasks.keys()):
         yield f"I1 {name_of(task)} was acknowledged and is not stored"
     if not history.frames:
         return
     for row in records.submissions:
+        if row.submit_key in history.forgotten:
+            continue  # its task was adopted: nothing else is known of its frame
         frame = history.frames.get((row.owner, row.submit_key))
         if frame is None:
             yield f"I1 task {row.first_number} of {row.owner} was stored and never submitted"
@@ -38,7 +40,8 @@ def one_success(history: History, records: Records) -> Iterator[str]:
     for task, stored in records.tasks.items():
         for what in _contradictions(stored):
             yield f"I2 {name_of(task)} {what}"
-        for what in _of_ends(history.ends.get(task, []), stored):
+        said = [] if task in history.forgotten else history.ends.get(task, [])
+        for what in _of_ends(said, stored):
             yield f"I2 {name_of(task)} {what}"
 
 

@@ -15,11 +15,14 @@ def cancelled_is_gone(history: History, records: Records) -> Iterator[str]:
     """I6: an acknowledged cancel ends in CANCELLED, and that means that the attempt is gone."""
     for task, cancel in history.cancels.items():
         stored = records.tasks.get(task)
-        if stored is not None and stored.state in TERMINAL - {State.CANCELLED}:
+        is_over = stored is not None and stored.state in TERMINAL - {State.CANCELLED}
+        if stored is not None and is_over and task not in history.forgotten:
             yield f"I6 {name_of(task)} is {stored.state.word} after the cancel at {cancel.at_ns}"
     for run in history.runs:
         stored = records.tasks.get(run.task)
         if stored is None or stored.state is not State.CANCELLED or run.node in history.liars:
+            continue
+        if run.task in history.forgotten:
             continue
         tried = history.commits.tried.get((run.task, run.attempt))
         if tried is None or tried.outcome == "lost" or not tried.outcome:
@@ -36,7 +39,7 @@ def all_ends(history: History, records: Records) -> Iterator[str]:
     for task, stored in records.tasks.items():
         if stored.state not in TERMINAL:
             yield f"I7 {name_of(task)} is still {stored.state.word}"
-    for task in sorted(history.acknowledged & records.tasks.keys()):
+    for task in sorted(history.acknowledged & (records.tasks.keys() | history.forgotten)):
         if not history.ends.get(task):
             yield f"I7 nobody was told how {name_of(task)} ended"
     for (owner, _), frame in history.frames.items():

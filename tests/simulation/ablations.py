@@ -11,7 +11,18 @@ from unittest import mock
 from remuda.node import giving_way, health, outbox, session, slots, staging, stops, storing
 from remuda.protocol import measures
 from remuda.protocol import messages as m
-from remuda.scheduler import black_holes, cordons, edge, life, needs, on_node, on_results, vacancy
+from remuda.scheduler import (
+    black_holes,
+    cordons,
+    core,
+    dispatch,
+    edge,
+    life,
+    needs,
+    on_node,
+    on_results,
+    vacancy,
+)
 
 from . import crew, limits, scheduler
 from .draw import draw
@@ -200,6 +211,20 @@ def _unloading() -> Any:
     return mock.patch.object(giving_way, "_let_go", forget)
 
 
+def _hold() -> Any:
+    """Go on after a restore as after any other start."""
+    return mock.patch.object(core.Core, "hold", _nothing)
+
+
+def _apart() -> Any:
+    """Number attempts after a restore as if nothing had happened since the backup."""
+    return mock.patch.object(dispatch, "_attempt_floor", _zero)
+
+
+def _zero(*_: Any) -> int:
+    return 0
+
+
 SILENCE = (Kind.PARTITION, Kind.ONE_WAY, Kind.AGENT_CRASH)
 SAFEGUARDS: dict[str, tuple[Removal, tuple[Kind, ...]]] = {
     "the token of a result is checked": (_tokens, (Kind.BYZANTINE,)),
@@ -224,6 +249,8 @@ SAFEGUARDS: dict[str, tuple[Removal, tuple[Kind, ...]]] = {
     "what others hold of a GPU is not lent": (_measured_room, (Kind.STRANGER,)),
     "what fails elsewhere as well is charged for it": (_single_opinion, (Kind.BLACK_HOLE,)),
     "what ran out of a GPU's memory asks for more": (_asking_for_more, (Kind.LOSS,)),
+    "a restored scheduler starts nothing without a word": (_hold, (Kind.RESTORE,)),
+    "attempts after a restore have other numbers": (_apart, (Kind.RESTORE,)),
     "the room of a model is lent once it is gone": (_unloading, (Kind.PRESSURE,)),
 }
 """Each safeguard: how it is taken away, and which faults it is there for."""

@@ -44,5 +44,9 @@ class Behaviour(NamedTuple):
         return f"{self.run_ms} ms, {how}{', stubborn' if self.stubborn else ''}"
 
 
+ADOPTED = Behaviour(1, "fails", "code_missing")
+"""What nobody knows any more after a restore cannot be run again."""
+
+
 def unpack(blob: bytes) -> Behaviour:
-    return Behaviour(*msgpack.unpackb(blob))
+    return ADOPTED if not blob else Behaviour(*msgpack.unpackb(blob))

@@ -39,7 +39,7 @@ class Chronicler:
             f"I13 attempt {row.number} was granted {uuid}, which is cordoned"
             for row in commit.granted
             for uuid in row.gpus
-            if uuid in core.cordons
+            if uuid in core.cordons and core.recovery is None  # what is adopted runs there already
         ]
         for moved in commit.moved.values():
             task = core.tasks.get(moved.id)

@@ -95,7 +95,8 @@ class Client:
             agenda = self.exchange.agenda
             agenda.trace.note(agenda.now_ns, f"{self.name} is told: stored", (task,))
             self.watcher.follow(task, is_doubtful=is_doubtful)
-            if sent.specs[0].get("if_node_lost") == "fence" and not sent.once:
+            is_fenced = sent.specs[0].get("if_node_lost") == "fence" and not sent.once
+            if is_fenced and task not in self.history.forgotten:
                 self.history.fenced.add(task)
 
     def _on_cancelled(self, reply: m.Message, _tries: int) -> None:

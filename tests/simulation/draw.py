@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from random import Random
 
 from .behaviour import ENDS, Behaviour
-from .plan import NETWORK, Ask, Fault, Kind, Plan
+from .plan import APART, NETWORK, Ask, Fault, Kind, Plan
 from .scenery import (
     CARDS,
     CLIENTS,
@@ -21,6 +21,7 @@ from .scenery import (
 FAULTS = (3, 8)
 FAULTS_AT_MS = (500, 40_000)
 FAULTY_MS = (2_000, 9_000, 20_000)
+BACKUP_AGES_MS = (500, 3_000, 12_000)
 ASKS = (6, 12)
 ASKS_AT_MS = (0, 35_000)
 TASKS_MAX = 5
@@ -36,7 +37,7 @@ CODES = (
 _NAMES = tuple(NODES)
 _WITH_CARDS = tuple(name for name, known in NODES.items() if known.gpus)
 # Long silence is what most of the timers are about.
-KINDS = (*Kind, *((Kind.PARTITION, Kind.ONE_WAY) * 2))
+KINDS = (*(kind for kind in Kind if kind not in APART), *((Kind.PARTITION, Kind.ONE_WAY) * 2))
 
 
 def draw(seed: int, kinds: Sequence[Kind] = KINDS) -> Plan:
@@ -138,6 +139,8 @@ def _draw_fault(chance: Random, kind: Kind) -> Fault:
         return Fault(at_ms, kind, chance.choice(CLIENTS), 0, chance.randint(2, 6))
     if kind is Kind.BYZANTINE:
         return Fault(at_ms, kind, "mallory", 0, chance.randrange(1 << 16))
+    if kind is Kind.RESTORE:
+        return Fault(at_ms, kind, "scheduler", chance.choice(BACKUP_AGES_MS), chance.randrange(12))
     if kind is Kind.FULL_DISK:
         return Fault(at_ms, kind, "scheduler", chance.choice((2_000, 10_000)), 0)
     if kind is Kind.SLOW_DISK:

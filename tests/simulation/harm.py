@@ -15,6 +15,7 @@ from .host import leave_unguarded
 from .network import Weather
 from .nvml import STRANGER_PID, Stranger
 from .plan import NETWORK, Fault, Kind
+from .restoring import Restoring
 from .storage import DiskFault
 
 if TYPE_CHECKING:
@@ -289,6 +290,12 @@ def _pressure(world: World, fault: Fault) -> bool:
     return True
 
 
+def _restore(world: World, fault: Fault) -> bool:
+    down_ns = (fault.amount % 3) * 2 * SECOND + SECOND // 10
+    Restoring(world, fault.amount).begin(fault.span_ms * MS, down_ns)
+    return True
+
+
 def _say_again(world: World, name: str) -> None:
     agent = world.agents[name]
     if agent.alive:
@@ -318,4 +325,5 @@ _STRIKE: dict[Kind, Callable[[World, Fault], bool]] = {
     Kind.STRANGER: _stranger,
     Kind.BLACK_HOLE: _black_hole,
     Kind.PRESSURE: _pressure,
+    Kind.RESTORE: _restore,
 }

@@ -44,12 +44,17 @@ class Kind(Enum):
     GPU_FAULT = "a GPU breaks, or is gone for a while"
     STRANGER = "somebody else takes memory of a GPU"
     BLACK_HOLE = "all that a host runs fails at once"
+    RESTORE = "the scheduler is restored from a backup"
     PRESSURE = "work wants the room of the models that are loaded"
 
 
 NETWORK = frozenset(
     {Kind.LOSS, Kind.DUPLICATION, Kind.DELAY, Kind.REORDER, Kind.PARTITION, Kind.ONE_WAY}
 )
+
+
+APART = frozenset({Kind.RESTORE})
+"""What is drawn only where it is wanted: a restore makes a run forgive much of what was before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from .chronicler import Chronicler
 from .doom import Doom, Point
 from .network import Network
 from .process import Asker, Frame, Process
+from .restoring import unasked
 from .storage import Disk, DiskFault
 
 TURN_NS = MS // 5
@@ -46,6 +47,7 @@ class Scheduler:
     process: Process | None = None
     dooms: list[Doom] = field(default_factory=list)
     slow_turns: list[int] = field(default_factory=list)
+    restored_ns: int = -FAR_NS
     _inbox: list[Frame] = field(default_factory=list)
     _turn_due: bool = False
     _alarm_ns: int = FAR_NS
@@ -182,6 +184,7 @@ class Scheduler:
 
     def _to_node(self, process: Process, node: str, message: m.Message) -> None:
         self._meet(Point.BETWEEN_SENDS)
+        self.chronicler.history.found += unasked(process.core, node, message)
         frame = codec.encode(message, process.epoch, process.core.fleet.nodes[node].protocol)
         if isinstance(message, m.Offer):
             self.network.sniffed.append((node, frame))

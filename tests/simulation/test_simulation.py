@@ -18,6 +18,7 @@ from .world import simulate
 
 ROOT = Path(__file__).resolve().parents[2]
 REPLAYED = range(7_000, 7_025)
+RESTORED = range(25)
 SEEDS_MAX = 300
 """A missing safeguard is found within so many seeds."""
 DIGESTS = (
@@ -42,6 +43,12 @@ def test_a_seed_gives_the_same_trace_in_every_process() -> None:
     assert len(here) == len(set(here))
     assert here == digests("1")
     assert here == digests("2")
+
+
+def test_a_scheduler_that_is_restored_again_and_again_keeps_what_it_promises() -> None:
+    outcomes = [simulate(draw(seed, [Kind.RESTORE])) for seed in RESTORED]
+    assert {} == {each.seed: each.violations for each in outcomes if each.violations}
+    assert sum(each.struck[Kind.RESTORE] for each in outcomes) > 2 * len(RESTORED)
 
 
 def test_keeping_the_trace_changes_nothing() -> None:

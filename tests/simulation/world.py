@@ -149,6 +149,7 @@ class World:
         process = self.scheduler.process
         return (
             process is not None
+            and process.core.recovery is None
             and not process.core.tasks
             and all(frame.answered for frame in self.history.frames.values())
             and all(client.watcher.is_content for client in self.clients.values())
