@@ -7,7 +7,7 @@ it too. What does not fit is refused with the reason, and all stays as it was.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from ..config.changes import Change, from_plain, to_plain
 from ..config.home import write_atomically
 from ..config.load import Loaded, combined
 from ..config.logs import get_logger
-from ..config.packaged import packaged_text
+from ..config.packaged import packaged
 from ..config.problems import ConfigError
 from ..config.schema import UnknownKeyError
 from ..config.settings import Settings
@@ -63,6 +63,8 @@ class Tuning:
     running: Settings = field(init=False)
     waiting: tuple[str, ...] = ()
     followers: list[Callable[[Settings], None]] = field(default_factory=list)
+    # Read at the start: a host without descriptors could not read it later.
+    _packaged: Mapping[str, str] = field(default_factory=packaged)
     _said: int = 0
     _since: int = 0
 
@@ -152,7 +154,7 @@ class Tuning:
         entries = {
             entry.key: Shown(entry.text, str(entry.origin), entry.origin.layer.value)
             for entry in self.loaded.entries()
-            if entry.text != packaged_text(entry.key) and _is_a_nodes(entry.key)
+            if entry.text != self._packaged.get(entry.key, "") and _is_a_nodes(entry.key)
         }
         return NodeConfig(self.refused, self.why, self.told.version, self.waiting, entries)
 

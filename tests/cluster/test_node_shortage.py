@@ -183,16 +183,16 @@ def test_a_node_without_descriptors_registers_again_once_it_has_some(
     limited: tuple[FakeScheduler, NodeUnderTest, Callable[[int], None]],
 ) -> None:
     scheduler, under_test, leave = limited
-    leave(0)
-    scheduler.epoch += 1
-    seen = len(scheduler.registers)
 
     def has_tried() -> bool:
+        leave(0)  # each time: what a probe had open for a moment is free when it ends
+        scheduler.epoch += 1
         beacon = codec.encode(m.Beacon("test", 0, 50), scheduler.epoch)
         scheduler.sockets["beacon"].send(beacon)
         return "no more sockets" in under_test.log.read_text()
 
     scheduler.wait(has_tried)
+    seen = len(scheduler.registers)
     leave(1 << 10)
     again = scheduler.wait(lambda: scheduler.registers[seen:])
     assert under_test.process.poll() is None, again

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from remuda.config.changes import Change, to_plain
+from remuda.config.packaged import packaged
 from remuda.config.settings import Settings
 from remuda.config.sources import Sources
 from remuda.node.tuning import FILE, FULL_EVERY, SAY_NEW_TIMES, Tuning, begin
@@ -60,6 +61,15 @@ def test_what_is_live_is_followed_and_confirmed_at_once(bench: Bench) -> None:
         shown.origin,
         shown.layer,
     )
+
+
+def test_a_host_that_can_open_no_file_any_more_still_reports(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packaged.cache_clear()
+    monkeypatch.setattr("remuda.config.sources.DEFAULTS_FILE", bench.folder / "none")
+    bench.tell(node__runner_idle="33s")
+    assert "node.runner_idle" in bench.report().entries
 
 
 def test_what_needs_a_restart_waits_for_it(bench: Bench) -> None:
