@@ -8,6 +8,7 @@ import subprocess
 from types import SimpleNamespace
 from typing import Any
 
+from remuda.node.runner.hands import OWN
 from remuda.node.runner.unkillable import Unkillable, living
 from remuda.worker import frames
 
@@ -17,7 +18,9 @@ KEY = frames.join_key(b"t" * 16, 3)
 def scene(**ending: Any) -> tuple[Unkillable, list[frames.Stuck], Any]:
     """Play a runner whose command is being killed since second 100."""
     occupant = SimpleNamespace(
-        ending=SimpleNamespace(**{"killing_since": 100.0, **ending}), held=lambda: [(KEY, True)]
+        ending=SimpleNamespace(**{"killing_since": 100.0, **ending}),
+        held=lambda: [(KEY, True)],
+        hands=OWN,
     )
     slot: Any = SimpleNamespace(occupant=occupant, worker=None)
     limits: Any = SimpleNamespace(unkillable_after_s=60.0)
