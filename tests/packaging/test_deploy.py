@@ -1,8 +1,13 @@
 """Does a version roll over hosts one by one, stop where one is unwell, and put that one back?"""
 
+import os
 import shlex
+import shutil
+import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -54,6 +59,7 @@ class Fleet:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.lines: list[str] = []
+        self.ssh = f"{SSH} {shlex.quote(str(folder))}"
 
     def add(self, name: str, role: str) -> Path:
         root = self.folder / name
@@ -82,9 +88,8 @@ class Fleet:
         """Roll, and return the exit code, what was said of each host, and the last remark."""
         hosts = self.folder / "hosts.txt"
         hosts.write_text("# the fleet\n" + "\n".join(self.lines) + "\n")
-        ssh = f"{SSH} {shlex.quote(str(self.folder))}"
         command = [sys.executable, str(ROOT / "bin/deploy"), release, "--hosts", str(hosts)]
-        command += ["--ssh", ssh, "--health-tries", "1", *words]
+        command += ["--ssh", self.ssh, "--health-tries", "1", *words]
         command = ["sh", "-c", 'export DEPLOY=$$; exec "$@"', "sh", *command]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         return done.returncode, done.stdout.splitlines(), done.stderr.strip()
@@ -102,6 +107,57 @@ def fleet(tmp_path: Path) -> Fleet:
     made.add("sched", "scheduler")
     made.add("gpu-2", "node")
     return made
+
+
+@pytest.fixture
+def through_ssh(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """Reach the fleet's hosts by a real ssh, all at one server on the loopback."""
+    server = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
+    if server is None or os.geteuid() != 0:
+        pytest.skip("no OpenSSH server on this machine, or no right to be one")
+    folder = tmp_path_factory.mktemp("ssh")
+    folder.chmod(0o755)
+    Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # it insists
+    for key in ("host", "user"):
+        subprocess.run(
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / key], check=True
+        )
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    meant = f'{SSH} {shlex.quote(str(fleet.folder))} "$TEST_HOST" "$SSH_ORIGINAL_COMMAND"'
+    (folder / "sshd_config").write_text(
+        f"ListenAddress 127.0.0.1\nPort {port}\nHostKey {folder}/host\nUsePAM no\n"
+        f"PidFile {folder}/pid\nAuthorizedKeysFile {folder}/user.pub\nStrictModes no\n"
+        f"PermitRootLogin yes\nPasswordAuthentication no\nAcceptEnv TEST_HOST\n"
+        f"ForceCommand {meant}\n"
+    )
+    at = f"HostName 127.0.0.1\nPort {port}\nUser root\nIdentityFile {folder}/user\n"
+    at += f"StrictHostKeyChecking no\nUserKnownHostsFile {folder}/known\nLogLevel ERROR\n"
+    names = [line.split()[0] for line in fleet.lines]
+    hosts = [f"Host {name}\nSetEnv TEST_HOST={name}\n{at}" for name in names]
+    (folder / "ssh_config").write_text("".join(hosts))
+    subprocess.run([server, "-f", folder / "sshd_config", "-E", folder / "log"], check=True)
+    fleet.ssh = f"ssh -F {folder}/ssh_config -o BatchMode=yes -o ConnectionAttempts=20"
+    yield fleet
+    os.kill(int((folder / "pid").read_text()), signal.SIGTERM)
+
+
+def test_a_wheel_goes_through_a_real_ssh_and_a_sick_host_gets_back_what_it_had(
+    through_ssh: Fleet, tmp_path: Path
+) -> None:
+    wheel = tmp_path / f"remuda-{NEW}-py3-none-any.whl"
+    wheel.write_bytes(bytes(range(256)) * 4_096)
+    (through_ssh.folder / "gpu-2" / f"sick-with-{NEW}").touch()
+    code, said, _ = through_ssh.deploy(str(wheel))
+    assert [f"[1/3] sched (scheduler): {OLD} -> {NEW}", f"[2/3] gpu-1 (node): {OLD} -> {NEW}"] == (
+        said[:2]
+    )
+    assert said[2].startswith("[3/3] gpu-2 (node): FAILED: health: ")
+    versions = [through_ssh.version(name) for name in ("sched", "gpu-1", "gpu-2")]
+    assert (1, [NEW, NEW, OLD]) == (code, versions)
+    carried = through_ssh.folder / "gpu-1/var/lib/remuda-incoming" / wheel.name
+    assert wheel.read_bytes() == carried.read_bytes()
 
 
 def test_every_host_gets_the_version_the_scheduler_first(fleet: Fleet) -> None:
