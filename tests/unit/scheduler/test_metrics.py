@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import signal
 import socket
 import time
@@ -14,11 +15,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from remuda.config.load import load
+from remuda.protocol.measures import GpuMeasure
 from remuda.scheduler import metrics
 from remuda.scheduler.feed import EventFeed
 from remuda.scheduler.metrics import CARDS_PER_FRAME, COMMAND, Metrics
 from remuda.scheduler.metrics_process import READERS_MAX
-from remuda.scheduler.mirror_frames import FRAME_BYTES_MAX
+from remuda.scheduler.metrics_rows import fleet_rows
+from remuda.scheduler.mirror_frames import FRAME_BYTES_MAX, pack
 from remuda.scheduler.mirror_pipe import MirrorPipe
 from remuda.scheduler.view import View
 from remuda.scheduler.watch import Watches
@@ -204,9 +207,6 @@ def test_readers_that_are_slow_or_many_keep_nobody_else_out_for_long(served: Ser
 
 
 def test_a_frame_of_the_fleet_fits_whatever_nodes_have(served: ServedWorld) -> None:
-    from remuda.scheduler.metrics_rows import fleet_rows
-    from remuda.scheduler.mirror_frames import pack
-
     for name, cards in (("a", 64), ("b", CARDS_PER_FRAME - 65), ("c", 64)):
         known = [gpu(n, name="x" * 100) for n in range(100, 100 + cards)]
         served.node(name * 63, gpus=known)
@@ -216,9 +216,23 @@ def test_a_frame_of_the_fleet_fits_whatever_nodes_have(served: ServedWorld) -> N
 
 
 def test_a_lost_node_has_no_gpus_on_the_page(served: ServedWorld) -> None:
-    from remuda.scheduler.metrics_rows import fleet_rows
-
     served.node("n1", gpus=[gpu(1)])
     served.later(1_000)
     rows = fleet_rows(served.core.fleet.nodes.values(), served.now, 6.0)
     assert {"nodes": [[["lost"], 1]], "node_up": [[["n1"], 0]]} == rows
+
+
+def test_a_node_and_a_card_have_as_many_series_as_the_documentation_says(
+    served: ServedWorld,
+) -> None:
+    served.node("n1", gpus=[gpu(1), gpu(2)])
+    node = served.core.fleet.nodes["n1"]
+    for uuid in node.cards:  # all that can be known of a card
+        node.measures[uuid] = GpuMeasure(1, 1, 1, 1, 0, 60, 50, 200)
+    rows = fleet_rows([node], served.now, 6.0)
+    on_cards = sum(len(found) for name, found in rows.items() if name.startswith("gpu_"))
+    on_node = sum(len(found) for name, found in rows.items() if name.startswith("node_"))
+    page = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    said = re.search(r"A node has (\d+) series and a card (\d+) at most", page)
+    assert said is not None
+    assert (on_node, on_cards / 2) == tuple(map(int, said.groups()))
