@@ -286,7 +286,7 @@ class Loop:
             if self._mirror is not None:
                 self._mirror.tell(effects, now)
         if self._metrics is not None:
-            self._metrics.meter.took(effects, now)
+            self._metrics.meter.took(effects)
         self._view.feed.add(happenings(effects), now.wall_ms)
         for note in effects.notes:
             if self._note_once.should_log((note.event, str(note.facts))) is not None:

@@ -12,8 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .events import Now
-from .metrics_table import LONG_S, SHORT_S
+from .metrics_table import LONG_S, SHORT_S, Rows
 from .records import AttemptEnded, AttemptGranted, Effects
 from .task import State, Task
 
@@ -24,8 +23,6 @@ _CHECKSUM = re.compile(r" [0-9a-f]{8}(?= |$)")
 _RAN = frozenset({"succeeded", "failed", "killed"})
 _TRIED = frozenset({"failed", "killed", "lost"})
 _NS, _MS, _US = 1e9, 1e3, 1e6
-
-Rows = list[list[Any]]
 
 
 class Histogram:
@@ -82,7 +79,7 @@ class Meter:
         self.dispatch, self.step = Histogram(SHORT_S), Histogram(SHORT_S)
         self.commit, self.turn = Histogram(SHORT_S), Histogram(SHORT_S)
 
-    def took(self, effects: Effects, _now: Now) -> None:
+    def took(self, effects: Effects) -> None:
         """Take in what a turn brought, after it was committed."""
         commit = effects.commit
         if commit.tasks:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections import Counter
 from collections.abc import Iterator
 from itertools import accumulate
@@ -18,14 +17,12 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from .metrics_table import BY_NAME, OF_FLEET, PREFIX, Family
+from .metrics_table import BY_NAME, OF_FLEET, PREFIX, Family, Rows
 
 FRESH_NS = 10_000_000_000
 """News comes every second: after so long without any the loop stands still."""
 NEVER = "the scheduler is starting: nothing was heard of it yet"
 _NS = 1e9
-
-Rows = list[list[Any]]
 
 
 class Page(Collector):
@@ -118,8 +115,3 @@ def _written(family: Family, rows: Rows) -> Metric:
     for values, number in rows:
         metric.add_metric(values, math.nan if number is None else number)
     return metric
-
-
-def parent() -> int:
-    """Return who started this process: the scheduler."""
-    return os.getppid()

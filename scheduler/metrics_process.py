@@ -15,7 +15,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from .metrics_page import Page, parent
+from .metrics_page import Page
 from .mirror_frames import Unpacker, pack
 
 READ_BYTES = 1 << 20
@@ -111,7 +111,7 @@ def main() -> int:
     reports = os.dup(STDOUT)
     os.dup2(STDERR, STDOUT)  # whatever a library prints is no report
     unpacker = Unpacker()
-    page = Page(parent())
+    page = Page(scheduler_pid=os.getppid())
     server: Server | None = None
     while chunk := os.read(STDIN, READ_BYTES):
         for frame in unpacker.feed(chunk):

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any
 
 from ..protocol.measures import UNKNOWN, GpuMeasure
 from .events import Now
 from .fleet import Card, Node
+from .metrics_table import Rows
 from .node_rows import health_of, lent_bytes, state_of
 
 HEARD = frozenset({"ready", "draining", "drained", "suspect"})
 _MS, _NS = 1e3, 1e9
-
-Rows = list[list[Any]]
 
 
 def fleet_rows(nodes: Iterable[Node], now: Now, suspect_after_s: float) -> dict[str, Rows]:

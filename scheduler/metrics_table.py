@@ -1,14 +1,13 @@
-"""Which metrics are there: names, labels and meanings, for both ends of the pipe and the page.
-
-What is sent of a family is rows: [label values, number], of a histogram [label values, counts
-of each bucket, sum].
-"""
+"""Which metrics are there: names, labels and meanings, for both ends of the pipe and the page."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 PREFIX = "remuda_"
+Rows = list[list[Any]]
+"""What is sent of a family: [label values, number] each, of a histogram [label values, counts of
+each bucket, sum]."""
 LONG_S = (
     0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_800.0, 3_600.0,
     14_400.0, 86_400.0,

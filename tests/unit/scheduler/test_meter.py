@@ -27,7 +27,7 @@ class MeteredWorld(World):
     def step(self, *events: Event) -> Effects:
         effects = super().step(*events)
         if self.meter is not None:
-            self.meter.took(effects, self.now)
+            self.meter.took(effects)
         return effects
 
     def counted(self, name: str) -> dict[tuple[str, ...], float]:
