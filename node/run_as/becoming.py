@@ -8,8 +8,7 @@ import fcntl
 import json
 import os
 import signal
-import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
@@ -37,15 +36,7 @@ class NotStarted(Exception):  # noqa: N818 - an outcome
 
 def start(user: User, order: Start, fds: Mapping[int, int]) -> int:
     """Start a program as a user, in a session of its own; raises NotStarted."""
-    for number in (1, 2):
-        _lend_pipe(fds.get(number, -1), user)
-    reader, writer = os.pipe2(os.O_CLOEXEC)
-    pid = os.fork()
-    if pid == 0:
-        _child(user, order, fds, writer)
-    os.close(writer)
-    with open(reader, "rb") as file:  # noqa: PTH123 - a descriptor
-        report = file.read(REPORT_BYTES_MAX)
+    pid, report = _forked(lambda writer: _child(user, order, fds, writer))
     if not report:
         return pid
     os.waitpid(pid, 0)
@@ -55,17 +46,15 @@ def start(user: User, order: Start, fds: Mapping[int, int]) -> int:
 
 def sweep(user: User, runner: str) -> tuple[int, int]:
     """Kill as a user what is left of a runner; return (killed, still there)."""
-    reader, writer = os.pipe2(os.O_CLOEXEC)
-    pid = os.fork()
-    if pid == 0:
+
+    def child(writer: int) -> NoReturn:
         try:
             become(user)
             os.write(writer, json.dumps(kill_tree(runner, SWEEP_S)).encode())
         finally:
             os._exit(0)
-    os.close(writer)
-    with open(reader, "rb") as file:  # noqa: PTH123 - a descriptor
-        report = file.read(REPORT_BYTES_MAX)
+
+    pid, report = _forked(child)
     os.waitpid(pid, 0)
     if not report:
         raise NotStarted("spawn_failed", "the sweep did not end well")
@@ -89,6 +78,17 @@ def become(user: User) -> None:
     with contextlib.suppress(PermissionError):
         os.setresuid(0, 0, 0)
         os._exit(126)  # root could be had again: nothing runs like that
+
+
+def _forked(child: Callable[[int], NoReturn]) -> tuple[int, bytes]:
+    """Fork; return the child's pid, and what it wrote until it ended or became a program."""
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    pid = os.fork()
+    if pid == 0:
+        child(writer)
+    os.close(writer)
+    with open(reader, "rb") as file:  # noqa: PTH123 - a descriptor
+        return pid, file.read(REPORT_BYTES_MAX)
 
 
 def _child(user: User, order: Start, fds: Mapping[int, int], writer: int) -> NoReturn:
@@ -150,10 +150,3 @@ def _arrange(fds: Mapping[int, int], writer: int) -> int:
 
 def _lift(fd: int) -> int:
     return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _LIFTED)
-
-
-def _lend_pipe(fd: int, user: User) -> None:
-    """Let the user open a pipe by its name, /dev/stdout, as whoever made it can."""
-    if fd >= 0 and stat.S_ISFIFO(os.fstat(fd).st_mode):
-        with contextlib.suppress(OSError):
-            os.fchown(fd, user.uid, user.gid)

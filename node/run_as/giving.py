@@ -3,12 +3,13 @@
 Nothing is done by a path that somebody else could change meanwhile: folders are entered one by one
 without following links, and what is found is looked at through the descriptor that is then used.
 Given from the bottom up, the user comes in only when all is done; taken from the top down, the user
-is out before anything below is looked at. Only files and folders change hands, and only those that
-belong to whoever is to lose them.
+is out before anything below is looked at. Only files, folders and pipes change hands, and only
+those that belong to whoever is to lose them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Callable
@@ -77,6 +78,14 @@ def give_said(descriptor: int, owner: Ids, user: Ids) -> None:
         raise Denied("the file of progress is not the agent's alone")
     os.fchown(descriptor, user.uid, owner.gid)
     os.fchmod(descriptor, SAID_MODE)
+
+
+def give_pipe(descriptor: int, owner: Ids, user: Ids) -> None:
+    """Let the user open a pipe of the agent's by its name, /dev/stdout, as whoever made it can."""
+    status = os.fstat(descriptor)
+    if stat.S_ISFIFO(status.st_mode) and status.st_uid == owner.uid:
+        with contextlib.suppress(OSError):
+            os.fchown(descriptor, *user)
 
 
 def check_folder(folder: int, owner: Ids) -> None:

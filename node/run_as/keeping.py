@@ -154,7 +154,10 @@ class Keeping:
                 giving.check_folder(fd, self.peer)
                 self.gifts.append(fd)  # from here on it is taken back, however far it comes
                 giving.give(fd, self.peer, ids)
-        return becoming.start(user, order, dict(zip(order.fds, fds, strict=False)))
+        own = dict(zip(order.fds, fds, strict=False))
+        for number in own.keys() & {1, 2}:
+            giving.give_pipe(own[number], self.peer, ids)
+        return becoming.start(user, order, own)
 
     def _on_signal(self, order: Signal) -> None:
         """Signal what was started here: whoever is not below us is never meant."""

@@ -260,9 +260,6 @@ def changed(how: Any, folder: Path, *ids: Ids) -> None:
 
 def test_a_tree_is_given_and_taken_whole_however_deep(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
-    at = tree
-    for _ in range(600):
-        at = at / "d"
     _make_deep(tree, 600)
     changed(giving.give, tree, ROOT, USER)
     assert {USER.uid} == set(_owners(tree))
@@ -342,6 +339,19 @@ def test_the_file_of_progress_must_be_the_agents_alone(tmp_path: Path) -> None:
         with pytest.raises(Denied):
             giving.give_said(descriptor, ROOT, USER)
         os.close(descriptor)
+
+
+def test_a_pipe_is_given_only_if_it_is_the_agents(tmp_path: Path) -> None:
+    found = []
+    for whose in (ROOT, STRANGER):
+        path = tmp_path / str(whose.uid)
+        os.mkfifo(path, 0o666)
+        os.chown(path, *whose)
+        pipe = os.open(path, os.O_RDWR)
+        giving.give_pipe(pipe, ROOT, USER)
+        os.close(pipe)
+        found.append(path.stat().st_uid)
+    assert [USER.uid, STRANGER.uid] == found
 
 
 def test_the_helper_needs_nothing_but_the_standard_library() -> None:
