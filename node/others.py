@@ -14,8 +14,8 @@ from ..config.settings_node import NodeSettings
 from .as_whom import AsWhom
 from .run_as import allowed
 from .run_as.allowed import Denied
+from .runner.lending import PASSAGE_MODE
 
-PASSAGE_MODE = 0o711
 TOPIC = "run_as"
 OWNERS_SHOWN_MAX = 10
 REMEDY = "docs/run-as.md has the steps"

@@ -9,7 +9,10 @@ from pathlib import Path, PurePath
 import pytest
 
 from remuda.cli import main
+from remuda.config.settings_node import NodeSettings
+from remuda.node.run_as import allowed
 from remuda.protocol.errors import Invalid, NotFound
+from remuda.systemd import users
 from remuda.systemd.host import Host
 from remuda.systemd.installation import HOME, NODE_ENV, UNITS, Wish, install, uninstall
 
@@ -273,8 +276,8 @@ def test_a_node_is_told_who_runs_as_whom_and_gets_the_helper(with_users: System)
     wish = Wish("node", run_as={"ann": "alice", "ci": "alice"})
     install(on(with_users), wish)
     found = tree(with_users.root)
-    allowed = tomllib.loads(found["etc/remuda-run-as.toml"])
-    assert {"agent": "remuda", "users": ["alice"]} == allowed
+    for_helper = tomllib.loads(found["etc/remuda-run-as.toml"])
+    assert {"agent": "remuda", "users": ["alice"]} == for_helper
     node = tomllib.loads(found["etc/remuda/run-as.toml"])["node"]
     assert ({"ann": "alice", "ci": "alice"}, "/var/lib/remuda-node") == (
         node["run_as"], node["state_dir"],
@@ -283,6 +286,16 @@ def test_a_node_is_told_who_runs_as_whom_and_gets_the_helper(with_users: System)
     assert SOCKET in with_users.active
     assert f"{UNITS.lstrip('/')}/{TEMPLATE}" in found
     assert [] == install(on(with_users), wish)
+
+
+def test_what_is_installed_is_what_helper_and_agent_look_for(with_users: System) -> None:
+    install(on(with_users), Wish("node", run_as={"ann": "alice"}))
+    found = tree(with_users.root)
+    text = found[str(allowed.FILE).lstrip("/")]
+    assert allowed.Allowed("remuda", ("alice",)) == allowed.parse(text.encode())
+    unit = found[f"{UNITS.lstrip('/')}/{SOCKET}"]
+    assert f"ListenStream={NodeSettings().run_as_socket}\n" in unit
+    assert (allowed.ID_MIN, allowed.NOBODY) == (users.ID_MIN, users.NOBODY)
 
 
 def test_a_node_without_others_gets_no_helper(system: System) -> None:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from remuda.node.run_as import __main__ as helper_main
 from remuda.node.run_as import allowed, becoming, giving, keeping, orders
 from remuda.node.run_as.allowed import Allowed, Denied
 from remuda.node.run_as.orders import Kill, Malformed, Signal, Start, Sweep
@@ -196,6 +197,23 @@ def test_only_root_can_be_the_helper() -> None:
     assert (2, "remuda-run-as: only root can become other users\n") == (
         done.returncode, done.stderr,
     )  # fmt: skip
+
+
+def test_check_says_of_each_user_whether_anything_can_be_started_as_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry = pwd.struct_passwd(("alice", "x", 2000, 2000, "", "/", "/bin/sh"))
+    entries = {"alice": entry, "root": pwd.getpwnam("root")}
+    monkeypatch.setattr(pwd, "getpwnam", entries.__getitem__)
+    monkeypatch.setattr(os, "getgrouplist", lambda _name, gid: [gid, 3000])
+    names = ["alice"]
+    monkeypatch.setattr(allowed, "read", lambda _: Allowed("remuda", tuple(names)))
+    assert 0 == helper_main.main(["--check"])
+    names.append("root")
+    assert 1 == helper_main.main(["--check"])
+    fine, *again = capsys.readouterr().out.splitlines()
+    assert ("alice: uid 2000, gid 2000, groups 2000,3000", fine) == (fine, again[0])
+    assert again[1].startswith("root: refused: 'root' has user id 0: nothing is started with one")
 
 
 def test_a_connection_that_is_not_the_agents_is_told_so_and_nothing_else() -> None:
