@@ -28,6 +28,11 @@ def page(capsys, **body: Any) -> str:
     return str(capsys.readouterr().out)
 
 
+def test_a_command_of_a_user_of_its_own_says_as_whom_it_ran(capsys) -> None:
+    assert re.search(r"ran as +alice$", page(capsys, detail={"user": "alice"}), re.MULTILINE)
+    assert "ran as" not in page(capsys, detail={})
+
+
 def test_a_task_without_wishes_says_nothing_of_its_life() -> None:
     assert {} == facts(TaskSpec("command"), budgets=[])
 
