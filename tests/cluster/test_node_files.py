@@ -14,7 +14,7 @@ from remuda.protocol.messages import Outcome
 from remuda.protocol.spec import FileRow
 from remuda.protocol.trees import Entry, pack_tree
 
-from ..fakes.node_driver import FakeScheduler, NodeUnderTest, call_args, document, new_task
+from ..fakes.node_driver import FakeScheduler, NodeUnderTest, call_args, document, ended, new_task
 from ..fakes.raw import wait_for
 from ..fakes.store_daemon import source_of, store_daemon
 from .far import far
@@ -71,21 +71,12 @@ class Scene:
     def tasks_dir(self, task):
         return self.node.home.node_dir("n1") / "tasks" / f"{task.hex()}.1"
 
-    def close(self):
-        self.node.leave_nothing()
-        self.scheduler.close()
-
 
 @contextmanager
 def scene_of(folder, store, config=""):
     made = Scene(folder, store, config)
-    try:
+    with ended(made.node):
         yield made
-    except BaseException:
-        print(made.node.log.read_text()[-4_000:])
-        raise
-    finally:
-        made.close()
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from remuda.protocol.messages import Outcome
 from remuda.protocol.spec import FileRow
 
 from ..fakes import other_users
-from ..fakes.node_driver import FakeScheduler, NodeUnderTest, document, new_task
+from ..fakes.node_driver import FakeScheduler, NodeUnderTest, document, ended, new_task
 from ..fakes.other_users import Helper
 from ..fakes.raw import wait_for
 from ..fakes.store_daemon import source_of, store_daemon
@@ -44,10 +44,10 @@ class Scene:
         )
         self.node = NodeUnderTest(folder, self.scheduler, config, keys=store.keys["n1"])
 
-    def offer(self, claim: bytes = b"", **fields: Any) -> bytes:
+    def offer(self, claim: bytes = b"", owner: str = "ann", **fields: Any) -> bytes:
         task = new_task()
         body = document(**{"kind": "command", **fields})
-        self.scheduler.offer(body, task, spec_inputs=[claim])
+        self.scheduler.offer(body, task, spec_inputs=[claim], owner=owner)
         return task
 
     def run(self, line: str, claim: bytes = b"", **fields: Any) -> dict[str, Any]:
@@ -56,10 +56,6 @@ class Scene:
 
     def directory(self, task: bytes) -> Path:
         return self.state_dir / "tasks" / f"{task.hex()}.1"
-
-    def close(self) -> None:
-        self.node.leave_nothing()
-        self.scheduler.close()
 
 
 @pytest.fixture(scope="module")
@@ -71,13 +67,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         other_users.helper(folder, json.dumps([user])) as helper,
     ):
         made = Scene(folder, store, helper, user)
-        try:
+        with ended(made.node):
             yield made
-        except BaseException:
-            print(made.node.log.read_text()[-4_000:])
-            raise
-        finally:
-            made.close()
 
 
 def test_a_command_runs_as_its_owners_user_and_says_so(scene: Scene) -> None:
@@ -118,30 +109,14 @@ def test_it_reads_nothing_of_the_agents(scene: Scene) -> None:
 def test_what_it_cannot_run_as_its_user_is_refused_with_a_reason(scene: Scene, kind: str) -> None:
     spec = {"argv": ["id"]} if kind == "command" else {"target": "os:getuid"}
     owners = {"command": "bob", "function": "ann"}
-    task = new_task()
-    scene.scheduler.wait(lambda: scene.scheduler.uplinks.now >= 2)
-    scene.scheduler.rev += 1
-    scene.scheduler.say(
-        m.Offer(
-            scene.scheduler.incarnation, scene.scheduler.rev, [document(kind=kind, **spec)],
-            [owners[kind]], [0], [task], [1], [b"t" + task], [b""], [[]], [b""], [False],
-        )
-    )  # fmt: skip
+    task = scene.offer(owner=owners[kind], kind=kind, **spec)
     result = scene.scheduler.result(task)
     assert (Outcome.FAILED, "owner_refused") == (result["outcome"], result["code"])
     assert repr(owners[kind]) in result["message"]
 
 
 def test_a_user_that_roots_file_does_not_allow_runs_nothing(scene: Scene) -> None:
-    task = new_task()
-    scene.scheduler.rev += 1
-    scene.scheduler.say(
-        m.Offer(
-            scene.scheduler.incarnation, scene.scheduler.rev,
-            [document(kind="command", argv=["id"])], ["eve"], [0], [task], [1], [b"t" + task],
-            [b""], [[]], [b""], [False],
-        )
-    )  # fmt: skip
+    task = scene.offer(owner="eve", argv=["id"])
     result = scene.scheduler.result(task)
     assert (Outcome.FAILED, "owner_refused") == (result["outcome"], result["code"])
     assert "user 'root' is not among the `users`" in result["message"]

@@ -180,7 +180,7 @@ class FakeScheduler:
                 incarnation=fields.get("incarnation", self.incarnation),
                 rev=self.rev,
                 specs=[spec],
-                owners=["ann"],
+                owners=[fields.get("owner", "ann")],
                 spec_index=[0] * count,
                 tasks=list(tasks),
                 attempts=[number] * count,
@@ -373,14 +373,24 @@ def _kill(process: psutil.Process) -> None:
 
 
 @contextmanager
+def ended(under_test: NodeUnderTest) -> Iterator[None]:
+    """Leave nothing of an agent and its scheduler; show what it said if that is a bad end."""
+    try:
+        yield
+    except BaseException:
+        print(under_test.log.read_text()[-4_000:])
+        raise
+    finally:
+        under_test.leave_nothing()
+        under_test.scheduler.close()
+
+
+@contextmanager
 def node(
     folder: Path, config: str = "", *, wait: bool = True
 ) -> Iterator[tuple[FakeScheduler, NodeUnderTest]]:
     """Run an agent against a fake scheduler; nothing is left at the end."""
     scheduler = FakeScheduler()
     under_test = NodeUnderTest(folder, scheduler, config, wait=wait)
-    try:
+    with ended(under_test):
         yield scheduler, under_test
-    finally:
-        under_test.leave_nothing()
-        scheduler.close()

@@ -7,9 +7,10 @@ import itertools
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
 import zmq
 
 from remuda.config.cluster import ClusterRef
@@ -253,6 +254,19 @@ def home_of(toy: ToyScheduler) -> Path:
     home.create()
     _write_identity(toy, home.key_file("client"), toy.keys.public)
     return home.root
+
+
+@contextlib.contextmanager
+def toy_of_commands(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ToyScheduler]:
+    """Let commands speak to a toy, whatever cluster is named outside of the tests."""
+    toy = ToyScheduler(folder)
+    for name in ("REMUDA_CLUSTER", "REMUDA_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("REMUDA_HOME", str(home_of(toy)))
+    try:
+        yield toy
+    finally:
+        toy.stop()
 
 
 def ref_of(toy: ToyScheduler, *, server: str = "") -> ClusterRef:

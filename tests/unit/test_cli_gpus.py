@@ -8,7 +8,7 @@ from remuda.cli import gpu_drawing, main, screen
 from remuda.protocol import ids
 from remuda.protocol import messages as m
 
-from ..fakes.toy_scheduler import ToyScheduler, home_of
+from ..fakes.toy_scheduler import toy_of_commands
 
 GIB = 1 << 30
 
@@ -37,17 +37,13 @@ BUSY = gpu(
 @pytest.fixture
 def cluster(tmp_path, monkeypatch):
     """Let commands speak to a scheduler that knows two GPUs."""
-    toy = ToyScheduler(tmp_path)
-    for name in ("REMUDA_CLUSTER", "REMUDA_ENDPOINT"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("REMUDA_HOME", str(home_of(toy)))
-    toy.on[m.ListGpus] = lambda message: m.Page(
-        [row for row in (BUSY, SICK) if not message.gpu or message.gpu == row["uuid"]], 2
-    )
-    toy.on[m.CordonGpu] = lambda message: m.Done(f"{message.gpu} gets no new work")
-    toy.on[m.UncordonGpu] = lambda message: m.Done(f"{message.gpu} gets work again")
-    yield toy
-    toy.stop()
+    with toy_of_commands(tmp_path, monkeypatch) as toy:
+        toy.on[m.ListGpus] = lambda message: m.Page(
+            [row for row in (BUSY, SICK) if not message.gpu or message.gpu == row["uuid"]], 2
+        )
+        toy.on[m.CordonGpu] = lambda message: m.Done(f"{message.gpu} gets no new work")
+        toy.on[m.UncordonGpu] = lambda message: m.Done(f"{message.gpu} gets work again")
+        yield toy
 
 
 def run(capsys, *line: str) -> tuple[int, str, str]:

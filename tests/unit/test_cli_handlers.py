@@ -9,7 +9,7 @@ from remuda.cli.handler_drawing import nodes_in_short
 from remuda.client.client import Client
 from remuda.protocol import messages as m
 
-from ..fakes.toy_scheduler import ToyScheduler, home_of
+from ..fakes.toy_scheduler import home_of, toy_of_commands
 
 GIB = 1 << 30
 
@@ -48,14 +48,10 @@ def handler(*nodes: dict[str, object], **more: object) -> dict[str, object]:
 @pytest.fixture
 def cluster(tmp_path, monkeypatch):
     """Let commands speak to a scheduler that knows a handler on two nodes."""
-    toy = ToyScheduler(tmp_path)
-    for name in ("REMUDA_CLUSTER", "REMUDA_ENDPOINT"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("REMUDA_HOME", str(home_of(toy)))
-    toy.on[m.ListHandlers] = lambda _: m.Page([handler(IDLE, FAILED)], 1)
-    toy.on[m.SwitchHandler] = lambda message: m.Done(f"{message.handler} {message.on}")
-    yield toy
-    toy.stop()
+    with toy_of_commands(tmp_path, monkeypatch) as toy:
+        toy.on[m.ListHandlers] = lambda _: m.Page([handler(IDLE, FAILED)], 1)
+        toy.on[m.SwitchHandler] = lambda message: m.Done(f"{message.handler} {message.on}")
+        yield toy
 
 
 def run(capsys, *line: str) -> tuple[int, str, str]:

@@ -11,7 +11,7 @@ from remuda.cli.node_changes import chosen
 from remuda.protocol import messages as m
 from remuda.protocol.errors import NotFound
 
-from ..fakes.toy_scheduler import ToyScheduler, home_of
+from ..fakes.toy_scheduler import ToyScheduler, toy_of_commands
 
 
 def row(name: str, state: str = "ready", running: int = 0, **rest: object) -> dict[str, object]:
@@ -21,17 +21,13 @@ def row(name: str, state: str = "ready", running: int = 0, **rest: object) -> di
 @pytest.fixture
 def fleet(tmp_path, monkeypatch):
     """Let commands speak to a scheduler with four nodes."""
-    toy = ToyScheduler(tmp_path)
-    for name in ("REMUDA_CLUSTER", "REMUDA_ENDPOINT"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("REMUDA_HOME", str(home_of(toy)))
-    rows = [row("gpu-1"), row("gpu-2", "draining", 2, drain={"reason": "disk"}),
-            row("old-1", "lost"), row("old-2", "suspect", 3, seen_ms=1)]  # fmt: skip
-    toy.on[m.ListNodes] = lambda _: m.Page(rows, len(rows))
-    for kind in (m.Drain, m.Undrain, m.DeclareLost, m.ForgetNode):
-        toy.on[kind] = lambda message: m.Done(f"{message.node}: {type(message).__name__}")
-    yield toy
-    toy.stop()
+    with toy_of_commands(tmp_path, monkeypatch) as toy:
+        rows = [row("gpu-1"), row("gpu-2", "draining", 2, drain={"reason": "disk"}),
+                row("old-1", "lost"), row("old-2", "suspect", 3, seen_ms=1)]  # fmt: skip
+        toy.on[m.ListNodes] = lambda _: m.Page(rows, len(rows))
+        for kind in (m.Drain, m.Undrain, m.DeclareLost, m.ForgetNode):
+            toy.on[kind] = lambda message: m.Done(f"{message.node}: {type(message).__name__}")
+        yield toy
 
 
 def changed(toy: ToyScheduler) -> list[tuple[str, str]]:

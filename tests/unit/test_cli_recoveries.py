@@ -7,21 +7,17 @@ import pytest
 from remuda.cli import main
 from remuda.protocol import messages as m
 
-from ..fakes.toy_scheduler import ToyScheduler, home_of
+from ..fakes.toy_scheduler import toy_of_commands
 
 
 @pytest.fixture
 def cluster(tmp_path, monkeypatch):
     """Let commands speak to a scheduler that decides two slices of strangers."""
-    toy = ToyScheduler(tmp_path)
-    for name in ("REMUDA_CLUSTER", "REMUDA_ENDPOINT"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("REMUDA_HOME", str(home_of(toy)))
-    left = [2, 1, 0]
-    toy.on[m.ShowRecovery] = lambda _: m.Document({"held": True, "strangers": left.pop(0)})
-    toy.on[m.DecideRecovery] = lambda message: m.Done(f"{message.verb}: done")
-    yield toy
-    toy.stop()
+    with toy_of_commands(tmp_path, monkeypatch) as toy:
+        left = [2, 1, 0]
+        toy.on[m.ShowRecovery] = lambda _: m.Document({"held": True, "strangers": left.pop(0)})
+        toy.on[m.DecideRecovery] = lambda message: m.Done(f"{message.verb}: done")
+        yield toy
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from remuda.cli import main
 from remuda.protocol import messages as m
 
-from ..fakes.toy_scheduler import ToyScheduler, home_of
+from ..fakes.toy_scheduler import toy_of_commands
 
 GIB = 1 << 30
 
@@ -30,15 +30,11 @@ NEW = row("function a:c")
 @pytest.fixture
 def cluster(tmp_path, monkeypatch):
     """Let commands speak to a scheduler that knows two kinds."""
-    toy = ToyScheduler(tmp_path)
-    for name in ("REMUDA_CLUSTER", "REMUDA_ENDPOINT"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("REMUDA_HOME", str(home_of(toy)))
-    toy.on[m.ListStats] = lambda message: m.Page(
-        [each for each in (KNOWN, NEW) if str(each["kind"]).startswith(message.kind)], 2
-    )
-    yield toy
-    toy.stop()
+    with toy_of_commands(tmp_path, monkeypatch) as toy:
+        toy.on[m.ListStats] = lambda message: m.Page(
+            [each for each in (KNOWN, NEW) if str(each["kind"]).startswith(message.kind)], 2
+        )
+        yield toy
 
 
 def run(capsys, *line: str) -> tuple[int, str, str]:

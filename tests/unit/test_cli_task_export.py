@@ -17,7 +17,7 @@ from remuda.cli.csv_rows import ATTEMPT_COLUMNS, TASK_COLUMNS, cell
 from remuda.protocol import ids
 from remuda.protocol import messages as m
 
-from ..fakes.toy_scheduler import ToyScheduler, home_of
+from ..fakes.toy_scheduler import toy_of_commands
 
 TRY = {
     "number": 1, "node": "gpu-1", "gpus": ["GPU-a", "GPU-b"], "asked": "cpus=1 gpus=2",
@@ -41,18 +41,14 @@ def row_of(number: int, **facts: object) -> dict[str, object]:
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
     """Let commands speak to a scheduler with three tasks in two slices."""
-    toy = ToyScheduler(tmp_path)
-    for name in ("REMUDA_CLUSTER", "REMUDA_ENDPOINT"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("REMUDA_HOME", str(home_of(toy)))
-    slices = {
-        "": {"rows": [row_of(1), row_of(2)], "cursor": "2.3", "at": 2, "last": 3},
-        "2.3": {"rows": [row_of(3, attempts=[], ended_ms=0)], "cursor": "", "at": 3, "last": 3},
-    }
-    toy.on[m.ExportTasks] = lambda message: m.Document(slices[message.cursor])
-    monkeypatch.chdir(tmp_path)
-    yield toy
-    toy.stop()
+    with toy_of_commands(tmp_path, monkeypatch) as toy:
+        slices = {
+            "": {"rows": [row_of(1), row_of(2)], "cursor": "2.3", "at": 2, "last": 3},
+            "2.3": {"rows": [row_of(3, attempts=[], ended_ms=0)], "cursor": "", "at": 3, "last": 3},
+        }
+        toy.on[m.ExportTasks] = lambda message: m.Document(slices[message.cursor])
+        monkeypatch.chdir(tmp_path)
+        yield toy
 
 
 def test_a_line_of_json_for_each_task_with_its_tries(capsys, toy, tmp_path) -> None:
