@@ -48,6 +48,13 @@ def test_without_a_network_the_packages_at_hand_are_used(clone: Path) -> None:
     assert (str(clone / "src" / "remuda" / "__init__.py"), "") == (done.stdout.strip(), done.stderr)
 
 
+def test_a_program_beside_the_clone_imports_the_package_and_not_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "remuda").mkdir()  # what `git clone` makes; for Python a package without a file
+    (tmp_path / "program.py").write_text("from remuda import Client; print(Client.__name__)")
+    done = run(sys.executable, tmp_path / "program.py")
+    assert ("Client", "") == (done.stdout.strip(), done.stderr)
+
+
 def test_without_a_network_the_console_scripts_are_there(clone: Path) -> None:
     scripts = {path.name for path in (clone / ".venv" / "bin").iterdir()}
     assert {"remuda", "remuda-scheduler", "remuda-node", "remuda-store"} <= scripts
