@@ -21,12 +21,12 @@ MODE = 0o600  # like what it tells of, until its owner says otherwise
 
 
 def check_target(path: Path, *, force: bool) -> None:
-    """Raise before anything is done for a file that could not be written."""
+    """Raise before anything is done for a file that could not be written; pipes and devices can."""
     if path.is_dir():
         raise Invalid(f"{path} is a folder: name a file in it", field="file")
     if not path.parent.is_dir():
         raise Invalid(f"{path}: there is no folder {path.parent}: make it first", field="file")
-    if path.exists() and not force:
+    if path.exists() and not force and not _is_special(path):
         raise Conflict(f"{path} is there already: name another file, or add --force", field="file")
 
 
@@ -47,7 +47,7 @@ def whole_file(path: Path, *, force: bool) -> Iterator[TextIO]:
     A named pipe or a device is written to as it is. Raises Conflict where a file of that name is
     there, also when it came meanwhile, unless told to `force`.
     """
-    check_target(path, force=force or _is_special(path))
+    check_target(path, force=force)
     if _is_special(path):
         with path.open("w", encoding="utf-8", newline="") as target:
             yield target

@@ -132,6 +132,14 @@ def test_a_file_that_is_there_is_replaced_only_by_force(capsys, toy, tmp_path) -
     assert (tmp_path / "out.csv").read_text().startswith("id,number")
 
 
+def test_a_named_pipe_is_written_to_and_stays(toy, tmp_path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    with subprocess.Popen(["cat", str(tmp_path / "pipe.csv")], stdout=subprocess.PIPE) as reader:
+        assert 0 == main.run(["task", "export", "pipe.csv"])
+        assert reader.communicate()[0].startswith(b"id,number")
+    assert (tmp_path / "pipe.csv").is_fifo()
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
