@@ -12,6 +12,7 @@ from ..protocol import resources
 from ..protocol.errors import Invalid
 
 ALLOWED = "2h from now, 2026-01-31T18:00:00Z, or a datetime with its zone"
+ALLOWED_PAST = "so long ago (30m, 7d), or a moment like 2026-01-31T18:00:00Z"
 
 
 def is_from_now(value: object) -> bool:
@@ -45,13 +46,20 @@ def parse_past_ms(field: str, value: object) -> int:
         return 0
     try:
         if not is_from_now(value):
-            return round(_moment(value).timestamp() * 1000)
+            return round(_moment(value, ALLOWED_PAST).timestamp() * 1000)
         if isinstance(value, dt.timedelta):
             value = value.total_seconds()
-        ago_s = resources.parse_duration_s(value)  # type: ignore[arg-type]  # text or number
+        ago_s = _ago_s(value)
     except (ValueError, TypeError) as error:
         raise Invalid(f"{field}: {error}", field=field) from error
     return round((time.time() - ago_s) * 1000)
+
+
+def _ago_s(value: object) -> float:
+    try:
+        return resources.parse_duration_s(value)  # type: ignore[arg-type]  # text or number
+    except ValueError as error:
+        raise ValueError(f"{error}, or a moment like 2026-01-31T18:00:00Z") from error
 
 
 def rfc3339(wall_ms: int | None) -> str | None:
@@ -62,14 +70,14 @@ def rfc3339(wall_ms: int | None) -> str | None:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{wall_ms % 1000:03}Z"
 
 
-def _moment(value: object) -> dt.datetime:
+def _moment(value: object, allowed: str = ALLOWED) -> dt.datetime:
     if isinstance(value, str):
         try:
             value = dt.datetime.fromisoformat(value.strip())
         except ValueError as error:
-            raise ValueError(f"found {value!r}, allowed is {ALLOWED}") from error
+            raise ValueError(f"found {value!r}, allowed is {allowed}") from error
     if not isinstance(value, dt.datetime):
-        raise TypeError(f"found {value!r}, allowed is {ALLOWED}")
+        raise TypeError(f"found {value!r}, allowed is {allowed}")
     if value.utcoffset() is None:
         raise ValueError(f"found {str(value)!r} without a zone: append Z for UTC, or like +02:00")
     return value
