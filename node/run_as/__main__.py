@@ -22,12 +22,20 @@ SOCKET_MODE = 0o660
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve; a wrong start is one line."""
     parser = argparse.ArgumentParser(
-        prog="remuda-run-as",
+        prog="python -I -m remuda.node.run_as",
         description="Starts tasks as the users that a file of root's allows, for the node agent.",
         epilog="example: python -I -m remuda.node.run_as --listen /run/remuda-run-as.sock",
     )
-    parser.add_argument("--allowed", type=Path, default=allowed.FILE, metavar="FILE")
-    parser.add_argument("--listen", type=Path, metavar="SOCKET")
+    parser.add_argument(
+        "--allowed",
+        type=Path,
+        default=allowed.FILE,
+        metavar="FILE",
+        help="what it may do (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--listen", type=Path, metavar="SOCKET", help="take connections here, without systemd"
+    )
     parser.add_argument("--check", action="store_true", help="read the file, say what it allows")
     options = parser.parse_args(argv)
     read = functools.partial(allowed.read, options.allowed)
@@ -39,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _check(read())
         if options.listen is not None:
             _listen(options.listen, read)
-        keeping.serve(socket.socket(fileno=0), read)
+        keeping.serve(_given(), read)
     except (Denied, OSError) as error:
         keeping.note(str(error))
         return 2
@@ -61,9 +69,19 @@ def _check(found: allowed.Allowed) -> int:
     return code
 
 
+def _given() -> socket.socket:
+    """Return the connection that is our descriptor 0."""
+    try:
+        return socket.socket(fileno=0)
+    except OSError as error:
+        raise Denied("no connection was given: say --listen SOCKET, or --check") from error
+
+
 def _listen(path: Path, read: functools.partial[allowed.Allowed]) -> None:
     """Take connections, each in a process of its own; returns in that process, never here."""
     agent = pwd.getpwnam(read().agent)
+    if path.exists() and not path.is_socket():
+        raise Denied(f"{path} is there, and no socket: name another place")
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o777)

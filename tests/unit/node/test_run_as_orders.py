@@ -216,6 +216,40 @@ def test_check_says_of_each_user_whether_anything_can_be_started_as_it(
     assert again[1].startswith("root: refused: 'root' has user id 0: nothing is started with one")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be the helper")
+def test_a_start_without_a_connection_says_what_to_do() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "remuda.node.run_as"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (2, "remuda-run-as: no connection was given: say --listen SOCKET, or --check\n") == (
+        done.returncode, done.stderr,
+    )  # fmt: skip
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be the helper")
+def test_listening_in_place_of_a_file_leaves_the_file_there(tmp_path: Path) -> None:
+    allowed_file, place = tmp_path / "allowed.toml", tmp_path / "mine"
+    allowed_file.write_text('agent = "root"\nusers = []\n')
+    allowed_file.chmod(0o600)
+    place.write_text("mine")
+    words = ["--allowed", str(allowed_file), "--listen", str(place)]
+    done = subprocess.run(
+        [sys.executable, "-m", "remuda.node.run_as", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (2, f"remuda-run-as: {place} is there, and no socket: name another place\n") == (
+        done.returncode, done.stderr,
+    )  # fmt: skip
+    assert "mine" == place.read_text()
+
+
 def test_a_connection_that_is_not_the_agents_is_told_so_and_nothing_else() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
