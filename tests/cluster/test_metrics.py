@@ -2,11 +2,14 @@
 
 import http.client
 from collections.abc import Iterator
+from pathlib import Path
 
+import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from remuda import TaskFailed
+from remuda.scheduler.metrics import COMMAND
 
 from .command_line import wait_until
 from .harness import Cluster, real_cluster
@@ -100,3 +103,17 @@ def test_health_is_said_and_the_process_ends_with_its_scheduler(cluster: Cluster
     wait_until(is_gone, "the process of the killed scheduler still serves")
     wait_until(lambda: address_of(cluster) != "", "metrics are not served again")
     assert 200 == get(cluster, "/metrics")[0]
+
+
+def test_without_an_address_nothing_is_served_and_no_process_is_there_for_it(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    assert 1 == len(servers_of(cluster))
+    with real_cluster(tmp_path, nodes=1) as other:
+        assert {"state": "off"} == other.client.status()["metrics"]
+        assert [] == servers_of(other)
+
+
+def servers_of(cluster: Cluster) -> list[psutil.Process]:
+    children = psutil.Process(cluster.pid("scheduler")).children()
+    return [each for each in children if COMMAND[-1] in each.cmdline()]
