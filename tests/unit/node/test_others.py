@@ -5,7 +5,6 @@ import pwd
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import mkdtemp
 
 import pytest
 
@@ -15,18 +14,16 @@ from remuda.node import others
 from remuda.node.run_as import allowed
 from remuda.node.run_as.allowed import Allowed, Denied, User
 
+from ...fakes.other_users import open_folder
+
 US = pwd.getpwuid(os.geteuid()).pw_name
 
 
 @pytest.fixture
 def node_dir() -> Iterator[Path]:
     """Make a directory that others may pass to, unlike those of pytest."""
-    folder = Path(mkdtemp(prefix="remuda-as-"))
-    folder.chmod(0o711)
-    yield folder / "node"
-    for path in sorted(folder.rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() else path.unlink()
-    folder.rmdir()
+    with open_folder() as folder:
+        yield folder / "node"
 
 
 @pytest.fixture

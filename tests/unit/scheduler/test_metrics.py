@@ -14,27 +14,18 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from remuda.config.load import load
 from remuda.protocol.measures import GpuMeasure
 from remuda.scheduler import metrics
-from remuda.scheduler.feed import EventFeed
 from remuda.scheduler.metrics import CARDS_PER_FRAME, COMMAND, Metrics
 from remuda.scheduler.metrics_process import READERS_MAX
 from remuda.scheduler.metrics_rows import fleet_rows
 from remuda.scheduler.mirror_frames import FRAME_BYTES_MAX, pack
 from remuda.scheduler.mirror_pipe import MirrorPipe
-from remuda.scheduler.view import View
-from remuda.scheduler.watch import Watches
 
+from ...fakes.viewed import SilentLog, view_of
 from ...fakes.world import SECOND_NS, World, gpu
 
 DEADLINE_S = 30.0
-
-
-class SilentLog:
-    def info(self, event: str, **facts: object) -> None: ...
-    def warning(self, event: str, **facts: object) -> None: ...
-    def critical(self, event: str, **facts: object) -> None: ...
 
 
 class ServedWorld(World):
@@ -42,18 +33,11 @@ class ServedWorld(World):
 
     def __init__(self, folder: Path, listen: str = "127.0.0.1:0") -> None:
         super().__init__(folder)
-        loaded = load(env={"REMUDA_METRICS__LISTEN": listen}, etc=folder / "none")
-        self.view = View(
-            core=self.core, history=self.journal.history, catalogue=self.journal.catalogue,
-            batches=self.journal.batches,
-            registry=self.journal.registry, audit=self.journal.audit, pruning=self.journal.pruning,
-            feed=EventFeed(self.core.epoch, 0), watches=Watches(self.core.epoch, changes_max=1_000),
-            loaded=loaded, cluster="test", version="0", started_ms=1, listen="", store=None,  # type: ignore[arg-type]  # nobody asks for it
-        )  # fmt: skip
+        self.view = view_of(self, folder, {"REMUDA_METRICS__LISTEN": listen})
         self.stuck = ""
         self.pipe = MirrorPipe(COMMAND)
         self.metrics = Metrics(
-            self.view, loaded.settings.metrics, self.pipe, SilentLog(),
+            self.view, self.view.loaded.settings.metrics, self.pipe, SilentLog(),
             journal_file=folder / "journal.db", withheld=lambda _now: self.stuck,
         )  # fmt: skip
         # The process reads the real clock: the world's goes on from there.

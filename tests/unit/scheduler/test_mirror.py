@@ -16,33 +16,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from remuda.config.load import load
 from remuda.protocol import ids, mirrored
 from remuda.protocol import messages as m
 from remuda.protocol.mirrored import Revision
 from remuda.scheduler import mirror_rows
 from remuda.scheduler.events import Event
-from remuda.scheduler.feed import EventFeed
 from remuda.scheduler.mirror import Mirror
 from remuda.scheduler.mirror_frames import TaskRow, pack
 from remuda.scheduler.mirror_pipe import MirrorPipe
 from remuda.scheduler.mirror_rows import Feed
 from remuda.scheduler.records import Effects
 from remuda.scheduler.task import State
-from remuda.scheduler.view import View
-from remuda.scheduler.watch import Watches
 
 from ...fakes.memory_redis import MemoryPipe, MemoryRedis
+from ...fakes.viewed import SilentLog, view_of
 from ...fakes.world import SECOND_NS, World
 
 TENDS = 600
 CALM_TENDS = 40  # of 0.1 s: a wiped server is noticed within that time
-
-
-class SilentLog:
-    def info(self, event: str, **facts: object) -> None: ...
-    def warning(self, event: str, **facts: object) -> None: ...
-    def critical(self, event: str, **facts: object) -> None: ...
 
 
 class MirroredWorld(World):
@@ -55,18 +46,10 @@ class MirroredWorld(World):
         self.known: list[int] = []
         self.past: list[dict[int, str]] = [{}]
         super().__init__(folder)
-        loaded = load(
-            env={"REMUDA_REDIS__URL": "redis://nowhere/0", "REMUDA_REDIS__RECONNECT_MAX": "1s"},
-            etc=folder / "none",
-        )
-        self.view = View(
-            core=self.core, history=self.journal.history, catalogue=self.journal.catalogue,
-            batches=self.journal.batches,
-            registry=self.journal.registry, audit=self.journal.audit, pruning=self.journal.pruning,
-            feed=EventFeed(self.core.epoch, 0), watches=Watches(self.core.epoch, changes_max=1_000),
-            loaded=loaded, cluster="test", version="0", started_ms=0, listen="", store=None,  # type: ignore[arg-type]  # nobody asks for it
-        )  # fmt: skip
-        self.mirror = Mirror(self.view, loaded.settings.redis, "c", self.pipe, SilentLog())  # type: ignore[arg-type]  # it has what is used of it
+        redis = {"REMUDA_REDIS__URL": "redis://nowhere/0", "REMUDA_REDIS__RECONNECT_MAX": "1s"}
+        self.view = view_of(self, folder, redis)
+        wanted = self.view.loaded.settings.redis
+        self.mirror = Mirror(self.view, wanted, "c", self.pipe, SilentLog())  # type: ignore[arg-type]  # it has what is used of it
 
     def step(self, *events: Event) -> Effects:
         effects = super().step(*events)
