@@ -118,7 +118,12 @@ def judge_state(body: Document, rows: Sequence[Document]) -> Iterator[Finding]:
     heard = [row for row in rows if row.get("state") == "ready"]
     if rows and len(heard) == len(rows):
         yield fine("nodes", f"{counted(len(rows), 'node')} heard and ready for work")
-    said = [(str(row["name"]), str(note)) for row in rows for note in row.get("notes") or []]
+    said = [
+        (str(row["name"]), str(note))
+        for row in rows
+        for note in row.get("notes") or []
+        if not any(str(note) in problem for problem in found)
+    ]
     for text, names in by_text(said).items():
         yield fine("nodes", f"{in_short(names)}: {text}")
 

@@ -66,6 +66,18 @@ def test_what_status_calls_a_problem_is_a_finding() -> None:
     assert ["the disk is nearly full", "node b is lost: its tasks run elsewhere"] == bad
 
 
+def test_what_is_a_problem_is_not_called_fine_as_well() -> None:
+    rows = [
+        node("a", notes=["run_as: no helper", "no GPU"]),
+        node("b", notes=["run_as: no helper"]),
+    ]
+    told = {"problems": ["run_as: no helper on 2 nodes: a, b"]}
+    found = [each.text for each in doctor_cluster.judge_state(told, rows)]
+    assert ["run_as: no helper on 2 nodes: a, b", "a: no GPU"] == [
+        each for each in found if "heard" not in each
+    ]
+
+
 def test_a_scheduler_far_away_is_named() -> None:
     assert [Level.FINE, Level.WARNING] == [
         next(iter(doctor_cluster.judge_answers(ms))).level for ms in (3.0, 300.0)
