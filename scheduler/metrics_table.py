@@ -75,7 +75,7 @@ OF_SCHEDULER = (
     Family(
         "wire_events_total",
         "counter",
-        "What came in vain: garbage, handshakes, strangers.",
+        "What came in vain (garbage, handshakes, strangers), and connections that ended.",
         ("what",),
     ),
     Family("redis_mirror_up", "gauge", "1 while the Redis mirror follows; absent without one."),
