@@ -1,5 +1,7 @@
 """Does a node run commands as the users of their owners, and refuse what it cannot?"""
 
+from pathlib import Path
+
 import pytest
 
 from remuda.node.as_whom import CODE, AsWhom
@@ -7,6 +9,7 @@ from remuda.node.effects import StageIn
 from remuda.protocol import codec
 from remuda.protocol.failures import FailureClass, class_of
 from remuda.protocol.messages import Outcome, Phase
+from remuda.scheduler.retry import PACKAGED, Placement
 
 from .core_driver import CoreDriver, spec, staged, task
 
@@ -51,6 +54,10 @@ def test_an_obstacle_is_told_to_whom_it_concerns() -> None:
 
 def test_what_a_node_refuses_for_its_owner_is_tried_elsewhere_and_not_charged() -> None:
     assert FailureClass.CODE_MISSING is class_of(CODE)
+    policy = PACKAGED[class_of(CODE)]
+    assert (8, Placement.ONLY_ELSEWHERE) == (policy.retries, policy.placement)
+    page = (Path(__file__).parents[3] / "docs" / "run-as.md").read_text(encoding="utf-8")
+    assert f"tried on other nodes, {policy.retries} at most" in page
 
 
 def driver_with(body: bytes, owner: str = "ann") -> CoreDriver:

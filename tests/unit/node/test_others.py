@@ -10,7 +10,8 @@ import pytest
 
 from remuda.config.findings import Level
 from remuda.config.settings_node import NodeSettings
-from remuda.node import others
+from remuda.node import others, preflight_host
+from remuda.node.gpu import Reading
 from remuda.node.run_as import allowed
 from remuda.node.run_as.allowed import Allowed, Denied, User
 
@@ -95,6 +96,14 @@ def test_a_folder_through_which_others_cannot_pass_is_named_and_all_is_refused(
     assert f"pass through {node_dir.parent} to" in others.as_whom(node, node_dir).refusal(
         "ann", "command"
     )
+
+
+def test_a_node_that_is_checked_looks_at_all_of_it(node: NodeSettings, node_dir: Path) -> None:
+    node_dir.mkdir()
+    checked = preflight_host.of_host(node, node_dir, Reading(reason="none"))
+    found = [each for each in checked if each.topic == others.TOPIC]
+    assert list(others.of_run_as(node, node_dir)) == found
+    assert found
 
 
 def test_others_pass_only_while_they_have_tasks_here(node: NodeSettings, node_dir: Path) -> None:
