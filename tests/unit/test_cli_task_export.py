@@ -4,16 +4,19 @@ import asyncio
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
 from remuda import AsyncClient, Client
 from remuda.cli import main
 from remuda.cli.csv_rows import ATTEMPT_COLUMNS, TASK_COLUMNS, cell
+from remuda.client import exporting
 from remuda.protocol import ids
 from remuda.protocol import messages as m
 
@@ -76,6 +79,26 @@ def test_csv_has_a_row_for_each_task_and_nothing_that_a_spreadsheet_runs(toy, tm
         first[name] for name in ("name", "message", "attempts", "run_s", "tags")
     )
     assert ["2", "2", "0"] == [dict(zip(header, row, strict=True))["attempts"] for row in rows]
+
+
+def test_the_documentation_names_every_column_and_every_key() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    for columns in (TASK_COLUMNS, ATTEMPT_COLUMNS):
+        assert f"`{','.join(columns)}`" in page
+    tables = page.partition("A line of **JSON**")[2].partition("**CSV**")[0]
+    named = [
+        key
+        for line in tables.splitlines()
+        if line.startswith("| `")
+        for key in re.findall(r"`(\w+)`", line.split("|")[1])
+    ]
+    task = exporting.document(row_of(1))
+    assert sorted([*task, *task["attempts"][0]]) == sorted(named)
+
+
+def test_an_export_is_for_the_eyes_of_its_owner(toy, tmp_path) -> None:
+    assert 0 == main.run(["task", "export", "out.csv", "-q"])
+    assert 0o600 == (tmp_path / "out.csv").stat().st_mode & 0o777
 
 
 def test_csv_has_a_row_for_each_try_where_asked(toy, tmp_path) -> None:
