@@ -144,12 +144,16 @@ def test_a_load_that_takes_too_long_counts_as_failed(site: Site) -> None:
 
 def test_a_reload_waits_for_the_call_that_runs_and_gives_a_new_worker(site: Site) -> None:
     before = site.call("plain").result(FINISH_S)
-    gate = site.call("plain", 3.0)
+    gate = site.call("plain", "go-on")
     site.remuda.wait_state(gate.id, "running")
     loads = len(site.loads)
-    done = site.remuda("handler", "reload", "plain")
-    assert (0, True) == (done.returncode, "node-2 has loaded handler plain anew" in done.stdout), (
-        done.stderr
+    reloading = site.remuda.start("handler", "reload", "plain")
+    wait_until(lambda: bool(site.on("plain", "node-2").get("reload")), "it was never asked for")
+    assert loads == len(site.loads)
+    (site.folder / "go-on").touch()
+    said, complaint = reloading.communicate(timeout=FINISH_S)
+    assert (0, True) == (reloading.returncode, "node-2 has loaded handler plain anew" in said), (
+        complaint
     )
     assert (
         before["pid"] == gate.result(FINISH_S)["pid"] != site.call("plain").result(FINISH_S)["pid"]

@@ -71,11 +71,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 def test_a_call_of_a_busy_model_waits_for_its_worker_as_long_as_a_load_takes(site: Site) -> None:
     (site.folder / "slow-c").touch()
-    site.call("c", 0.2).result(FINISH_S)
-    gate = site.call("c", 2.0)
+    site.ask("c")
+    gate = site.call("c", "go-on")
     site.remuda.wait_state(gate.id, "running")
     second = site.call("c")
     said = second.explain()["reason"]
+    (site.folder / "go-on").touch()
     assert second.result(FINISH_S) == gate.result(FINISH_S)
     assert "node-1" in said  # it waits for the warm worker there, be it in the queue of the node
     assert ["c"] == site.loads

@@ -26,7 +26,8 @@ class Work:
                 print("mine", value)
             call.progress(0.5, f"half of {value}")
         if "gate" in values:
-            (folder / "runs").write_text(str(os.getpid()))
+            (folder / "begun").write_text(str(os.getpid()))
+            (folder / "begun").rename(folder / "runs")  # whole from the moment it is there
             while not (folder / "open").exists():
                 for call, value in zip(current.batch, values, strict=True):
                     if call.cancelled:

@@ -21,8 +21,10 @@ class Draw:
             time.sleep(3.0)
         self.model = model
 
-    def __call__(self, seconds=0.0):
-        time.sleep(seconds)
+    def __call__(self, gate=""):
+        folder = Path(os.environ["WARM_FOLDER"])
+        while gate and not (folder / gate).exists():
+            time.sleep(0.01)
         return {
             "model": self.model,
             "node": os.environ["REMUDA_NODE"],
