@@ -171,7 +171,8 @@ def _ports_of_the_running(home: Home) -> Iterator[Finding]:
         yield warning(
             "ports",
             "a scheduler holds the journal and has not said where it listens",
-            "it may be starting (a long journal takes its time): `remuda daemon logs`",
+            "it may be starting (a long journal takes its time): its log says, see "
+            "`journalctl -u remuda-scheduler`, or where `remuda up` runs",
         )
     else:
         yield fine(
