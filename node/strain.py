@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import resource
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..config import open_files
 from ..config.logs import get_logger
 from ..protocol.resources import format_bytes
 
 LOOK_EVERY_NS = 5_000_000_000
-FILES_ALARM_PERCENT = 70
 DISK_FREE_BYTES_MIN = 64 << 20
 
 
@@ -40,14 +39,10 @@ class Strain:
 
 
 def _files() -> str:
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        used = sum(1 for _ in Path("/proc/self/fd").iterdir())
-    except OSError:  # not even one is left to count with
-        used = limit
-    if used * 100 < limit * FILES_ALARM_PERCENT:
+    used, limit = open_files.counted()
+    if not open_files.run_short(used, limit):
         return ""
-    return f"{FILES_ALARM_PERCENT} % of {limit} file descriptors are open: raise LimitNOFILE"
+    return f"{open_files.ALARM_PERCENT} % of {limit} file descriptors are open: raise LimitNOFILE"
 
 
 def _disk(folder: Path) -> str:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import resource
 from collections import Counter
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from ..config import open_files
 
 if TYPE_CHECKING:
     from .loop import Log
 
 LOOK_EVERY_NS = 1_000_000_000
-FILES_ALARM_PERCENT = 70
 FILES_EVERY_NS = 2_000_000_000
 COMMIT_SLOW_NS = 1_000_000_000
 COMMIT_REMEMBERED_NS = 60_000_000_000
@@ -64,12 +63,8 @@ class Files:
         return self._problem
 
     def _count(self) -> str:
-        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        try:
-            used = sum(1 for _ in Path("/proc/self/fd").iterdir())
-        except OSError:  # not even one is left to count with
-            used = limit
-        if used * 100 < limit * FILES_ALARM_PERCENT:
+        used, limit = open_files.counted()
+        if not open_files.run_short(used, limit):
             return ""
         return (
             f"{used} of {limit} file descriptors are open: who connects now may not get in; "

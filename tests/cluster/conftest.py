@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from ..fakes.raw import RawScheduler, raw_scheduler
+from ..fakes.runner_driver import Driver, driven
 from . import far
 from .harness import Cluster, real_cluster
+from .newcomers import LAB
 
 # The files that take longest start first, so that no worker is left alone with one in the end.
 LONG = ("hosts", "by_hand", "joining", "up", "cli", "keys", "store_kills", "quickstart",
@@ -52,3 +55,17 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Run a cluster of two nodes for all tests of a file, which do it no harm."""
     with real_cluster(tmp_path_factory.mktemp("shared")) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RawScheduler]:
+    """Run a scheduler alone, of a cluster named lab, whose keys the tests hold."""
+    with raw_scheduler(tmp_path_factory.mktemp("lab"), LAB) as running:
+        yield running
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Iterator[Driver]:
+    """Run a runner that has not been told yet what to run."""
+    with driven(tmp_path) as driver:
+        yield driver

@@ -16,9 +16,9 @@ from remuda.node.dialling import Scheduler, reach_ports
 from remuda.node.preflight_cluster import Reach
 from remuda.protocol import messages as m
 
-from ..fakes.raw import RawScheduler, raw_scheduler
+from ..fakes.raw import RawScheduler
 from .command_line import COMMAND
-from .newcomers import ADMITTED, AGENT, LAB, REFUSED, Host, ask, handshake, invite, keys_of
+from .newcomers import ADMITTED, AGENT, REFUSED, Host, ask, handshake, invite, keys_of
 
 pytestmark = pytest.mark.cluster
 
@@ -28,12 +28,6 @@ def host(tmp_path: Path) -> Iterator[Host]:
     made = Host(tmp_path / "host")
     yield made
     made.close()
-
-
-@pytest.fixture(scope="module")
-def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RawScheduler]:
-    with raw_scheduler(tmp_path_factory.mktemp("lab"), LAB) as running:
-        yield running
 
 
 def test_the_key_of_a_line_may_say_nothing_but_enrol(scheduler: RawScheduler) -> None:

@@ -32,12 +32,6 @@ def host(tmp_path: Path) -> Iterator[Host]:
     made.close()
 
 
-@pytest.fixture(scope="module")
-def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RawScheduler]:
-    with raw_scheduler(tmp_path_factory.mktemp("lab"), LAB) as running:
-        yield running
-
-
 # --- who is let in ------------------------------------------------------------------------------
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import resource
 import secrets
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 
 from remuda.worker import asks, frames, values
 
-from ..fakes.runner_driver import ENV, Driver, driven, living_with, wait_until
+from ..fakes.runner_driver import ENV, Driver, living_with, wait_until
 
 CODE = """
 import os, re, signal, time
@@ -37,12 +36,6 @@ def until(path):
         time.sleep(0.01)
     return "done"
 """
-
-
-@pytest.fixture
-def runner(tmp_path: Path) -> Iterator[Driver]:
-    with driven(tmp_path) as driver:
-        yield driver
 
 
 @pytest.fixture

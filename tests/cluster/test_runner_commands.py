@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import secrets
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from remuda.node import outputs
 from remuda.worker import frames
 
-from ..fakes.runner_driver import Driver, driven, wait_until
-
-
-@pytest.fixture
-def runner(tmp_path: Path) -> Iterator[Driver]:
-    with driven(tmp_path) as driver:
-        yield driver
+from ..fakes.runner_driver import Driver, wait_until
 
 
 def test_a_command_reports_its_exit_code_and_both_streams(runner: Driver) -> None:

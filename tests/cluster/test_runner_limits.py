@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from remuda.worker import frames
 
-from ..fakes.runner_driver import Driver, driven, wait_until
+from ..fakes.runner_driver import Driver, wait_until
 
 CODE = """
 import sys, time
@@ -44,12 +43,6 @@ SOON_NS = 300_000_000
 
 def boot_ns() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-
-
-@pytest.fixture
-def runner(tmp_path: Path) -> Iterator[Driver]:
-    with driven(tmp_path) as driver:
-        yield driver
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,12 +16,6 @@ from remuda.node import link, outputs
 from remuda.worker import frames, values
 
 from ..fakes.runner_driver import Driver, driven, wait_until
-
-
-@pytest.fixture
-def runner(tmp_path: Path) -> Iterator[Driver]:
-    with driven(tmp_path) as driver:
-        yield driver
 
 
 def read_all(runner: Driver, task: bytes) -> bytes:

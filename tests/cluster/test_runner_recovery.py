@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from remuda.node import link, recovery
 from remuda.worker import frames, values
 
-from ..fakes.runner_driver import ENV, Driver, driven, wait_until
-
-
-@pytest.fixture
-def runner(tmp_path: Path) -> Iterator[Driver]:
-    with driven(tmp_path) as driver:
-        yield driver
+from ..fakes.runner_driver import ENV, Driver, wait_until
 
 
 def test_a_killed_runner_leaves_a_tree_that_recovery_kills_and_reports_lost(
