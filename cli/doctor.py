@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..config.findings import Finding
+    from ..config.home import Home
     from .doctor_daemons import Section
 
 FINE, FOUND = 0, 1
@@ -46,11 +48,16 @@ def doctor(
     Nothing is changed. Exit code 0: all is fine, 1: there are findings.
     """
     from .doctor_bundle import check_new
+    from .doctor_cluster import knows_none
+    from .doctor_daemons import home_meant
 
+    home = home_meant(session)
+    if home is not None and knows_none(session):
+        session = replace(session, home=home.root)  # of the services: root has no other cluster
     if bundle is not None:
         check_new(bundle)
     sections = []
-    for section in _sections(session):
+    for section in _sections(session, home):
         sections.append(section)
         if not session.json:
             _print(section, only_bad=session.quiet)
@@ -73,13 +80,12 @@ def to_rows(sections: list[Section]) -> list[dict[str, Any]]:
     ]
 
 
-def _sections(session: Session) -> Iterator[Section]:
+def _sections(session: Session, home: Home | None) -> Iterator[Section]:
     """Look at one part after the other, so that each is shown as soon as it is known."""
     from . import doctor_cluster, doctor_daemons
 
     host = doctor_daemons.this_host()
     yield host
-    home = doctor_daemons.home_meant(session)
     if home is not None:
         yield from doctor_daemons.daemons(home, host.findings)
     yield from doctor_cluster.cluster(session, has_daemons=home is not None)

@@ -42,6 +42,15 @@ def cluster(session: Session, *, has_daemons: bool) -> Iterator[Section]:
     yield Section(f"cluster {dialled.cluster} ({dialled.endpoint})", list(_examine(session)))
 
 
+def knows_none(session: Session) -> bool:
+    """Tell whether this user names no cluster, logged in to none, and never started one here."""
+    try:
+        ref = find_cluster(home=session.home, cluster=session.cluster, endpoint=session.endpoint)
+    except RemudaError:
+        return False  # the part about the cluster says it
+    return _is_a_guess(ref)
+
+
 def _is_a_guess(ref: ClusterRef) -> bool:
     """Tell whether nothing names a cluster, and `remuda up` never made one here either."""
     return ref.source == DEFAULT and ref.home is not None and not ref.home.keys_dir.exists()

@@ -7,6 +7,7 @@ configuration that is wrong, is then a finding and no end of the examination.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -66,18 +67,22 @@ def _has_daemons(home: Home) -> bool:
 
 
 def daemons(home: Home, known: Sequence[Finding] = ()) -> Iterator[Section]:
-    """Ask every daemon that lives in a home; what is `known` of the host is not said again."""
+    """Ask every daemon that lives in a home; what is `known` of the host is not said again.
+
+    Root asks as the user of the home, as whom the daemons run: keys and disks are that user's.
+    """
     try:
         commands = _commands(home)
+        status = home.root.stat()
     except PermissionError:
         text = f"{home.root} can only be read by the user of its daemons"
         who = "`sudo -u remuda remuda doctor`, or as root"
         yield Section("the daemons", [warning("home", text, who)])
         return
+    user = (status.st_uid, status.st_gid) if os.geteuid() == 0 else None
     for title, argv in commands:
-        findings = [
-            each for each in ask(argv) if each.topic not in HOST_TOPICS and each not in known
-        ]
+        asked = ask(argv, user=user)
+        findings = [each for each in asked if each.topic not in HOST_TOPICS and each not in known]
         yield Section(f"{title} ({home.root})", findings)
 
 
@@ -100,12 +105,16 @@ def _argv(module: str, home: Home, name: str) -> tuple[str, ...]:
     return module_argv(module, "--home", str(home.root), *extra, "--check", "--json")
 
 
-def ask(argv: tuple[str, ...], patience_s: float = PATIENCE_S) -> list[Finding]:
-    """Return what a daemon's own check found, or that it could not be asked."""
+def ask(
+    argv: tuple[str, ...], patience_s: float = PATIENCE_S, user: tuple[int, int] | None = None
+) -> list[Finding]:
+    """Return what a daemon's own check found, or that it could not be asked; `user`: uid, gid."""
+    uid, gid = user or (None, None)
     try:
         done = subprocess.run(
-            argv, capture_output=True, text=True, errors="replace", check=False, timeout=patience_s
-        )
+            argv, capture_output=True, text=True, errors="replace", check=False, timeout=patience_s,
+            user=uid, group=gid, extra_groups=[] if user else None, cwd="/" if user else None,
+        )  # fmt: skip
     except subprocess.TimeoutExpired:
         return [
             serious(

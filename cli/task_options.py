@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from ..protocol.errors import Invalid
-from ..protocol.resources import parse_duration_s
+from ..protocol.resources import parse_duration_s, refuse_bare_number
 from ..protocol.spec import STDIN_BYTES_MAX
 
 ARRAY_MAX = 1_000_000
@@ -289,11 +289,13 @@ def whole(option: str, text: str) -> int | None:
     return int(text)
 
 
-def duration_s(option: str, text: str) -> float | None:
-    """Read a duration; raises Invalid that names the option."""
+def duration_s(option: str, text: str, *, bare: bool = True) -> float | None:
+    """Read a duration, `bare` without a unit too; raises Invalid that names the option."""
     if not text:
         return None
     try:
+        if not bare:
+            refuse_bare_number(text)
         return parse_duration_s(text)
     except ValueError as error:
         raise Invalid(f"--{option}: {error}", field=option) from error

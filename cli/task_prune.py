@@ -37,7 +37,7 @@ def task_prune(
     """
     from ..client import pruning
 
-    older_s = duration_s("older", older)
+    older_s = duration_s("older", older, bare=False)
     with session.connect() as link:
         wanted: dict[str, Any]
         if tasks:

@@ -28,8 +28,7 @@ def parse_moment_ms(value: object, now_ms: int) -> int:
     if is_from_now(value):
         if isinstance(value, dt.timedelta):
             value = value.total_seconds()
-        seconds = resources.parse_duration_s(value)  # type: ignore[arg-type]  # text or number
-        found_ms = now_ms + round(seconds * 1000)
+        found_ms = now_ms + round(_seconds(value) * 1000)
     else:
         found_ms = round(_moment(value).timestamp() * 1000)
     if found_ms <= now_ms:
@@ -49,14 +48,15 @@ def parse_past_ms(field: str, value: object) -> int:
             return round(_moment(value, ALLOWED_PAST).timestamp() * 1000)
         if isinstance(value, dt.timedelta):
             value = value.total_seconds()
-        ago_s = _ago_s(value)
+        ago_s = _seconds(value)
     except (ValueError, TypeError) as error:
         raise Invalid(f"{field}: {error}", field=field) from error
     return round((time.time() - ago_s) * 1000)
 
 
-def _ago_s(value: object) -> float:
+def _seconds(value: object) -> float:
     try:
+        resources.refuse_bare_number(value)
         return resources.parse_duration_s(value)  # type: ignore[arg-type]  # text or number
     except ValueError as error:
         raise ValueError(f"{error}, or a moment like 2026-01-31T18:00:00Z") from error

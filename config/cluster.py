@@ -69,15 +69,15 @@ def find_cluster(
 def connection(ref: ClusterRef) -> Connection:
     """Read what is needed to dial a cluster; raises Unreachable when nothing runs there."""
     if ref.endpoint or ref.home is None:
-        identity = load_identity(ref.identity_file)
+        identity = load_identity(ref.identity_file, lent=True)
         return _connection(identity, ref.endpoint or identity.endpoint)
     running = read_endpoints(ref.home.endpoints_file)
     if running is None and _is_a_users(ref.home, ref.identity_file):
-        identity = load_identity(ref.identity_file)
+        identity = load_identity(ref.identity_file, lent=True)
         return _connection(identity, identity.endpoint)
     if running is None:
         raise Unreachable(f"no scheduler runs in {ref.home.root}: start one with `remuda up`")
-    identity = load_identity(ref.identity_file)
+    identity = load_identity(ref.identity_file, lent=True)
     if identity.scheduler_public != running.scheduler_public:
         # ZeroMQ would only reconnect for ever, without a word.
         raise KeyFileError(

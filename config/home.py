@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import re
 import secrets
 from collections.abc import Mapping
@@ -123,10 +124,20 @@ def _make_root(root: Path) -> None:
     status = root.stat()
     if status.st_uid != os.geteuid():
         raise Invalid(
-            f"{root}: belongs to user {status.st_uid}: name another directory with --home"
+            f"{root}: belongs to user {status.st_uid}: {as_that_user(status)}, or name another "
+            "directory with --home"
         )
     if status.st_mode & 0o022:
         raise Invalid(f"{root}: others can write there: `chmod go-w` it, or name another directory")
+
+
+def as_that_user(status: os.stat_result) -> str:
+    """Say how the owner of a file does what we may not; nobody should take it from a service."""
+    try:
+        name = pwd.getpwuid(status.st_uid).pw_name
+    except KeyError:
+        name = f"'#{status.st_uid}'"
+    return f"do this as that user, with `sudo -u {name} ...`"
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:

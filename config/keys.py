@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ..protocol.errors import Invalid, NotFound
 from .credentials import is_credential
-from .home import write_atomically, write_first
+from .home import as_that_user, write_atomically, write_first
 
 KEY_CHARS = 40
 KEY_FILE_BYTES_MAX = 16 << 10
@@ -145,9 +145,12 @@ def save_identity(path: Path, identity: Identity) -> None:
     write_atomically(path, _table("an identity of remuda", table), mode=SECRET_MODE)
 
 
-def load_identity(path: Path) -> Identity:
-    """Read an identity; raises KeyFileError like `load_key_pair`."""
-    table = _load_table(path)
+def load_identity(path: Path, *, lent: bool = False) -> Identity:
+    """Read an identity; raises KeyFileError like `load_key_pair`.
+
+    `lent`: root may use that of another user, as an admin does who looks at a service.
+    """
+    table = _load_table(path, lent=lent)
     return Identity(
         name=_text(path, table, "name"),
         role=_text(path, table, "role"),
@@ -195,14 +198,14 @@ def _table(title: str, table: dict[str, str]) -> bytes:
     return "\n".join(lines).encode() + b"\n"
 
 
-def _load_table(path: Path) -> dict[str, object]:
+def _load_table(path: Path, *, lent: bool = False) -> dict[str, object]:
     try:
-        return tomllib.loads(_read_ours(path, KEY_FILE_BYTES_MAX))
+        return tomllib.loads(_read_ours(path, KEY_FILE_BYTES_MAX, lent=lent))
     except tomllib.TOMLDecodeError as error:
         raise KeyFileError(f"{path}: is not a key file of remuda") from error
 
 
-def _read_ours(path: Path, bytes_max: int, *, others: int = _ANY) -> str:
+def _read_ours(path: Path, bytes_max: int, *, others: int = _ANY, lent: bool = False) -> str:
     """Read a file that must belong to us and give none of these permissions to others."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -214,7 +217,7 @@ def _read_ours(path: Path, bytes_max: int, *, others: int = _ANY) -> str:
     except OSError as error:
         raise KeyFileError(f"{path}: cannot be read: {error.strerror}") from error
     try:
-        _check_ours(path, os.fstat(descriptor), others)
+        _check_ours(path, os.fstat(descriptor), others, lent=lent)
         raw = os.read(descriptor, bytes_max + 1)
     finally:
         os.close(descriptor)
@@ -226,15 +229,14 @@ def _read_ours(path: Path, bytes_max: int, *, others: int = _ANY) -> str:
         raise KeyFileError(f"{path}: is not a key file of remuda") from error
 
 
-def _check_ours(path: Path, status: os.stat_result, others: int) -> None:
+def _check_ours(path: Path, status: os.stat_result, others: int, *, lent: bool) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise KeyFileError(f"{path}: is not a regular file")
     if is_credential(path) and status.st_uid in (0, os.geteuid()):
         others = _CREDENTIAL
-    elif status.st_uid != os.geteuid():
-        raise KeyFileError(
-            f"{path}: belongs to user {status.st_uid}, we are {os.geteuid()}: chown it"
-        )
+    elif status.st_uid != os.geteuid() and not (lent and os.geteuid() == 0):
+        whose = f"belongs to user {status.st_uid}, we are {os.geteuid()}"
+        raise KeyFileError(f"{path}: {whose}: {as_that_user(status)}")
     if status.st_mode & others:
         mode = stat.S_IMODE(status.st_mode)
         raise KeyFileError(f"{path}: others have access (mode {mode:04o}): chmod 600 it")

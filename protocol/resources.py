@@ -64,6 +64,15 @@ def parse_duration_s(text: str | float) -> float:
     return seconds
 
 
+def refuse_bare_number(value: object) -> None:
+    """Raise ValueError for a text like `2020`: a year for who wrote it, seconds for a duration."""
+    text = value.strip() if isinstance(value, str) else ""
+    if text != "0" and text.replace(".", "", 1).isdecimal():
+        raise ValueError(
+            f"found {value!r}, a number without a unit: write {text}s, {text}m, {text}h or {text}d"
+        )
+
+
 def parse_backoff(text: str) -> tuple[float, float]:
     """Read a backoff range `1s..5m` as (first, longest) in seconds; a single value is both."""
     low, dots, high = text.partition("..")

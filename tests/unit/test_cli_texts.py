@@ -9,7 +9,7 @@ from remuda.cli import dealing, ports, status, views
 from remuda.cli.dealing import Host
 from remuda.cli.refs import tags
 from remuda.cli.setup_home import toml
-from remuda.cli.task_options import TaskOptions, arguments, array, moment
+from remuda.cli.task_options import TaskOptions, arguments, array, duration_s, moment
 from remuda.cli.writing import age, bar, counted, id_text, one_line, rfc3339, span
 from remuda.client.options import to_spec
 from remuda.protocol import ids
@@ -87,6 +87,12 @@ def test_a_time_of_day_is_the_next_time_that_our_clocks_show_so() -> None:
 @pytest.mark.parametrize("text", ["", "2h", "2026-01-31T18:00:00Z"])
 def test_other_moments_are_left_to_the_client(text) -> None:
     assert text == moment(text)
+
+
+def test_how_old_a_thing_is_needs_a_unit_where_that_removes_it() -> None:
+    assert (7200.0, 0.0) == tuple(duration_s("older", text, bare=False) for text in ("2h", "0"))
+    with pytest.raises(Invalid, match=r"--older: found '30', a number without a unit.*30d"):
+        duration_s("older", "30", bare=False)
 
 
 @pytest.mark.parametrize("text", ["25:00", "18:75"])

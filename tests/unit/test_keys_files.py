@@ -77,6 +77,17 @@ def test_a_key_file_of_another_user_is_refused(path):
         load_key_pair(path)
 
 
+def test_root_may_look_at_a_cluster_with_the_key_of_a_service(tmp_path, monkeypatch):
+    file = tmp_path / "client.key"
+    save_identity(file, Identity("me", "admin", PAIR, PAIR.public, "tcp://127.0.0.1:1", "lab"))
+    if os.geteuid() == 0:
+        os.chown(file, 12345, -1)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    with pytest.raises(KeyFileError, match=r"do this as that user, with `sudo -u .* \.\.\.`"):
+        load_identity(file)
+    assert "me" == load_identity(file, lent=True).name
+
+
 def test_a_missing_key_file_is_not_found(tmp_path):
     with pytest.raises(NotFound, match="there is no such key file"):
         load_key_pair(tmp_path / "no.key")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from remuda.client.moments import parse_past_ms
 from remuda.client.options import Retry, moves_on, said_of, to_changes, to_spec
 from remuda.client.when_full import FOR_EVER_S, patience_of
 from remuda.protocol.errors import Invalid, NotFound
@@ -156,6 +157,13 @@ def test_a_deadline_may_be_a_duration_from_now(given: object) -> None:
     before_ms = time.time() * 1000
     deadline_ms = to_spec("function", {"deadline": given}).deadline_ms
     assert before_ms - 1 <= deadline_ms - 7_200_000 <= time.time() * 1000 + 1
+
+
+def test_a_number_alone_is_no_moment_of_the_command_line() -> None:
+    with pytest.raises(Invalid, match=r"deadline: found '2020', a number without a unit.*2020s"):
+        to_spec("function", {"deadline": "2020"})
+    with pytest.raises(Invalid, match=r"until: found '2020', a number without a unit.*2020s"):
+        parse_past_ms("until", "2020")
 
 
 @pytest.mark.parametrize(
