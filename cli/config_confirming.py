@@ -34,6 +34,16 @@ class Waiting:
         str, typer.Option("--wait", metavar="TIME", help="Wait so long at most (default: 15s).")
     ] = ""
 
+    def __post_init__(self) -> None:
+        self.timeout_s()  # what is wrong with it is said before anything changes
+
+    def timeout_s(self) -> float:
+        """Return how long to wait at most; raises Invalid."""
+        from ..client import configuring
+
+        given = duration_s("wait", self.wait)
+        return configuring.CONFIRM_S if given is None else given
+
 
 def told(session: Session, link: Connection, answer: Document, waiting: Waiting) -> int:
     """Say what a change did, wait for the nodes; return the exit code."""
@@ -42,7 +52,7 @@ def told(session: Session, link: Connection, answer: Document, waiting: Waiting)
     state: Document = {}
     is_over = True
     if not (answer["dry_run"] or waiting.no_wait):
-        state, is_over = _confirmed(session, link, int(answer["version"]), waiting.wait)
+        state, is_over = _confirmed(session, link, int(answer["version"]), waiting.timeout_s())
     late = list(state.get("behind") or [])
     if session.json:
         screen.document({"cluster": link.cluster, **answer, "behind": late})
@@ -96,12 +106,11 @@ def _say_changed(cluster: str, answer: Document) -> None:
 
 
 def _confirmed(
-    session: Session, link: Connection, version: int, wait: str
+    session: Session, link: Connection, version: int, timeout_s: float
 ) -> tuple[Document, bool]:
     """Wait for the nodes; tell with their state whether nobody interrupted us."""
     from ..client import configuring
 
-    timeout_s = duration_s("wait", wait) or configuring.CONFIRM_S
     shows = sys.stderr.isatty() and not (session.quiet or session.json)
 
     def tell(confirmed: int, nodes: int) -> None:

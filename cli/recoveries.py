@@ -82,7 +82,7 @@ def recovery_list(session: Session, limit: Limit = 100) -> int:
 
 @command(
     "recovery adopt",
-    example="remuda recovery adopt --all\nremuda recovery adopt 01JC2W0A@2",
+    example="remuda recovery adopt --all\nremuda recovery adopt 01JC2W0A6T5V3ZB8N2Q4R6S8XY@2",
 )
 def recovery_adopt(session: Session, tasks: Attempts = None, everything: All = False) -> None:
     """Let strangers go on as attempts of their tasks; their results will count.
@@ -92,19 +92,28 @@ def recovery_adopt(session: Session, tasks: Attempts = None, everything: All = F
     _decide(session, "adopt", tasks, everything=everything)
 
 
-@command("recovery kill", example="remuda recovery kill --all\nremuda recovery kill 01JC2W0A@2")
+@command(
+    "recovery kill",
+    example="remuda recovery kill --all\nremuda recovery kill 01JC2W0A6T5V3ZB8N2Q4R6S8XY@2",
+)
 def recovery_kill(session: Session, tasks: Attempts = None, everything: All = False) -> None:
     """Have strangers stopped on their nodes; what they did is lost."""
     _decide(session, "kill", tasks, everything=everything)
 
 
-@command("recovery rerun", example="remuda recovery rerun --all\nremuda recovery rerun 01JC2W0A")
+@command(
+    "recovery rerun",
+    example="remuda recovery rerun --all\nremuda recovery rerun 01JC2W0A6T5V3ZB8N2Q4R6S8XY",
+)
 def recovery_rerun(session: Session, tasks: Tasks = None, everything: All = False) -> None:
     """Have tasks in doubt run (again, it may be) once the hold is released."""
     _decide(session, "rerun", tasks, everything=everything)
 
 
-@command("recovery fail", example="remuda recovery fail --all\nremuda recovery fail 01JC2W0A")
+@command(
+    "recovery fail",
+    example="remuda recovery fail --all\nremuda recovery fail 01JC2W0A6T5V3ZB8N2Q4R6S8XY",
+)
 def recovery_fail(session: Session, tasks: Tasks = None, everything: All = False) -> None:
     """End tasks in doubt as failed, with the code `restored`; `task retry` can copy them later."""
     _decide(session, "fail", tasks, everything=everything)
@@ -150,6 +159,8 @@ def _say(session: Session, link: Connection, verb: str, said: Iterable[str]) -> 
             screen.line(text)
     if session.json:
         screen.document(rows)
+    elif not rows:
+        screen.remark(f"nothing to {verb} is left")
 
 
 def _decide_all(link: Connection, verb: str) -> Iterator[str]:
@@ -173,8 +184,8 @@ def _attempt(ref: str) -> tuple[bytes, int]:
         return ids.to_bytes(ids.parse_id(text)), int(number or 0)
     except ValueError as error:
         raise Invalid(
-            f"{ref}: is no id as `remuda recovery list` shows it (short numbers may mean other "
-            "tasks since the restore)",
+            f"{ref}: is no whole id as `remuda recovery list` shows it (short numbers may mean "
+            "other tasks since the restore)",
             field="tasks",
         ) from error
 

@@ -11,6 +11,7 @@ from ..config.changes import EVERYWHERE, Change, Scoped, canonical, is_within, v
 from ..config.layers import STRENGTH, Layer, Origin
 from ..config.load import Loaded
 from ..config.packaged import packaged, packaged_text
+from ..config.problems import ConfigError
 from ..config.written import written
 from ..protocol.errors import NotFound
 from .config_versions import Difference, Version
@@ -33,6 +34,12 @@ class By(NamedTuple):
     version: int
 
 
+def as_asked(error: ConfigError, by: By) -> ConfigError:
+    """Return an error without who set what is wrong with it: that is who asks."""
+    mine = f"changed by {by.author} in version {by.version}: "
+    return ConfigError([each.removeprefix(mine) for each in error.problems], field=error.field)
+
+
 def edited(changes: Scoped, edits: Iterable[Edit], by: By) -> dict[str, dict[str, Change]]:
     """Return the changes as edits leave them; raises NotFound where nothing is to be taken back.
 
@@ -48,10 +55,10 @@ def edited(changes: Scoped, edits: Iterable[Edit], by: By) -> dict[str, dict[str
             continue
         gone = [key for key in inner if is_within(key, edit.key)]
         if not gone:
-            where = f" for {edit.node}" if edit.node else ""
+            where, option = (f" for {edit.node}", f"--node {edit.node} ") if edit.node else ("", "")
             raise NotFound(
-                f"{edit.key}: nobody changed it{where}: `remuda config show {edit.key}` says "
-                "where its value comes from",
+                f"{edit.key}: nobody changed it{where}: `remuda config show {option}{edit.key}` "
+                "says where its value comes from",
                 field=edit.key,
             )
         for key in gone:

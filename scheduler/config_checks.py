@@ -9,11 +9,12 @@ from ..config.applying import NODE, SCHEDULER, applies
 from ..config.changes import EVERYWHERE, Change, layer_of
 from ..config.layers import STRENGTH, Layer, Leaves
 from ..config.load import typed
+from ..config.problems import ConfigError
 from ..config.settings_redis import hide_password
 from ..config.sources import DEFAULTS_FILE
 from ..protocol.errors import Invalid, NotFound, Refused
 from .access import Role
-from .config_change import Edit, is_stronger
+from .config_change import By, Edit, as_asked, is_stronger
 from .config_versions import Difference
 from .configuration import Configuration
 from .view import View
@@ -21,14 +22,14 @@ from .view import View
 NAMED_MAX = 5
 
 
-def check_edits(view: View, configuration: Configuration, edits: Sequence[Edit]) -> None:
+def check_edits(view: View, configuration: Configuration, edits: Sequence[Edit], by: By) -> None:
     """Raise Refused and its kin for what cannot be changed so; types and bounds come first."""
     for edit in edits:
         if not edit.unset:
             _check_changeable(edit)
             _check_scope(view, edit)
     for node in {edit.node: None for edit in edits if edit.node}:
-        _check_types([edit for edit in edits if edit.node == node])
+        _check_types([edit for edit in edits if edit.node == node], by)
     for edit in edits:
         if not edit.unset:
             _check_strength(view, configuration, edit)
@@ -73,15 +74,18 @@ def _admitted(view: View) -> list[str]:
     return [key.name for key in keys if key.role == Role.NODE.value and not key.revoked_ms]
 
 
-def _check_types(edits: Iterable[Edit]) -> None:
+def _check_types(edits: Iterable[Edit], by: By) -> None:
     """Raise ConfigError for values that no node takes; whether they fit together, each judges."""
     packaged = Leaves()
     packaged.add_file(DEFAULTS_FILE, Layer.DEFAULTS)
-    changes, _ = layer_of({edit.key: Change(edit.value) for edit in edits if not edit.unset})
+    changes, _ = layer_of({edit.key: Change(edit.value, *by) for edit in edits if not edit.unset})
     only = Leaves(
         found={path: leaf for path, leaf in changes.found.items() if path[0] != "handlers"}
     )
-    typed(packaged.under(only).found)
+    try:
+        typed(packaged.under(only).found)
+    except ConfigError as error:
+        raise as_asked(error, by) from error
 
 
 def _check_strength(view: View, configuration: Configuration, edit: Edit) -> None:

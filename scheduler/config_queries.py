@@ -11,6 +11,7 @@ from ..config.applying import NODE, SCHEDULER, applies
 from ..config.changes import is_within
 from ..config.load import combined
 from ..config.packaged import packaged, packaged_text
+from ..config.problems import ConfigError
 from ..protocol import messages as m
 from ..protocol.errors import Conflict, Invalid, NotFound
 from . import configured
@@ -186,7 +187,10 @@ def _named(view: View, configuration: Configuration, word: str, field: str) -> V
         found = dataclasses.replace(configuration.loaded, settings=configuration.running)
         return dataclasses.replace(newest, values=snapshot(found, newest.changes))
     if word == FILE:
-        loaded = combined(configuration.sources.read(), newest.changes.get(""))
+        try:
+            loaded = combined(configuration.sources.read(), newest.changes.get(""))
+        except ConfigError as error:
+            raise Invalid("; ".join(error.problems), field=field) from error
         return dataclasses.replace(newest, values=snapshot(loaded, newest.changes))
     if not _NUMBER.fullmatch(word):
         raise Invalid(

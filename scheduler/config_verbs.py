@@ -14,7 +14,7 @@ from ..config.sources import Read
 from ..protocol import messages as m
 from ..protocol.errors import Conflict, Invalid, NotAllowed, NotFound, Refused
 from .access import Principal, Role
-from .config_change import By, differences, edited, read_edits, way_back
+from .config_change import By, as_asked, differences, edited, read_edits, way_back
 from .config_checks import check_edits, overriding
 from .config_versions import Version
 from .configuration import Configuration, Proposal
@@ -106,7 +106,7 @@ def _proposed(
                 f"edits: found {len(message.edits)}, allowed are 1 to {EDITS_MAX}", field="edits"
             )
         edits = read_edits(message.edits)
-        check_edits(view, configuration, edits)
+        check_edits(view, configuration, edits, by)
         changes = edited(newest.changes, edits, by)
         _check_count(changes)
         cause = "unset" if all(edit.unset for edit in edits) else "set"
@@ -131,15 +131,13 @@ def _judged(
     try:
         return configuration.propose(by, cause, changes, request_key=request_key)
     except ConfigError as error:
-        mine = f"changed by {by.author} in version {by.version}: "
-        raise ConfigError([each.removeprefix(mine) for each in error.problems]) from error
+        raise as_asked(error, by) from error
 
 
 def _rolled_back(
     view: View, configuration: Configuration, message: m.ChangeConfig, by: By
 ) -> Proposal:
-    newest = configuration.newest
-    number = message.to or newest.number - 1
+    number = message.to or _last_change(view, configuration).number - 1
     if not number:
         raise NotFound(
             "version 1 is the first: there is none before it to go back to", field="version"
@@ -150,6 +148,14 @@ def _rolled_back(
     _check_count(back.changes)
     cause = f"rollback to {number}"
     return configuration.propose(by, cause, back.changes, request_key=message.key, notes=back.stays)
+
+
+def _last_change(view: View, configuration: Configuration) -> Version:
+    """Return the newest version but for reloads that found every file as it was."""
+    version = configuration.newest
+    while version.cause == "reload" and not version.differences and version.number > 1:
+        version = find_version(view, configuration, version.number - 1)
+    return version
 
 
 def find_version(view: View, configuration: Configuration, number: int) -> Version:

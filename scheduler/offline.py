@@ -26,7 +26,7 @@ from ..config.state_dir import claim
 from ..protocol.errors import Invalid, RemudaError
 from ..protocol.resources import format_bytes
 from . import backup, restore, schema
-from .bundle import BackupError, Reader, described
+from .bundle import BackupError, Manifest, Reader, described
 from .schema import OPENED_SINCE, SCHEMA_VERSION, JournalError
 
 BAR_EVERY_S = 0.1
@@ -153,7 +153,7 @@ def _restore(options: argparse.Namespace, loaded: Loaded, bar: Bar) -> dict[str,
     try:
         if options.show:
             said = dict(described(reader.manifest))
-            lines = [f"{key:<13} {value}" for key, value in said.items()]
+            lines = _shown(reader.manifest)
             return {**said, "members": reader.manifest.members, "lines": lines}
         home = home_of(options.home)
         home.create()
@@ -169,10 +169,28 @@ def _restore(options: argparse.Namespace, loaded: Loaded, bar: Bar) -> dict[str,
     lines.append(f"restored into {home.root}: the scheduler goes on after epoch {done.epoch}")
     if done.holds:
         lines.append(
-            f"it will hold: {reader.manifest.open_tasks:,} tasks are in doubt until you decide "
+            f"it will hold: tasks in doubt until you decide: {reader.manifest.open_tasks:,} "
             "(`remuda recovery`, docs/data.md)"
         )
     return {**asdict(done), "lines": lines}
+
+
+def _shown(manifest: Manifest) -> list[str]:
+    """Say what is in a backup, first of all of when it is."""
+    made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(manifest.at_ms / 1000))
+    hours = (_now_ms() - manifest.at_ms) / 3_600_000
+    has = {"keys": manifest.has_keys, "objects": manifest.has_objects}
+    rows = {
+        "made": f"{made}, {hours:,.1f} h ago, while a scheduler "
+        + ("ran" if manifest.was_running else "was stopped"),
+        "cluster": f"{manifest.cluster}, on {manifest.host}",
+        "tasks": f"{manifest.open_tasks:,} open, {manifest.ended_tasks:,} ended",
+        "along": ", ".join(name for name in has if has[name]) or "neither keys nor objects",
+        "remuda": f"{manifest.version}, schema {manifest.schema}, opened since schema "
+        f"{manifest.opened_since}",
+        "epoch": str(manifest.epoch),
+    }
+    return [f"{word:<8} {text}" for word, text in rows.items()]
 
 
 def _migrate(options: argparse.Namespace, loaded: Loaded, bar: Bar) -> dict[str, Any]:

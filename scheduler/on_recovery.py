@@ -248,12 +248,12 @@ def _release(
 ) -> str:
     if held.strangers:
         raise Conflict(
-            f"{_attempts(len(held.strangers))} that nodes hold are undecided: "
+            f"undecided: {_attempts(len(held.strangers))} that nodes hold; "
             "`remuda recovery adopt` or `remuda recovery kill` them"
         )
     if held.doubts:
         raise Conflict(
-            f"{_tasks(len(held.doubts))} are in doubt: `remuda recovery rerun` or "
+            f"in doubt: {_tasks(len(held.doubts))}; `remuda recovery rerun` or "
             "`remuda recovery fail` them"
         )
     away = recovery.missing(core, held)

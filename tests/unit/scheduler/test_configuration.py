@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -17,7 +18,7 @@ from remuda.protocol.errors import Conflict, Invalid, NotAllowed, NotFound, Remu
 from remuda.scheduler import config_versions, configuration
 from remuda.scheduler.assembly import core_settings
 from remuda.scheduler.audit import first_broken_link
-from remuda.scheduler.config_queries import list_versions
+from remuda.scheduler.config_queries import compare, list_versions
 from remuda.scheduler.records import Commit
 
 from ...fakes.configured_world import ANA, OLIVER, ConfiguredWorld, Viewed
@@ -145,6 +146,25 @@ def test_a_rollback_brings_values_back_and_is_a_version_of_its_own(world) -> Non
     assert "rollback to 1" == world.configuration.newest.cause
 
 
+def test_a_rollback_takes_back_the_last_change_and_not_a_reload_that_found_none(world) -> None:
+    world.set(scheduler__lease="20s")
+    world.ask("reload")
+    world.ask("reload")
+    assert (5, 30.0) == (world.ask("rollback")["version"], lease_s(world))
+    assert "rollback to 1" == world.configuration.newest.cause
+
+
+def test_a_wrong_value_for_one_node_is_refused_without_who_asks(world) -> None:
+    world.node("n1", cpus=8)
+    edits = [{"key": "node.cpus", "value": "many", "node": "n1"}]
+    assert world.refusal("set", edits=edits).startswith("node.cpus: found 'many'")
+
+
+def test_what_nobody_changed_for_a_node_names_how_to_look_there(world) -> None:
+    edits = [{"key": "node.cpus", "node": "n1"}]
+    assert "`remuda config show --node n1 node.cpus`" in world.refusal("set", edits=edits)
+
+
 def test_a_rollback_keeps_what_files_said_then_as_a_change(world) -> None:
     world.write('scheduler.lease = "20s"')
     world.ask("reload")
@@ -187,6 +207,14 @@ def test_a_file_that_says_what_an_operator_changed_is_told_to_have_no_effect(wor
     (note,) = world.ask("reload")["notes"]
     assert "remuda.toml:1 has no effect: it was changed by ana in version 2" in note
     assert 20.0 == lease_s(world)
+
+
+def test_files_that_are_wrong_are_no_difference_but_refused(world) -> None:
+    world.write("scheduler.leese = 2")
+    view: Any = Viewed(world)
+    with pytest.raises(Invalid, match=r"unknown key scheduler.leese") as caught:
+        compare(view, m.CompareConfig("running", "file"), ANA, world.now)
+    assert "invalid" == caught.value.code
 
 
 def test_a_change_reads_no_file_that_was_edited_meanwhile(world) -> None:

@@ -154,8 +154,8 @@ def test_the_hold_ends_when_all_is_decided_and_all_nodes_came(world: Restorable)
         refusals.append(world.decide("release"))
         assert isinstance(world.decide(*step), m.Done)  # type: ignore[arg-type]  # a verb and a task
     refusals.append(world.decide("release"))
-    assert ["are undecided", "are in doubt", "n2 did not come"] == [
-        next(word for word in ("are undecided", "are in doubt", "n2 did not come")
+    assert ["undecided: 1 attempt", "in doubt: 1 task;", "n2 did not come"] == [
+        next(word for word in ("undecided: 1 attempt", "in doubt: 1 task;", "n2 did not come")
              if isinstance(each, m.Failure) and word in each.message)
         for each in refusals
     ]  # fmt: skip
