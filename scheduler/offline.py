@@ -153,7 +153,7 @@ def _restore(options: argparse.Namespace, loaded: Loaded, bar: Bar) -> dict[str,
     try:
         if options.show:
             said = dict(described(reader.manifest))
-            lines = _shown(reader.manifest)
+            lines = shown(reader.manifest, _now_ms())
             return {**said, "members": reader.manifest.members, "lines": lines}
         home = home_of(options.home)
         home.create()
@@ -175,10 +175,10 @@ def _restore(options: argparse.Namespace, loaded: Loaded, bar: Bar) -> dict[str,
     return {**asdict(done), "lines": lines}
 
 
-def _shown(manifest: Manifest) -> list[str]:
+def shown(manifest: Manifest, now_ms: int) -> list[str]:
     """Say what is in a backup, first of all of when it is."""
     made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(manifest.at_ms / 1000))
-    hours = (_now_ms() - manifest.at_ms) / 3_600_000
+    hours = (now_ms - manifest.at_ms) / 3_600_000
     has = {"keys": manifest.has_keys, "objects": manifest.has_objects}
     rows = {
         "made": f"{made}, {hours:,.1f} h ago, while a scheduler "

@@ -6,7 +6,6 @@ import io
 import json
 import tarfile
 import threading
-import time
 from pathlib import Path
 
 import apsw
@@ -89,21 +88,6 @@ def test_a_backup_says_what_is_in_it_and_is_for_its_owner_alone(
     assert ["journal.db", "config/remuda.toml"] == reader.names()
     reader.close()
     assert [file] == list(tmp_path.glob("*b.tar*")), "nothing else is left"
-
-
-def test_people_read_of_when_a_backup_is(
-    home: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run(home, "backup", str(tmp_path / "b.tar"), "--json")
-    at_ms = json.loads(capsys.readouterr().out)["at_ms"]
-    assert 0 == run(home, "restore", str(tmp_path / "b.tar"), "--show")
-    made, cluster, tasks, along, *_ = capsys.readouterr().out.splitlines()
-    moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at_ms / 1000))
-    assert made.startswith(f"made     {moment}, ")
-    assert made.endswith("h ago, while a scheduler was stopped")
-    assert cluster.startswith("cluster  plant, on ")
-    assert f"tasks    {SOME - 1} open, 1 ended" == tasks
-    assert "along    neither keys nor objects" == along
 
 
 def test_keys_go_along_only_when_they_are_asked_for(home: Home, tmp_path: Path) -> None:
