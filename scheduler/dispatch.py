@@ -189,6 +189,8 @@ def resend(core: Core, node: Node, tasks: list[Task], now: Now, effects: Effects
     for task in tasks:
         attempt = task.live
         assert attempt is not None
+        if task.spec.policy.only_try:
+            continue  # its node has it, or will say that it has it no more
         if attempt.offers >= core.settings.offer_tries:
             life.requeue(core, task, now, effects, "returned", "the offer was never taken in")
         else:

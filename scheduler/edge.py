@@ -14,6 +14,7 @@ from ..protocol.codec import unpack_document
 from ..protocol.errors import Conflict, Invalid, NotFound, ResultExpired, ValueTooLarge
 from ..protocol.messages import BATCH_MAX, Retry, Submit, Submitted
 from .access import Principal
+from .adopted import check_copied
 from .claimed import Signatures, check_covered, check_submission, marked
 from .events import NewSpec, NewTask, SubmitTasks
 from .records import Payload, SpecRow, SubmissionRow
@@ -315,10 +316,10 @@ class Edge:
             raise Invalid(f"changes.{unknown[0]}: there is no such field", field="changes")
         spec_ids = list(dict.fromkeys(brief.spec_id for brief in originals))
         stored = self._memory.specs(spec_ids)
-        specs = [
-            check_spec({**unpack_document(stored[spec_id].body), **changes}, "changes.")
-            for spec_id in spec_ids
-        ]
+        documents = {spec_id: unpack_document(stored[spec_id].body) for spec_id in spec_ids}
+        for brief in originals:
+            check_copied(documents[brief.spec_id], brief.number)
+        specs = [check_spec({**documents[spec_id], **changes}, "changes.") for spec_id in spec_ids]
         objects = [stored[spec_id].objects for spec_id in spec_ids]
         for new, known in zip(specs, objects, strict=True):
             check_covered(new, known, "changes")

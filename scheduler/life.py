@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 AVOIDED_MAX = 16
 POISON = "poison"
+RESTORED = "restored"
 
 
 def advance(core: Core, task: Task, fact: Fact) -> None:
@@ -99,14 +100,40 @@ def finish(
 
 
 def requeue(core: Core, task: Task, now: Now, effects: Effects, outcome: str, reason: str) -> None:
-    """Put a task back through no fault of its own; one that was to be stopped is gone now."""
+    """Put a task back through no fault of its own.
+
+    One that was to be stopped is gone now, and one that has no other try ends.
+    """
     if task.state is State.STOPPING:
         gone(core, task, now, effects, outcome=outcome, message=reason)
         return
-    close_attempt(core, task, outcome, now, effects, message=reason)
+    attempt = close_attempt(core, task, outcome, now, effects, message=reason)
+    if _was_only_try(core, task, attempt, now, effects, reason):
+        return
     _queue_again(core, task, now, effects, outcome)
     if is_past_expiry(task):
         record_position(task, effects)
+
+
+def _was_only_try(
+    core: Core,
+    task: Task,
+    attempt: Attempt,
+    now: Now,
+    effects: Effects,
+    reason: str,
+    details: bytes = b"",
+) -> bool:
+    """End a task that would be tried again and cannot be; tell whether it was such a one."""
+    why = task.spec.policy.only_try
+    if not why:
+        return False
+    text = f"{reason}; it was adopted after a restore and cannot be tried again: {why}"
+    said = error_document(RESTORED, text, details)
+    finish(
+        core, task, Fact.FAIL, now, effects, code=RESTORED, details=said, node=attempt.node
+    )  # fmt: skip
+    return True
 
 
 def _queue_again(core: Core, task: Task, now: Now, effects: Effects, code: str) -> None:
@@ -139,6 +166,8 @@ def gone(
     why = message or _STOPPED[reason]
     attempt = close_attempt(core, task, outcome, now, effects, message=why, run_us=run_us)
     if reason is StopReason.DRAIN:
+        if _was_only_try(core, task, attempt, now, effects, why, details):
+            return
         _queue_again(core, task, now, effects, "drain")
         record_position(task, effects)
     elif reason is StopReason.DEADLINE:
@@ -204,6 +233,10 @@ def settle_failure(
     verdict = judge(core.settings.policies, task, code, charge=began)
     if verdict.kind is FailureClass.GPU_MEMORY:
         needs.note_oom(core, task, attempt, now, effects.commit.learned)
+    if verdict.again and _was_only_try(
+        core, task, attempt, now, effects, f"{code}: {message}", details
+    ):
+        return
     if not verdict.again or not _place_again(core, task, attempt, verdict):
         if verdict.kind is FailureClass.NODE_LOST and task.spec.policy.if_node_lost != "fail":
             code, message = POISON, f"{verdict.tries} of its nodes were lost: {message}"

@@ -314,7 +314,7 @@ def on_heartbeat(core: Core, node: Node, message: Heartbeat, now: Now, effects: 
         _note_restart(core, node, effects)
     if core.recovery is not None:
         _see_strangers(core, node, message, now, effects)
-    if unseen:
+    if unseen and core.recovery is None:
         dispatch.resend(core, node, unseen, now, effects)
     _say_desired(core, node, message.seq, effects)
     cordons.remind(core, node, effects)

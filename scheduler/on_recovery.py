@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 KILLED = "an operator let it go after a restore"
 RERUN = "restored from a backup; started again on the word of"
-CODE = "restored"
 FAILED_TEXT = "the scheduler was restored from a backup; what became of it is not known"
 
 
@@ -202,10 +201,11 @@ def _rerun(core: Core, held: Recovery, event: RecoveryDecided, now: Now, effects
         if task.live is not None:
             reason = f"{RERUN} {event.principal}"
             life.requeue(core, task, now, effects, "returned", reason)
-            if task.id in core.tasks:
-                life.record_position(task, effects)
         recovery.settle(core, task, effects)
-    return f"{_tasks(len(event.tasks))} will run again"
+    left = [task for task in event.tasks if task in core.tasks]
+    over = len(event.tasks) - len(left)
+    more = f"; {_tasks(over)} could not, and ended" if over else ""
+    return f"{_tasks(len(left))} will run again{more}"
 
 
 def _fail(core: Core, held: Recovery, event: RecoveryDecided, now: Now, effects: Effects) -> str:
@@ -214,14 +214,14 @@ def _fail(core: Core, held: Recovery, event: RecoveryDecided, now: Now, effects:
         node, fact = "", Fact.EXPIRE
         if task.live is not None:
             closed = life.close_attempt(
-                core, task, "lost", now, effects, code=CODE, message=FAILED_TEXT
+                core, task, "lost", now, effects, code=life.RESTORED, message=FAILED_TEXT
             )
             node, fact = closed.node, Fact.FAIL
         life.finish(
-            core, task, fact, now, effects, code=CODE,
-            details=life.error_document(CODE, FAILED_TEXT), node=node,
+            core, task, fact, now, effects, code=life.RESTORED,
+            details=life.error_document(life.RESTORED, FAILED_TEXT), node=node,
         )  # fmt: skip
-    return f"{_tasks(len(event.tasks))} failed as {CODE}"
+    return f"{_tasks(len(event.tasks))} failed as {life.RESTORED}"
 
 
 def _doubtful(core: Core, held: Recovery, event: RecoveryDecided) -> list[Task]:

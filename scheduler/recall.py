@@ -60,6 +60,7 @@ def _waiting_long(node: Node, now: Now) -> list[Task]:
         for task in reversed(node.backlog.values())
         if task.live
         and not task.live.recalled
+        and not task.spec.policy.only_try
         and now.mono_ns - task.live.offered_ns >= RECALL_AFTER_NS
     ]
 

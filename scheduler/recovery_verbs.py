@@ -8,19 +8,17 @@ from ..protocol import ids
 from ..protocol import messages as m
 from ..protocol.errors import Conflict, Invalid, NotFound
 from ..protocol.messages import Phase
-from . import recovery
+from . import adopted, recovery
 from .access import Principal
 from .core import Core
 from .events import Adopt, Key, NewSpec, Now, RecoveryDecided
 from .recovery import Recovery, Stranger
-from .spec_check import check_spec
 from .view import View, read_id
 
 ROWS_MAX = 1_000
 DECIDED_MAX = 5_000
 """Of one turn; with `everything` the rest is decided by asking again."""
 VERBS = ("adopt", "kill", "rerun", "fail", "release")
-ADOPTED = "(adopted: what it runs is not known)"
 WORDS = {Phase.QUEUED: "queued", Phase.RUNNING: "running", Phase.ENDED: "ended"}
 
 
@@ -204,7 +202,8 @@ def _described(view: View, held: Recovery, keys: list[Key], principal: Principal
 def _adopt_of(view: View, stranger: Stranger, is_stored: bool, principal: Principal) -> Adopt:
     document, task = stranger.document, stranger.key.task
     owner = document.get("owner")
-    args, batch, gpus = document.get("args"), document.get("batch"), document.get("gpus")
+    said, batch, gpus = document.get("args"), document.get("batch"), document.get("gpus")
+    args = said if type(said) is bytes else b""
     is_sound = type(gpus) is list and all(type(uuid) is str for uuid in gpus)
     batch_id = int.from_bytes(batch, "big") if type(batch) is bytes and len(batch) == 16 else 0
     is_member = bool(batch_id) and 0 < task - batch_id <= ids.BATCH_MEMBERS_MAX
@@ -212,27 +211,20 @@ def _adopt_of(view: View, stranger: Stranger, is_stored: bool, principal: Princi
         stranger.key,
         is_stored and task not in view.core.tasks,
         owner if type(owner) is str and owner else principal.name,
-        _spec_of(document),
-        args if type(args) is bytes else b"",
+        _spec_of(document, has_arguments=bool(args)),
+        args,
         batch_id if is_member else 0,
         tuple(gpus) if is_sound and gpus else (),
     )
 
 
-def _spec_of(document: dict[str, Any]) -> NewSpec | None:
-    """Read the specification; one of which little is known is never tried again."""
+def _spec_of(document: dict[str, Any], *, has_arguments: bool) -> NewSpec | None:
+    """Read the specification; None where what its node says is no sound one."""
     spec = document.get("spec")
     if type(spec) is not dict:
         return None
-    if document.get("is_whole") is not True:
-        spec = {**spec, "kind": "command", "argv": [ADOPTED], "name": "adopted"}
-        spec |= {"retries": 0, "if_node_lost": "fail"}
+    is_whole = document.get("is_whole") is True
     try:
-        new = check_spec(spec, "spec.")
-        if (
-            new.digests
-        ):  # the right to read its files was in the journal: it runs once more or never
-            new = check_spec({**spec, "retries": 0, "if_node_lost": "fail"}, "spec.")
+        return adopted.read(spec, is_whole=is_whole, has_arguments=has_arguments)
     except Invalid:
         return None
-    return new

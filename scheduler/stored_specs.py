@@ -8,6 +8,7 @@ import msgpack
 
 from ..protocol.resources import Request
 from ..protocol.spec import VRAM_AUTO, TaskSpec, command_kind, from_document, learned_as
+from .adopted import why_only
 from .task import Policy, policy_of, shared
 
 ALIKE_MAX = 10_000
@@ -41,13 +42,13 @@ class StoredSpecs:
         alike: bytes = msgpack.packb(document)
         found = self._alike.get(alike)
         if found is None:
-            found = self._remember(alike, from_document(document))
+            found = self._remember(alike, from_document(document), why_only(document))
         request, policy, kind = found
         return request, policy, kind or learned_as(command_kind(argv), request.model)
 
-    def _remember(self, alike: bytes, spec: TaskSpec) -> tuple[Request, Policy, str]:
+    def _remember(self, alike: bytes, spec: TaskSpec, only_try: str) -> tuple[Request, Policy, str]:
         if len(self._alike) >= ALIKE_MAX:
             self._alike.clear()
         kind = "" if spec.kind == "command" and not spec.learn_as else spec.learns
-        found = self._alike[alike] = (shared(spec.request), policy_of(spec), kind)
+        found = self._alike[alike] = (shared(spec.request), policy_of(spec, only_try), kind)
         return found

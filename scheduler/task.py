@@ -99,7 +99,10 @@ ON_NODE = frozenset({State.ASSIGNED, State.RUNNING, State.STOPPING})
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What a task wants of its life; equal ones are shared."""
+    """What a task wants of its life; equal ones are shared.
+
+    `only_try` says why it cannot be given to a node again, where that is so (see `adopted.py`).
+    """
 
     priority: int
     retries: int
@@ -113,6 +116,7 @@ class Policy:
     retry_on: tuple[str, ...] = ()
     never_on: tuple[str, ...] = ()
     timeout_ms: int = 0
+    only_try: str = ""
 
 
 @functools.lru_cache(maxsize=4_096)
@@ -120,7 +124,7 @@ def _policy(policy: Policy) -> Policy:
     return policy
 
 
-def policy_of(spec: TaskSpec) -> Policy:
+def policy_of(spec: TaskSpec, only_try: str = "") -> Policy:
     """Return the policy that a spec states; equal ones are one object."""
     return _policy(
         Policy(
@@ -136,6 +140,7 @@ def policy_of(spec: TaskSpec) -> Policy:
             tuple(spec.retry_on),
             tuple(spec.never_on),
             spec.timeout_ms,
+            only_try,
         )
     )
 

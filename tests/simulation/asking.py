@@ -34,7 +34,7 @@ def carry_out(world: World, ask: Ask) -> None:
 
 def _spec(world: World, ask: Ask) -> dict[str, object]:
     spec = {
-        "kind": "command", "argv": ["x"], **SHAPES[ask.shape], "grace_ms": GRACE_MS,
+        "kind": "command", "argv": ["x"], "array": True, **SHAPES[ask.shape], "grace_ms": GRACE_MS,
         "backoff_first_ms": BACKOFF_MS[0], "backoff_longest_ms": BACKOFF_MS[1], **dict(ask.more),
     }  # fmt: skip
     in_ms = spec.pop("deadline_in_ms", None)
@@ -46,7 +46,8 @@ def _spec(world: World, ask: Ask) -> dict[str, object]:
 def press(world: World, client: str, times: int) -> None:
     """Have a client call every model, and want cards as large as what they take."""
     wanted = (*(CALL | {"model": model} for model in "abc"), *PRESSING)
-    specs = [{"kind": "command", "argv": ["x"], **shape, "grace_ms": GRACE_MS} for shape in wanted]
+    what = {"kind": "command", "argv": ["x"], "array": True, "grace_ms": GRACE_MS}
+    specs = [what | shape for shape in wanted]
     args = [QUICK.pack()] * (len(specs) * times)
     world.clients[client].submit(specs, args, allow_infeasible=True)
 

@@ -15,6 +15,7 @@ from remuda.protocol import messages as m
 from remuda.scheduler import recovery
 from remuda.scheduler.core import Core
 from remuda.scheduler.events import Key
+from remuda.scheduler.records import Effects
 from remuda.scheduler.recovery import Recovery
 from remuda.scheduler.restored import prepare
 from remuda.scheduler.task import State
@@ -38,17 +39,21 @@ ADOPTED_OF = 4
 ADOPT_TRIES = 8
 
 
-def unasked(core: Core, node: str, message: m.Message) -> Iterator[str]:
-    """I10: until its operator has decided, a restored scheduler starts, moves and stops nothing."""
+def unasked(core: Core, effects: Effects, node: str, message: m.Message) -> Iterator[str]:
+    """I10: until its operator has decided, a restored scheduler starts, moves and stops nothing.
+
+    What somebody cancelled may have ended in the same turn.
+    """
     held = core.recovery
     if held is None:
         return
     if isinstance(message, (m.Offer, m.Evict, m.HandlerOrders)):
         yield f"I10 {node} is told to do something by a scheduler that is held"
     if isinstance(message, m.Kill):
+        ended = {result.id for result in effects.commit.results}
         for blob, number in zip(message.tasks, message.attempts, strict=True):
             task = core.tasks.get(ids.from_bytes(blob))
-            is_asked = task is not None and task.state is State.STOPPING
+            is_asked = task.state is State.STOPPING if task else ids.from_bytes(blob) in ended
             if not is_asked and Key(ids.from_bytes(blob), number, node) not in held.outcasts:
                 yield f"I10 {node} is told to stop what nobody let go"
 

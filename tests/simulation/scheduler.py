@@ -165,9 +165,9 @@ class Scheduler:
         for item in effects.to_nodes:
             if isinstance(item, Offering):
                 for offer in process.payloads.offers(item):
-                    self._to_node(process, item.node, offer)
+                    self._to_node(process, effects, item.node, offer)
             else:
-                self._to_node(process, item.node, item.message)
+                self._to_node(process, effects, item.node, item.message)
         if effects.changes:
             history = self.chronicler.history
             history.found += history.commits.tell(effects.changes)
@@ -182,9 +182,9 @@ class Scheduler:
         self._say_beacon(process)
         process.restraint.heed()
 
-    def _to_node(self, process: Process, node: str, message: m.Message) -> None:
+    def _to_node(self, process: Process, effects: Effects, node: str, message: m.Message) -> None:
         self._meet(Point.BETWEEN_SENDS)
-        self.chronicler.history.found += unasked(process.core, node, message)
+        self.chronicler.history.found += unasked(process.core, effects, node, message)
         frame = codec.encode(message, process.epoch, process.core.fleet.nodes[node].protocol)
         if isinstance(message, m.Offer):
             self.network.sniffed.append((node, frame))

@@ -139,6 +139,27 @@ def test_a_cancel_in_doubt_stays_one(world: Restorable) -> None:
     assert "cancelled" == world.state(task)
 
 
+def test_a_doubt_that_is_to_wait_for_its_next_try_waits_after_a_restart_too(
+    world: Restorable,
+) -> None:
+    node = world.node("n1")
+    (task,) = world.submit(start_timeout_ms=1_000, retries=1, backoff_first_ms=60_000)
+    node.deaf = True
+    world.later(2)
+    assert "stopping" == world.state(task)
+    world.backup()
+    node.held.clear()
+    world.restore()
+    node.deaf = False
+    world.come(node)
+    world.decide("rerun", task)
+    due_ns = world.core.tasks[task].due_ns
+    world.restart()
+    assert ("waiting", due_ns // 1_000_000) == (
+        world.state(task), world.core.tasks[task].due_ns // 1_000_000
+    )  # fmt: skip
+
+
 # --- the end -------------------------------------------------------------------------------
 
 
