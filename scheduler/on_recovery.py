@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..protocol import ids
+from ..protocol import asks, ids
 from ..protocol.errors import Conflict, NotFound, RemudaError
 from ..protocol.messages import Done, Failure, Kill, Phase
 from . import life, limits, recovery
@@ -110,18 +110,27 @@ def _take_in(core: Core, stranger: Stranger, each: Adopt, now: Now, effects: Eff
     life.advance(core, task, Fact.GRANT)
     node = core.fleet.nodes[key.node]
     task.attempt = key.number
+    asked = _asked(task, each)
     attempt = task.live = Attempt(
-        key.number, key.node, stranger.epoch, stranger.token, task.spec.request, each.gpus,
+        key.number, key.node, stranger.epoch, stranger.token,
+        shared(asks.granted(task.spec.request, asked)), each.gpus,
         prefetched=False, rev=node.rev, offered_ns=now.mono_ns, accepted=True,
     )  # fmt: skip
     node.add(task, attempt)
     effects.commit.granted.append(
-        AttemptGranted(task.id, key.number, key.node, stranger.epoch, each.gpus, now.wall_ms, b"")
+        AttemptGranted(task.id, key.number, key.node, stranger.epoch, each.gpus, now.wall_ms, asked)
     )
     if stranger.phase == Phase.RUNNING:
         life.advance(core, task, Fact.START)
     recovery.settle(core, task, effects)
     life.tell(task, effects)
+
+
+def _asked(task: Task, each: Adopt) -> bytes:
+    """Write what was granted of what a task asks for, as its node knows that."""
+    if each.spec is None or each.spec.request == task.spec.request:
+        return asks.AS_ASKED
+    return asks.to_blob(each.spec.request)
 
 
 def _new_task(core: Core, each: Adopt, now: Now, effects: Effects) -> Task:

@@ -56,9 +56,15 @@ class Commits:
             if row.id in self.known:
                 yield f"I1 task {row.number} was stored twice"
             self.known.add(row.id)
+        # What is adopted after a restore may end in the same turn.
+        granted = {(row.task, row.number) for row in commit.granted}
+        at_once = [row for row in commit.ended if (row.task, row.number) in granted]
         for ended in commit.ended:
-            yield from self._end_attempt(ended, at_ns)
+            if ended not in at_once:
+                yield from self._end_attempt(ended, at_ns)
         yield from self._grant(commit, at_ns)
+        for ended in at_once:
+            yield from self._end_attempt(ended, at_ns)
         for result in commit.results:
             yield from self._end_task(result)
         for task, moved in commit.moved.items():

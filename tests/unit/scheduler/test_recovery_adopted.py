@@ -17,7 +17,7 @@ from remuda.scheduler.claimed import Signatures
 from remuda.scheduler.edge import Edge
 
 from ...fakes.restorable import OLGA, Restorable, running
-from ...fakes.world import SimNode
+from ...fakes.world import GIB, SimNode, gpu
 
 
 @pytest.fixture
@@ -233,3 +233,20 @@ def test_a_copy_of_an_adopted_task_that_could_not_run_is_refused(
     again = m.Retry(secrets.token_bytes(16), b"", [ids.to_bytes(task)], [])
     with pytest.raises(Conflict, match="what it runs is not known: submit it anew"):
         edge.retry(again, OLGA, 1, world.now.wall_ms, world.core.tasks)
+
+
+def test_an_adopted_attempt_is_charged_for_what_it_was_granted(world: Restorable) -> None:
+    or_less = {"gpus": 1, "gpu_type": "H100", "alternatives": [{"vram_bytes": 5 * GIB}]}
+    tasks = world.submit(2, allow_infeasible=True, **or_less)  # type: ignore[arg-type]  # by name
+    world.backup()
+    node = world.node("n1", gpus=[gpu(1)])
+    assert [*tasks] == [task for task, _ in node.held]
+    world.restore()
+    world.come(node)
+    assert isinstance(world.decide("adopt", *tasks), m.Done)
+    assert isinstance(world.decide("release"), m.Done)
+    for _ in range(2):
+        card = world.core.fleet.nodes["n1"].cards["GPU-1"]
+        assert (0, 10 * GIB) == (card.share_milli, card.vram_bytes)
+        world.restart()
+        world.join(node)
