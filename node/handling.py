@@ -27,6 +27,8 @@ from .state import State
 from .terms import Terms
 
 OWN, SCHEDULERS = "node", "scheduler"
+UNTOLD = b"untold"
+"""The digest of orders of a node that waits for some: it is none of any."""
 FILE_BYTES_MAX = 4 << 20
 
 
@@ -62,9 +64,14 @@ class Handling:
         self.own = own
         self._offer()
 
-    def on_welcome(self, declared: Mapping[str, Any]) -> None:
-        """Take in what the scheduler declares for us; its orders follow."""
-        if declared != self.declared:
+    def on_welcome(self, declared: Mapping[str, Any], *, is_held: bool = False) -> None:
+        """Take in what the scheduler declares for us; its orders follow.
+
+        One that is held says what once it is released, also where that is nothing.
+        """
+        if is_held:
+            self.state.orders.digest = self.state.orders.digest or UNTOLD
+        elif declared != self.declared:
             self.declared = dict(declared)
             self._offer()
             self._write()

@@ -143,7 +143,7 @@ class Membership:
             return
         self._compare_clocks(message)
         self.core.on_registered(message)
-        self.handling.on_welcome(message.handlers)
+        self.handling.on_welcome(message.handlers, is_held=message.is_held)
         self.stage.moving.move(
             MoverReach(address.host, message.store_port, address.scheduler_public)
         )

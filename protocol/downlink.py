@@ -14,13 +14,14 @@ class Registered(Message):
     Fenced tasks are stopped by the node when no Desired came for `fence_ms` (0: never). The store
     is at `store_port` of the same host (0: there is none). `wall_ms` is the scheduler's clock at
     this answer (0: it tells none). `handlers` are by name the settings of those that the scheduler
-    declares for this node, beside the node's own.
+    declares for this node, beside the node's own. One that `is_held` was restored from a backup and
+    waits for its operator: until then the node's handlers stay what they are.
     """
 
     TYPE = 96
     COLUMNS = ("tasks", "attempts")
     ADDED = {  # noqa: RUF012 - read, never changed
-        "fence_ms": 2, "store_port": 3, "wall_ms": 3, "handlers": 4
+        "fence_ms": 2, "store_port": 3, "wall_ms": 3, "handlers": 4, "is_held": 5
     }  # fmt: skip
     name: str
     rev: int
@@ -36,6 +37,7 @@ class Registered(Message):
     store_port: int = 0
     wall_ms: int = 0
     handlers: dict = field(default_factory=dict)  # type: ignore[type-arg]
+    is_held: bool = False
 
 
 @dataclass(slots=True)

@@ -92,7 +92,10 @@ def retune(core: Core, settings: CoreSettings, now: Now) -> None:
 
 
 def see(core: Core, node: Node, message: Heartbeat, effects: Effects) -> None:
-    """Take in what a node goes by; tell it what it is to go by, if that is something else."""
+    """Take in what a node goes by; tell it what it is to go by, if that is something else.
+
+    What a restored journal says waits for its release: it is older than what the node goes by.
+    """
     before = state_of(core, node)
     node.config_digest = message.config_digest
     if message.config:
@@ -102,7 +105,7 @@ def see(core: Core, node: Node, message: Heartbeat, effects: Effects) -> None:
             facts: dict[str, object] = {"node": node.name, "why": str(error)}
             effects.notes.append(Note("warning", "report of a configuration refused", facts))
     state = state_of(core, node)
-    if state.word == "behind":
+    if state.word == "behind" and core.recovery is None:
         digest, changes = core.wanted.of(node.name)
         told = Configure(
             node.incarnation, core.wanted.version, digest, core.wanted.reloads, dict(changes)
@@ -127,6 +130,8 @@ def state_of(core: Core, node: Node) -> NodeState:
         return NodeState("cannot", _OLD.format(node.protocol))
     if digest and node.config.refused == digest:
         return NodeState("refused", node.config.why)
+    if core.recovery is not None:
+        return NodeState("behind", "it is told once the restored scheduler is released")
     return NodeState("behind", "it has not confirmed yet")
 
 

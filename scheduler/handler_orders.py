@@ -173,8 +173,14 @@ def tell(core: Core, effects: Effects) -> None:
 
 
 def welcome(core: Core, node: Node) -> dict[str, Any]:
-    """Return what is declared for a node that registers; the rest follows its first heartbeat."""
+    """Return what is declared for a node that registers; the rest follows its first heartbeat.
+
+    A scheduler that is held declares nothing, as it orders nothing; only a node that is too old to
+    hear that it is held is told, which would take none for an order to let its handlers go.
+    """
     node.handler_orders = NO_ORDERS
+    if core.recovery is not None and node.protocol >= ORDERS_SINCE:
+        return {}
     return orders_of(core, node).declared
 
 

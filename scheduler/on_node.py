@@ -203,6 +203,7 @@ def _registered(core: Core, node: Node, now: Now) -> Registered:
         fence_ms=core.settings.fence_ms,
         wall_ms=now.wall_ms,
         handlers=handler_orders.welcome(core, node),
+        is_held=core.recovery is not None,
     )
 
 

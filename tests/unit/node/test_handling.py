@@ -129,3 +129,24 @@ def test_a_change_of_the_nodes_own_configuration_is_taken_in(tmp_path: Path) -> 
     declares(node, draw={"target": "m:Theirs"})
     node.set_own({})
     assert {"draw": "scheduler"} == offered(node)
+
+
+def test_what_was_declared_stays_while_a_restored_scheduler_is_held(tmp_path: Path) -> None:
+    node = handling(tmp_path)
+    declares(node, draw={"target": "m:Draw"})
+    node.keep()
+    again = handling(tmp_path)
+    assert b"" == again.state.orders.digest
+    again.on_welcome({}, is_held=True)
+    assert {"draw": "scheduler"} == offered(again)
+    assert b"" != again.state.orders.digest, "orders that order nothing would never be told"
+    again.on_welcome({})
+    assert {} == offered(again)
+
+
+def test_orders_that_a_node_goes_by_are_named_to_a_held_scheduler_too(tmp_path: Path) -> None:
+    driver = CoreDriver(cards=("GPU-a",))
+    node = handling(tmp_path, driver)
+    driver.state.orders.digest = b"d" * 16
+    node.on_welcome({}, is_held=True)
+    assert b"d" * 16 == driver.state.orders.digest
