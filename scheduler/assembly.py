@@ -127,7 +127,7 @@ def make_loop(parts: Parts, epoch: int) -> Loop:
         journal=journal,
         wire=wire,
         view=view,
-        intake=Intake(view, edge, verbs, wire, parts.on_trouble),
+        intake=Intake(view, edge, verbs, wire, parts.on_trouble, journal.highest),
         outputs=outputs,
         reach=reach,
         health=health,

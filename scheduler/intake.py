@@ -20,6 +20,7 @@ from .access import Principal, check_control
 from .edge import Edge, Later
 from .events import Event, Now
 from .fair_queue import FairQueue
+from .highest_epoch import EPOCH_MAX, HighestEpoch
 from .queries import answer
 from .questions import Told
 from .refusals import Refusals
@@ -50,12 +51,14 @@ class Intake:
         verbs: Verbs,
         wire: Wire,
         on_trouble: Callable[[str, str], None],
+        highest: HighestEpoch,
     ) -> None:
         self._view = view
         self._edge = edge
         self._verbs = verbs
         self._wire = wire
         self._on_trouble = on_trouble
+        self._highest = highest
         self._epoch = view.core.epoch
         self._waiting: OrderedDict[int, Asker] = OrderedDict()
         self._queue = FairQueue()
@@ -150,13 +153,22 @@ class Intake:
         return outcome.events
 
     def _check_epoch(self, principal: Principal, epoch: int) -> None:
-        """Raise Conflict where a node saw a later scheduler: then this journal is an old one."""
+        """Raise Conflict where a node saw a later scheduler: then this journal is an old one.
+
+        One that is held after a restore by a clock that was behind can go on above that.
+        """
         if epoch <= self._epoch:
             return
+        cure = (
+            "stop the scheduler and bring the journal back with `remuda restore`, or give work to "
+            "nobody"
+        )
+        if self._view.core.recovery is not None and epoch <= EPOCH_MAX:
+            self._highest.see(epoch)
+            cure = "restart this scheduler: it goes on above that"
         text = (
             f"the journal is older than what its nodes saw: {principal.name} knows epoch {epoch}, "
-            f"this is {self._epoch}; stop the scheduler and bring the journal back with `remuda "
-            "restore`, or give work to nobody"
+            f"this is {self._epoch}; {cure}"
         )
         self._view.problems["epoch"] = text
         raise Conflict(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import apsw
@@ -20,12 +21,14 @@ from .catalogue import Catalogue
 from .commit_probe import CommitProbe
 from .config_versions import ConfigVersions, write_versions
 from .events import Recovered, RecoveredAttempt, RecoveredTask
+from .highest_epoch import HighestEpoch
 from .history import History
 from .object_refs import ObjectRefs, refer
 from .pruning import Pruning
 from .records import Commit, CordonRow, HandlerRow, LearnedRow, NodeRow
 from .registry import Registry
 from .restored import (
+    next_epoch,
     read_doubts,
     read_floors,
     read_outcasts,
@@ -38,8 +41,6 @@ from .schema import JOURNAL_FILE, SCHEMA_VERSION, JournalError, migrate, version
 from .stored_specs import StoredSpecs
 from .task import State
 
-EPOCH_FIRST = 1
-
 
 class Journal:
     """The durable truth of the scheduler.
@@ -47,7 +48,7 @@ class Journal:
     `commit` returns once its rows are on disk (WAL, synchronous=FULL). Errors of SQLite
     propagate as `apsw.Error`; after an I/O error the outcome is unknown and the process must end.
     `history`, `catalogue` and `objects` read, `registry` keeps keys and ports, `pruning` removes,
-    `probe` asks the disk.
+    `probe` asks the disk. `highest` is what no restore takes back.
     """
 
     def __init__(
@@ -57,11 +58,13 @@ class Journal:
         lock: int,
         room: Room,
         ages: Ages | None = None,
+        highest: HighestEpoch | None = None,
     ) -> None:
         self._db = connection
         self._reader = reader
         self._lock = lock
         self.room = room
+        self.highest = highest or HighestEpoch()
         self.history = History(reader)
         self.batches = BatchHistory(reader)
         self.catalogue = Catalogue(reader, self.history)
@@ -109,21 +112,14 @@ class Journal:
             raise JournalError(
                 f"cannot open {path}: {error}; if it is damaged, restore a backup"
             ) from error
-        return cls(connection, reader, lock, room, ages)
+        return cls(connection, reader, lock, room, ages, HighestEpoch(state_dir))
 
     def next_epoch(self) -> int:
         """Raise the epoch durably and return it; to be called before a socket is bound."""
-
-        def write() -> int:
-            row = self._db.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()
-            epoch = EPOCH_FIRST if row is None else int(row[0]) + 1
-            self._db.execute(
-                "INSERT OR REPLACE INTO meta (key, value) VALUES ('epoch', ?)",
-                (str(epoch).encode(),),
-            )
-            return epoch
-
-        return self.room.write(self._db, write)
+        write = partial(next_epoch, self._db, self.highest.epoch)
+        epoch = self.room.write(self._db, write)
+        self.highest.see(epoch)
+        return epoch
 
     def secret(self) -> bytes:
         """Return the secret behind the tokens of attempts; made once, kept for ever."""

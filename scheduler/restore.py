@@ -30,6 +30,7 @@ from .bundle import (
     Reader,
     sync_folder,
 )
+from .highest_epoch import HighestEpoch
 from .restored import prepare
 from .schema import check_can_open, migrate
 
@@ -73,15 +74,18 @@ def restore(
     try:
         _check_empty(reader, places, force=force)
         _check_room(reader, places)
+        highest = HighestEpoch(places.state_dir)
         fresh = places.state_dir / f".restoring-{secrets.token_hex(4)}.db"
         try:
             reader.copy(JOURNAL, fresh, on_progress)
-            epoch = _make_ready(fresh, None if goes_on else manifest.at_ms, principal, now_ms)
+            backup_ms = None if goes_on else manifest.at_ms
+            epoch = _make_ready(fresh, backup_ms, principal, now_ms, highest.epoch)
             done = Restored(epoch, not goes_on)
             _put_rest(reader, places, done, on_progress)
             _set_aside(places.journal, done)
             fresh.rename(places.journal)
             sync_folder(places.state_dir)
+            highest.see(epoch)
             done.files.append(str(places.journal))
         finally:
             for path in places.state_dir.glob(fresh.name + "*"):
@@ -92,8 +96,13 @@ def restore(
         os.close(lock)
 
 
-def _make_ready(path: Path, backup_ms: int | None, principal: str, now_ms: int) -> int:
-    """Check a journal, bring it to our schema, and mark it as restored; return its epoch."""
+def _make_ready(
+    path: Path, backup_ms: int | None, principal: str, now_ms: int, highest: int
+) -> int:
+    """Check a journal, bring it to our schema, and mark it as restored; return its epoch.
+
+    Without `backup_ms` it goes on as it is; raises BackupError where it went on meanwhile.
+    """
     if problems := sqlite.problems_of(path):
         raise BackupError(f"the journal in the backup is damaged ({problems[0]}): take another one")
     connection = sqlite.connect(path, autocheckpoint=False)
@@ -103,8 +112,16 @@ def _make_ready(path: Path, backup_ms: int | None, principal: str, now_ms: int) 
         if backup_ms is None:
             row = connection.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()
             epoch = int(row[0]) if row else 0
+            if epoch < highest:
+                raise BackupError(
+                    f"the scheduler started since this backup was made (epoch {highest}; the "
+                    f"backup has {epoch}): restore it without --continue"
+                )
         else:
-            epoch = prepare(connection, backup_ms=backup_ms, principal=principal, now_ms=now_ms)
+            epoch = prepare(
+                connection, backup_ms=backup_ms, principal=principal, now_ms=now_ms,
+                highest=highest,
+            )  # fmt: skip
         connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
     finally:
         connection.close()

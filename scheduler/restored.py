@@ -32,14 +32,20 @@ def jumped_epoch(epoch: int, now_ms: int) -> int:
     """Return an epoch above all that any node can have seen, other restores included.
 
     It is the time, so that who restores one backup twice, or one from before another restore, gets
-    a higher one each time. Where the clock must be wrong the backup's own epoch tells.
+    a higher one each time. Where the clock must be wrong `epoch` tells: the highest that the backup
+    and the directory that it is restored into know of.
     """
     by_time = EPOCHS_PER_MINUTE * max(now_ms - EPOCH_ZERO_MS, 0) // _MINUTE_MS
     return by_time if by_time > epoch else epoch + EPOCH_STEP
 
 
-def prepare(db: apsw.Connection, *, backup_ms: int, principal: str, now_ms: int) -> int:
-    """Make a restored journal ready for recovery; return the epoch from which it goes on."""
+def prepare(
+    db: apsw.Connection, *, backup_ms: int, principal: str, now_ms: int, highest: int
+) -> int:
+    """Make a restored journal ready for recovery; return the epoch from which it goes on.
+
+    `highest` is the highest epoch that is known where it is restored.
+    """
 
     def write() -> int:
         epoch = int(_meta(db, "epoch", b"0"))
@@ -48,7 +54,7 @@ def prepare(db: apsw.Connection, *, backup_ms: int, principal: str, now_ms: int)
             "SELECT coalesce(max(first_number + members), 1) FROM submissions"
         )
         number = (int(newest) // NUMBER_STEP + 1) * NUMBER_STEP
-        jumped = jumped_epoch(epoch, now_ms)
+        jumped = jumped_epoch(max(epoch, highest), now_ms)
         # As no other restore of this backup has it: a number names an attempt on its node.
         attempt = jumped if jumped > floors.attempt else floors.attempt + ATTEMPT_STEP
         after = Floors(max(number, floors.task_number) + 1, attempt)
@@ -58,7 +64,7 @@ def prepare(db: apsw.Connection, *, backup_ms: int, principal: str, now_ms: int)
             (RECOVERY_KEY, msgpack.packb(tuple(row))),
             (FLOORS_KEY, msgpack.packb(tuple(after))),
         ):
-            db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
+            _write_meta(db, key, value)
         db.execute("DELETE FROM doubts")
         db.execute("DELETE FROM outcasts")
         db.execute("INSERT INTO doubts (task) SELECT id FROM tasks WHERE state < 5")
@@ -69,6 +75,21 @@ def prepare(db: apsw.Connection, *, backup_ms: int, principal: str, now_ms: int)
     # A remuda of before would not hold.
     demand(db, SCHEMA_VERSION)
     return jumped
+
+
+def next_epoch(db: apsw.Connection, highest: int) -> int:
+    """Raise the epoch of a journal and return it; part of a transaction.
+
+    One that is held goes on above `highest`: a node has shown that the clock of its restore was
+    behind. Any other one stays below, and nodes do not obey it: it was put back by hand.
+    """
+    epoch = int(_meta(db, "epoch", b"0"))
+    if highest > epoch and _meta(db, RECOVERY_KEY, b""):
+        epoch = highest + EPOCH_STEP
+        floors = read_floors(db)
+        _write_meta(db, FLOORS_KEY, msgpack.packb(tuple(floors._replace(attempt=epoch))))
+    _write_meta(db, "epoch", str(epoch + 1).encode())
+    return epoch + 1
 
 
 def read_recovery(db: apsw.Connection) -> RecoveryRow | None:
@@ -114,3 +135,7 @@ def write_recovery(db: apsw.Connection, commit: Commit) -> None:
 def _meta(db: apsw.Connection, key: str, default: bytes) -> bytes:
     row = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
     return default if row is None else bytes(row[0])
+
+
+def _write_meta(db: apsw.Connection, key: str, value: bytes) -> None:
+    db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))

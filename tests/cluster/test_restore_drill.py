@@ -11,6 +11,7 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -82,6 +83,10 @@ class Drill:
             self._running[name] = subprocess.Popen(
                 argv, cwd=self.folder, env=self._environment(), stderr=log, start_new_session=True
             )
+
+    def stop_scheduler(self) -> None:
+        self._running["scheduler"].kill()
+        self._running.pop("scheduler").wait(DEADLINE_S)
 
     def kill_all(self) -> None:
         for process in self._running.values():
@@ -221,13 +226,11 @@ def test_a_backup_that_was_put_back_by_hand_is_not_obeyed_and_the_alarm_says_so(
         drill.submit(client, "before").cancel()
         drill.done("old", "backup", str(drill.folder / "b.tar"))
         for _ in range(2):  # the cluster goes on
-            drill._running["scheduler"].kill()
-            drill._running.pop("scheduler").wait(DEADLINE_S)
+            drill.stop_scheduler()
             drill.start_scheduler("old")
         task = drill.submit(client, "runs")
         drill.wait_runs("runs")
-        drill._running["scheduler"].kill()
-        drill._running.pop("scheduler").wait(DEADLINE_S)
+        drill.stop_scheduler()
         for path in journal.parent.glob("journal.db*"):
             path.unlink()
         unpack = "import tarfile, sys; tarfile.open(sys.argv[1]).extract('journal.db', sys.argv[2])"
@@ -242,3 +245,37 @@ def test_a_backup_that_was_put_back_by_hand_is_not_obeyed_and_the_alarm_says_so(
         )
         assert drill.is_alive("runs"), "a scheduler of the past was obeyed"
         assert task.id
+
+
+def test_a_restore_whose_clock_was_behind_goes_on_above_what_nodes_saw_after_a_restart(
+    drill: Drill,
+) -> None:
+    drill.start_scheduler("old")
+    drill.start_nodes()
+    with Client(drill.homes["old"].root) as client:
+        through = drill.submit(client, "through")
+        drill.wait_runs("through")
+        drill.done("old", "backup", str(drill.folder / "b.tar"), "--with-keys")
+        drill.stop_scheduler()
+        journal = drill.homes["old"].scheduler_dir / "journal.db"
+        with contextlib.closing(sqlite3.connect(journal)) as db:
+            db.execute("UPDATE meta SET value = ? WHERE key = 'epoch'", (str(1 << 30).encode(),))
+            db.commit()  # as after a restore by a clock that was decades ahead
+        drill.start_scheduler("old")
+        drill.go("seen")
+        assert 0 == drill.submit(client, "seen").result(FINISH_S).returncode
+        drill.stop_scheduler()
+
+        drill.done("new", "restore", str(drill.folder / "b.tar"))
+        drill.start_scheduler("new")
+        wait_until(
+            lambda: "restart this scheduler" in drill.type("new", "status").stdout,
+            "nobody says what is to be done",
+        )
+        drill.stop_scheduler()
+        drill.start_scheduler("new")
+        wait_until(lambda: not drill.recovery().get("missing", ["?"]), "the nodes do not come")
+        drill.done("new", "recovery", "release", "--force")
+        drill.go("through")
+        assert 0 == through.result(FINISH_S).returncode
+    assert 1 == drill.runs("through")

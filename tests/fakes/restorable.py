@@ -15,6 +15,7 @@ from remuda.protocol.errors import RemudaError
 from remuda.scheduler.access import Principal, Role
 from remuda.scheduler.backup import snapshot
 from remuda.scheduler.core import CoreSettings
+from remuda.scheduler.highest_epoch import HighestEpoch
 from remuda.scheduler.recovery_verbs import decide, show_recovery
 from remuda.scheduler.restored import prepare
 from remuda.scheduler.schema import SCHEMA_VERSION, opened_since
@@ -44,7 +45,10 @@ class Restorable(World):
             path.unlink()
         self.kept.rename(self.folder / "journal.db")
         database = sqlite.connect(self.folder / "journal.db", autocheckpoint=False)
-        prepare(database, backup_ms=1, principal="olga", now_ms=self.now.wall_ms)
+        prepare(
+            database, backup_ms=1, principal="olga", now_ms=self.now.wall_ms,
+            highest=HighestEpoch(self.folder).epoch,
+        )  # fmt: skip
         assert SCHEMA_VERSION == opened_since(database)
         database.close()
         self.chronicle = self.chronicle_then

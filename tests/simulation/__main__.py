@@ -8,7 +8,7 @@ import sys
 import time
 
 from .campaign import Tally, explain, run_campaign
-from .plan import APART, Kind
+from .plan import Kind
 
 EVENTS_MIN = 300
 FAULTS_MIN = 3
@@ -45,7 +45,7 @@ def weaknesses(tally: Tally) -> list[str]:
     found = [
         f"{tally.struck[kind]} times {kind.value}, at least {EACH_KIND_MIN} are wanted"
         for kind in Kind
-        if kind not in APART and tally.struck[kind] < EACH_KIND_MIN
+        if tally.struck[kind] < EACH_KIND_MIN
     ]
     if tally.events < EVENTS_MIN * tally.seeds:
         found.append(f"{tally.events / tally.seeds:.0f} events a schedule, not {EVENTS_MIN}")

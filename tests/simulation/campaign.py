@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from .agenda import SECOND
 from .draw import draw
-from .plan import APART, Kind
+from .plan import Kind
 from .shrink import rules_of, shrink
 from .story import tell
 from .world import simulate
@@ -47,7 +47,7 @@ class Tally:
             f"{self.events / seeds:,.0f} events and {faults / seeds:.1f} faults each; "
             f"faults that struck:",
         ]
-        lines += [f"  {self.struck[kind]:7,}  {kind.value}" for kind in Kind if kind not in APART]
+        lines += [f"  {self.struck[kind]:7,}  {kind.value}" for kind in Kind]
         return "\n".join(lines)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from random import Random
 
 from .behaviour import ENDS, Behaviour
-from .plan import APART, NETWORK, Ask, Fault, Kind, Plan
+from .plan import NETWORK, Ask, Fault, Kind, Plan
 from .scenery import (
     CARDS,
     CLIENTS,
@@ -37,7 +37,7 @@ CODES = (
 _NAMES = tuple(NODES)
 _WITH_CARDS = tuple(name for name, known in NODES.items() if known.gpus)
 # Long silence is what most of the timers are about.
-KINDS = (*(kind for kind in Kind if kind not in APART), *((Kind.PARTITION, Kind.ONE_WAY) * 2))
+KINDS = (*Kind, *((Kind.PARTITION, Kind.ONE_WAY) * 2))
 
 
 def draw(seed: int, kinds: Sequence[Kind] = KINDS) -> Plan:

@@ -53,10 +53,6 @@ NETWORK = frozenset(
 )
 
 
-APART = frozenset({Kind.RESTORE})
-"""What is drawn only where it is wanted: a restore makes a run forgive much of what was before."""
-
-
 @dataclass(frozen=True, slots=True)
 class Fault:
     """One thing that goes wrong at a time, to `target` ("": all), for a while, by an amount.

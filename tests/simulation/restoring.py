@@ -21,14 +21,13 @@ from remuda.scheduler.restored import prepare
 from remuda.scheduler.task import State
 
 from ..invariants import Commits
-from .agenda import MS, SECOND
+from .agenda import SECOND
 from .ledger import Ledger
 from .scenery import NODES, OPERATOR
 
 if TYPE_CHECKING:
     from .world import World
 
-WALL_NS = 1_700_000_000 * SECOND
 APART_NS = 2 * SECOND
 """Nobody restores again within so short a time."""
 LOOK_NS = SECOND // 2
@@ -99,7 +98,8 @@ class Restoring:
             connection,
             backup_ms=backup.wall_ms,
             principal=OPERATOR,
-            now_ms=(WALL_NS + world.agenda.now_ns) // MS,  # not of a clock that was set back
+            now_ms=scheduler.now.wall_ms,
+            highest=scheduler.disk.highest.epoch,
         )
         self._forget(backup)
         world.agenda.after(LOOK_NS, self._look)

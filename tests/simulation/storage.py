@@ -9,6 +9,7 @@ from pathlib import Path
 import apsw
 
 from remuda.scheduler.ballast import Ballast
+from remuda.scheduler.highest_epoch import HighestEpoch
 from remuda.scheduler.journal import Journal
 from remuda.scheduler.records import Commit
 from remuda.scheduler.room import Room
@@ -87,6 +88,7 @@ class Disk:
         self.connection = apsw.Connection(":memory:")
         self.connection.deserialize("main", _empty_journal())
         self.reserve = Reserve()
+        self.highest = HighestEpoch()
 
     def open(self) -> FaultyJournal:
         """Open the journal as a new process would; what was not committed is gone."""
@@ -94,6 +96,6 @@ class Disk:
             self.connection.execute("ROLLBACK")
         room = Room(self.reserve, FLOOR_BYTES)
         room.make_way()
-        journal = FaultyJournal(self.connection, self.connection, -1, room)
+        journal = FaultyJournal(self.connection, self.connection, -1, room, highest=self.highest)
         journal.reserve = self.reserve
         return journal

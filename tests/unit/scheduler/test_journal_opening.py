@@ -249,6 +249,7 @@ def test_nobody_else_may_read_the_journal_or_its_log(tmp_path: Path) -> None:
     journal = Journal.open(tmp_path / "state")
     journal.next_epoch()
     files = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "state").iterdir()}
-    assert {"journal.db", "journal.db-wal", "journal.db-shm", "lock"} == files.keys()
+    names = {"journal.db", "journal.db-wal", "journal.db-shm", "lock", "highest-epoch"}
+    assert names == files.keys()
     assert {0o600} == set(files.values())
     journal.close()
