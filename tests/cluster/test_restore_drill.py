@@ -84,10 +84,6 @@ class Drill:
                 argv, cwd=self.folder, env=self._environment(), stderr=log, start_new_session=True
             )
 
-    def stop_scheduler(self) -> None:
-        self._running["scheduler"].kill()
-        self._running.pop("scheduler").wait(DEADLINE_S)
-
     def kill_all(self) -> None:
         for process in self._running.values():
             process.kill()
@@ -144,6 +140,11 @@ class Drill:
                 left.kill()
         for log in sorted(self.folder.glob("*.log")):
             print(f"--- {log.name}\n{log.read_text()[-3_000:]}")  # pytest shows it with a failure
+
+
+def stop_scheduler(drill: Drill) -> None:
+    drill._running["scheduler"].kill()
+    drill._running.pop("scheduler").wait(DEADLINE_S)
 
 
 @pytest.fixture
@@ -226,11 +227,11 @@ def test_a_backup_that_was_put_back_by_hand_is_not_obeyed_and_the_alarm_says_so(
         drill.submit(client, "before").cancel()
         drill.done("old", "backup", str(drill.folder / "b.tar"))
         for _ in range(2):  # the cluster goes on
-            drill.stop_scheduler()
+            stop_scheduler(drill)
             drill.start_scheduler("old")
         task = drill.submit(client, "runs")
         drill.wait_runs("runs")
-        drill.stop_scheduler()
+        stop_scheduler(drill)
         for path in journal.parent.glob("journal.db*"):
             path.unlink()
         unpack = "import tarfile, sys; tarfile.open(sys.argv[1]).extract('journal.db', sys.argv[2])"
@@ -256,7 +257,7 @@ def test_a_restore_whose_clock_was_behind_goes_on_above_what_nodes_saw_after_a_r
         through = drill.submit(client, "through")
         drill.wait_runs("through")
         drill.done("old", "backup", str(drill.folder / "b.tar"), "--with-keys")
-        drill.stop_scheduler()
+        stop_scheduler(drill)
         journal = drill.homes["old"].scheduler_dir / "journal.db"
         with contextlib.closing(sqlite3.connect(journal)) as db:
             db.execute("UPDATE meta SET value = ? WHERE key = 'epoch'", (str(1 << 30).encode(),))
@@ -264,7 +265,7 @@ def test_a_restore_whose_clock_was_behind_goes_on_above_what_nodes_saw_after_a_r
         drill.start_scheduler("old")
         drill.go("seen")
         assert 0 == drill.submit(client, "seen").result(FINISH_S).returncode
-        drill.stop_scheduler()
+        stop_scheduler(drill)
 
         drill.done("new", "restore", str(drill.folder / "b.tar"))
         drill.start_scheduler("new")
@@ -272,7 +273,7 @@ def test_a_restore_whose_clock_was_behind_goes_on_above_what_nodes_saw_after_a_r
             lambda: "restart this scheduler" in drill.type("new", "status").stdout,
             "nobody says what is to be done",
         )
-        drill.stop_scheduler()
+        stop_scheduler(drill)
         drill.start_scheduler("new")
         wait_until(lambda: not drill.recovery().get("missing", ["?"]), "the nodes do not come")
         drill.done("new", "recovery", "release", "--force")

@@ -99,4 +99,7 @@ def _overlap(history: History, earlier: Run, later: Run) -> str:
 
 
 def _are_known(history: History, *runs: Run) -> bool:
-    return all((run.task, run.attempt) in history.commits.tried for run in runs)
+    """Tell whether each was written down before it began: what is adopted is written down later."""
+    tried = (history.commits.tried.get((run.task, run.attempt)) for run in runs)
+    pairs = zip(tried, runs, strict=True)
+    return all(each is not None and each.granted_ns <= run.start_ns for each, run in pairs)

@@ -18,9 +18,7 @@ from remuda.config.store_home import objects_dir
 from remuda.scheduler import backup, offline
 from remuda.scheduler.audit import first_broken_link
 from remuda.scheduler.bundle import MANIFEST, BackupError, Reader, described
-from remuda.scheduler.highest_epoch import HighestEpoch
 from remuda.scheduler.journal import Journal, connect
-from remuda.scheduler.restored import EPOCH_STEP
 from remuda.scheduler.schema import SCHEMA_VERSION, migrate, opened_since, version_of
 
 from . import facts
@@ -272,25 +270,6 @@ def test_what_was_made_of_a_stopped_scheduler_may_simply_go_on(made: Path, tmp_p
     journal = Journal.open(other.scheduler_dir)
     assert journal.recover().recovery is None
     assert 2 == journal.next_epoch()
-    journal.close()
-
-
-def test_what_was_made_before_another_start_may_not(
-    home: Home, made: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    journal = Journal.open(home.scheduler_dir)
-    assert 2 == journal.next_epoch()
-    journal.close()
-    assert 1 == run(home, "restore", str(made), "--continue", "--force")
-    assert "the scheduler started since this backup was made" in capsys.readouterr().err
-
-
-def test_a_restore_goes_on_above_what_its_directory_has_seen(home: Home, made: Path) -> None:
-    far = 1 << 30
-    HighestEpoch(home.scheduler_dir).see(far)
-    assert 0 == run(home, "restore", str(made), "--force")
-    journal = Journal.open(home.scheduler_dir)
-    assert far + EPOCH_STEP < journal.next_epoch()
     journal.close()
 
 
