@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from remuda.config.changes import Change, to_plain
 from remuda.config.settings_node import HandlerSettings
 from remuda.protocol import messages as m
 from remuda.protocol.capabilities import Handler
@@ -114,8 +115,8 @@ def test_settings_of_nodes_are_told_once_the_scheduler_is_released(world: Restor
     world.backup()
     world.restore()
     node = world.nodes["n1"] = TunedNode("n1", known.capabilities)
-    value = {"value": "9m", "by": "olga", "at_ms": 1, "version": 2}
-    world.core.wanted = Wanted(2, 0, {"node.env_timeout": value})
+    plain = to_plain({"tasks.output_max": Change("16MiB", "olga", 1, 2)})
+    world.core.wanted = Wanted(2, 0, plain)
     world.join(node)
     world.heartbeat(node)
     state = state_of(world.core, world.core.fleet.nodes["n1"])
@@ -123,4 +124,4 @@ def test_settings_of_nodes_are_told_once_the_scheduler_is_released(world: Restor
     assert "once the restored scheduler is released" in state.why
     released(world, node)
     assert node.told is not None
-    assert {"node.env_timeout": value} == node.told.changes
+    assert plain == node.told.changes
