@@ -8,7 +8,8 @@ from remuda.config.changes import Change, to_plain
 from remuda.config.packaged import packaged
 from remuda.config.settings import Settings
 from remuda.config.sources import Sources
-from remuda.node.tuning import FILE, FULL_EVERY, SAY_NEW_TIMES, Tuning, begin
+from remuda.config.tuning import FILE
+from remuda.node.tuning import FULL_EVERY, SAY_NEW_TIMES, Tuning, begin
 from remuda.protocol.configured import NodeConfig, digest_of, from_document
 from remuda.protocol.messages import Configure
 
