@@ -49,11 +49,11 @@ def config_set(
     dry_run: DryRun = False,
     if_version: IfVersion = 0,
 ) -> int:
-    """Change values while all runs: for the scheduler and every node, or one node.
+    """Change values while all runs: for the scheduler, its store and every node, or one node.
 
     All of it is judged together before anything changes. A value that a file given with --config,
     the environment or an option of a daemon sets is stronger, and refused. What takes effect only
-    after a restart is said. Waits until every node that is heard has confirmed.
+    after a restart is said. Waits until every node that is heard, and the store, has confirmed.
     """
     if len(pairs) % 2:
         raise Invalid(f"{pairs[-1]}: a value is missing: write KEY VALUE, as scheduler.lease 20s")
@@ -88,7 +88,7 @@ def config_reload(
     waiting: Waiting,
     dry_run: DryRun = False,
 ) -> int:
-    """Have the scheduler and every node read their files again.
+    """Have the scheduler, its store and every node read their files again.
 
     What is wrong with a file of the scheduler is said, and nothing changes anywhere. A node whose
     own files are wrong says so and keeps what it had. SIGHUP does the same to a single daemon.

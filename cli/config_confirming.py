@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,7 +28,7 @@ class Waiting:
     """Whether, and for how long, to wait for nodes."""
 
     no_wait: Annotated[
-        bool, typer.Option("--no-wait", help="Do not wait until nodes have confirmed.")
+        bool, typer.Option("--no-wait", help="Do not wait until all have confirmed.")
     ] = False
     wait: Annotated[
         str, typer.Option("--wait", metavar="TIME", help="Wait so long at most (default: 15s).")
@@ -49,44 +49,56 @@ def told(session: Session, link: Connection, answer: Document, waiting: Waiting)
     """Say what a change did, wait for the nodes; return the exit code."""
     if not (session.json or session.quiet):
         _say_changed(link.cluster, answer)
-    state: Document = {}
+    state: Document = {"behind": []}
     is_over = True
     if not (answer["dry_run"] or waiting.no_wait):
         state, is_over = _confirmed(session, link, int(answer["version"]), waiting.timeout_s())
-    late = list(state.get("behind") or [])
     if session.json:
-        screen.document({"cluster": link.cluster, **answer, "behind": late})
+        late = {"behind": list(state["behind"]), "store": state.get("store") or {}}
+        screen.document({"cluster": link.cluster, **answer, **late})
     elif session.quiet:
         screen.line(str(answer["version"]))
-    elif state:
+    elif "nodes" in state:
         for line in lines_of(state):
             screen.line(f"{link.cluster}: {line}")
     if not is_over:
         screen.remark("stopped looking; the change holds")
         return INTERRUPTED
-    return exit_code(late)
+    return exit_code(state)
 
 
-def exit_code(late: Sequence[Document]) -> int:
-    """Return 1 where a node refuses, 124 where one did not say anything in time."""
-    states = {each["state"] for each in late}
+def exit_code(state: Document) -> int:
+    """Return 1 where a node or the store refuses, 124 where one did not say anything in time."""
+    from ..client import configuring
+
+    states = {each["state"] for each in configuring.late(state)}
     return REFUSED if "refused" in states else TIMED_OUT if "behind" in states else 0
 
 
 def lines_of(state: Document) -> list[str]:
-    """Say how many nodes go by the newest version, and name the others with the reason."""
+    """Say how many go by the newest version, and name the others with the reason."""
+    from ..client import configuring
+
     nodes, late = int(state["nodes"]), int(state["behind_total"])
+    named = configuring.late(state)
+    stores_late = len(named) - len(state["behind"])
+    confirmed = [_confirming(nodes, late)] if nodes else []
+    if state.get("store") and not stores_late:
+        confirmed.append("the store")
+    found = [f"confirmed by {' and '.join(confirmed)}"] if confirmed else []
     if not nodes:
-        return ["no node is known yet; each hears of it when it joins"]
-    confirmed = nodes - late
-    if not late:
-        return [f"confirmed by {'1 node' if nodes == 1 else f'all {nodes:,} nodes'}"]
-    found = [f"confirmed by {confirmed:,} of {counted(nodes, 'node')}"]
-    shown = list(state["behind"])[:NAMED_MAX]
-    found += [f"  {each['name']}: {each['state']}: {each['why']}" for each in shown]
-    if late > len(shown):
-        found.append(f"  and {late - len(shown):,} more (`remuda config status`)")
+        found.append("no node is known yet; each hears of it when it joins")
+    found += [f"  {each['name']}: {each['state']}: {each['why']}" for each in named[:NAMED_MAX]]
+    more = late + stores_late - NAMED_MAX
+    if more > 0:
+        found.append(f"  and {more:,} more (`remuda config status`)")
     return found
+
+
+def _confirming(nodes: int, late: int) -> str:
+    if late:
+        return f"{nodes - late:,} of {counted(nodes, 'node')}"
+    return "1 node" if nodes == 1 else f"all {nodes:,} nodes"
 
 
 def _say_changed(cluster: str, answer: Document) -> None:
@@ -131,28 +143,29 @@ def _confirmed(
 
 @command("config status", example="remuda config status\nremuda config status --json")
 def config_status(session: Session) -> int:
-    """Show which version holds, what waits for a restart, and which nodes do not go by it.
+    """Show which version holds, what waits for a restart, and who does not go by it.
 
-    Exit code 1: a node refuses it; 124: one has not confirmed yet.
+    Exit code 1: a node or the store refuses it; 124: one has not confirmed yet.
     """
     from ..client import configuring
 
     with session.connect() as link:
         state = configuring.state(link)
         cluster = link.cluster
-    late = list(state["behind"])
     if session.json:
         screen.document({"cluster": cluster, **state})
     elif session.quiet:
-        for each in late:
+        for each in configuring.late(state):
             screen.line(str(each["name"]))
     else:
         profile = f", profile {state['profile']}" if state["profile"] else ""
         screen.line(f"{cluster}: version {state['version']} by {state['author']}{profile}")
         for key in state["waiting"]:
             screen.line(f"  {key} waits for a restart of the scheduler")
+        for key in (state.get("store") or {}).get("waiting") or []:
+            screen.line(f"  {key} waits for a restart of the store")
         for each in state["restarts"]:
             screen.line(f"  {', '.join(each['waiting'])}: waits for a restart of {each['name']}")
         for line in lines_of(state):
             screen.line(line)
-    return exit_code(late)
+    return exit_code(state)

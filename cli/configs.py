@@ -27,10 +27,11 @@ def config_show(
 ) -> None:
     """Show the scheduler's configuration and where each value was set.
 
-    With --node that of a node, as the node itself reports it. A value that waits is marked with
-    what still runs.
+    What the store alone reads is as the store itself reports it, and with --node all as that node
+    does. A value that waits is marked with what still runs.
     """
-    entries = _entries(session, key, node)
+    body = _shown(session, key, node)
+    entries = list(body["entries"])
     if session.json:
         screen.document([_row(each) for each in entries])
         return
@@ -40,6 +41,9 @@ def config_show(
         for where in [_origin(each) + _restart(each)]
     ]
     screen.table((Column("KEY"), Column("VALUE"), Column("SET IN")), rows)
+    store = body.get("store") or {}
+    if any(str(each["key"]).startswith("store.") for each in entries) and store.get("why"):
+        screen.remark(f"the store: {store['state']}: {store['why']}")
 
 
 @command("config get", example="remuda config get scheduler.lease")
@@ -51,7 +55,7 @@ def config_get(
     """Print one value of the configuration, or all of a table."""
     if not key:  # which would ask for all of them
         raise Invalid("KEY is empty: `remuda config show` lists what there is", field="key")
-    entries = _entries(session, key, node)
+    entries = list(_shown(session, key, node)["entries"])
     values = {str(each["key"]): each.get("value") for each in entries}
     if session.json:
         screen.document(values if len(values) != 1 else next(iter(values.values())))
@@ -111,11 +115,11 @@ def text(entry: Mapping[str, Any]) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _entries(session: Session, key: str, node: str) -> list[Mapping[str, Any]]:
+def _shown(session: Session, key: str, node: str) -> Mapping[str, Any]:
     from ..client import configuring
 
     with session.connect() as link:
-        return list(configuring.show(link, key, node)["entries"])
+        return configuring.show(link, key, node)
 
 
 def _row(each: Mapping[str, Any]) -> dict[str, Any]:

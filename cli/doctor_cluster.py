@@ -68,7 +68,7 @@ def _examine(session: Session) -> Iterator[Finding]:
             yield from judge_apart(between)
             yield from judge_versions(body, rows)
             yield from judge_state(body, rows)
-            yield from _store(link)
+            yield from _store(link, str(body.get("version")))
     except RemudaError as error:
         yield serious("reach", str(error), DIAL_REMEDY)
 
@@ -119,6 +119,16 @@ def judge_versions(body: Document, rows: Sequence[Document]) -> Iterator[Finding
         yield fine("versions", f"remuda {ours} everywhere, protocol {VERSION}")
 
 
+def judge_store_version(store: str, scheduler: str) -> Iterator[Finding]:
+    """Compare the release of the store that runs with the scheduler's."""
+    if store != scheduler:
+        yield warning(
+            "versions",
+            f"the store runs remuda {store}, the scheduler {scheduler}",
+            "restart it with the scheduler's release: docs/upgrade.md",
+        )
+
+
 def judge_state(body: Document, rows: Sequence[Document]) -> Iterator[Finding]:
     """Repeat what `remuda status` shows as problems, and what the nodes said at their start."""
     _, found = status.problems(body, [dict(row) for row in rows])
@@ -137,7 +147,7 @@ def judge_state(body: Document, rows: Sequence[Document]) -> Iterator[Finding]:
         yield fine("nodes", f"{in_short(names)}: {text}")
 
 
-def _store(link: Any) -> Iterator[Finding]:
+def _store(link: Any, scheduler: str) -> Iterator[Finding]:
     from ..client.store_state import store_state
     from ..protocol.resources import format_bytes
 
@@ -150,6 +160,7 @@ def _store(link: Any) -> Iterator[Finding]:
             "tasks with files or large values wait for it: is remuda-store up, is its port open?",
         )
         return
+    yield from judge_store_version(str(body.get("version") or "?"), scheduler)
     if body.get("problem"):
         yield warning("store", str(body["problem"]), "`remuda store status`")
         return

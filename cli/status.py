@@ -95,10 +95,12 @@ def _of_the_scheduler(body: Document) -> list[str]:
             "one that is off"
         )
     config = body.get("config") or {}
+    version = config.get("version")
     late = [each for each in config.get("behind") or [] if each["state"] != "away"]
+    store = str((config.get("store") or {}).get("state"))
+    found += [f"the store {_LATE[store]} {_config(version)}"] if store in _LATE else []
     found += [
-        f"{_these(names)} {_LATE.get(state, state)} version {config['version']} of the "
-        "configuration: `remuda config status` says why"
+        f"{_these(names)} {_LATE.get(state, state)} {_config(version)}"
         for state, names in by_text((str(each["name"]), each["state"]) for each in late).items()
     ]
     if left_ms := body.get("reconciling_ms") or 0:
@@ -107,6 +109,10 @@ def _of_the_scheduler(body: Document) -> list[str]:
             "until then none is given up"
         )
     return found
+
+
+def _config(version: object) -> str:
+    return f"version {version} of the configuration: `remuda config status` says why"
 
 
 _LATE = {

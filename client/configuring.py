@@ -23,7 +23,7 @@ KEY_BYTES = 16
 CONFIRM_S = 15.0
 POLL_S = 0.2
 PENDING = frozenset({"behind"})
-"""Nodes in this state are about to say whether they go by a change; others are not waited for."""
+"""Who is in this state is about to say whether it goes by a change; others are not waited for."""
 
 Edits = Sequence[Mapping[str, Any]]
 
@@ -48,7 +48,7 @@ def change(
 
 
 def reload(link: Connection, *, if_version: int = 0, dry_run: bool = False) -> dict[str, Any]:
-    """Have the scheduler and every node read their files again."""
+    """Have the scheduler, its store and every node read their files again."""
     message = ChangeConfig(os.urandom(KEY_BYTES), "reload", if_version=if_version, dry_run=dry_run)
     return link.request(message, Document).body
 
@@ -74,7 +74,7 @@ def compare(link: Connection, before: str, after: str) -> list[dict[str, Any]]:
 
 
 def state(link: Connection) -> dict[str, Any]:
-    """Return which version holds, what waits for a restart, and which nodes are behind."""
+    """Return which version holds, what waits for a restart, and who is behind."""
     return link.request(ConfigState(), Document).body
 
 
@@ -84,18 +84,25 @@ def wait_confirmed(
     timeout_s: float = CONFIRM_S,
     tell: Callable[[int, int], None] = lambda _confirmed, _nodes: None,
 ) -> dict[str, Any]:
-    """Wait until every node that is heard has said whether it goes by a version; return the state.
+    """Wait until nodes that are heard, and the store, have said whether they go by a version.
 
-    `tell` hears how many of them have confirmed. A newer version ends the wait too.
+    Returns the state. `tell` hears how many nodes have confirmed. A newer version ends the wait.
     """
     until = time.monotonic() + timeout_s
     while True:
         found = state(link)
-        pending = [each for each in found["behind"] if each["state"] in PENDING]
+        pending = [each for each in late(found) if each["state"] in PENDING]
         tell(found["nodes"] - found["behind_total"], found["nodes"])
         if not pending or found["version"] != version or time.monotonic() >= until:
             return found
         time.sleep(POLL_S)
+
+
+def late(state: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return those that do not go by the newest version: the store, and nodes."""
+    store = state.get("store") or {}
+    is_late = store.get("state", "confirmed") != "confirmed"
+    return [*([{"name": "the store", **store}] if is_late else []), *state["behind"]]
 
 
 class Config:
@@ -103,7 +110,8 @@ class Config:
 
     What changes it returns a document with `version`, `changed` (each with `key`, `node`,
     `before`, `after` and its `effect`), `waiting` (what waits for a restart of the scheduler),
-    `notes`, and `behind`: the nodes that do not go by it, each with its state and why.
+    `notes`, and `behind`: the nodes that do not go by it, each with its state and why. `store`
+    says the same of the store, and is empty where there is none.
     """
 
     def __init__(self, link: Connection) -> None:
@@ -148,7 +156,7 @@ class Config:
         return self._confirmed(change(self._link, edits, if_version=if_version), wait=wait)
 
     def reload(self, *, wait: bool = True) -> dict[str, Any]:
-        """Have the scheduler and every node read their files again."""
+        """Have the scheduler, its store and every node read their files again."""
         return self._confirmed(reload(self._link), wait=wait)
 
     def rollback(self, version: int = 0, *, wait: bool = True) -> dict[str, Any]:
@@ -170,11 +178,11 @@ class Config:
         return compare(self._link, str(before), str(after))
 
     def state(self) -> dict[str, Any]:
-        """Return which version holds, what waits for a restart, and which nodes are behind."""
+        """Return which version holds, what waits for a restart, and who is behind."""
         return state(self._link)
 
     def _confirmed(self, answer: dict[str, Any], *, wait: bool) -> dict[str, Any]:
         if not wait or answer["dry_run"]:
             return answer
         found = wait_confirmed(self._link, answer["version"])
-        return {**answer, "behind": found["behind"]}
+        return {**answer, "behind": found["behind"], "store": found.get("store") or {}}

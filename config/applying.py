@@ -18,9 +18,9 @@ from .schema import dotted, field_at, is_section, split_key
 from .settings import Settings
 from .toml_lines import KeyPath
 
-SCHEDULER, NODE = "scheduler", "node"
-CHANGEABLE = frozenset({SCHEDULER, NODE})
-"""The daemons that hear of changes; others read files alone."""
+SCHEDULER, NODE, STORE = "scheduler", "node", "store"
+CLIENT = "client"
+"""Which reads files alone; daemons hear of changes."""
 
 # What runs programs, opens files or doors with the rights of a daemon: more than work on nodes.
 ADMIN_TABLES = ("handlers", "metrics", "pythons", "redis", "secrets")
@@ -50,12 +50,12 @@ class Applies:
     @property
     def is_changeable(self) -> bool:
         """Tell whether `config set` may change it."""
-        return not self.fixed and not CHANGEABLE.isdisjoint(self.readers)
+        return not self.fixed and self.readers != (CLIENT,)
 
     @property
     def words(self) -> str:
         """Say when a change takes effect, for people."""
-        if self.readers == ("client",):
+        if self.readers == (CLIENT,):
             return "new clients"
         if self.live:
             return "live"

@@ -40,9 +40,15 @@ class SchedulerSettings(Section):
 
     READERS = ("scheduler",)
 
-    listen: Text = setting("127.0.0.1", "address to bind; beyond loopback only with keys")
+    listen: Text = setting(
+        "127.0.0.1", "address to bind; beyond loopback only with keys", of="scheduler store"
+    )
     port: int = setting(
-        7700, "the control port; the others follow it; 0 takes free ports", 0, PORT_MAX
+        7700,
+        "the control port; the others follow it; 0 takes free ports",
+        0,
+        PORT_MAX,
+        of="scheduler store",
     )
     state_dir: FilePath | None = setting(
         None, "directory of the journal; unset: in the home", fixed=True

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
 
 from ..protocol.errors import RemudaError
 from .filesystems import NETWORK_FILE_SYSTEMS, file_system_of
+
+# Who only looks whether a daemon runs (`is_claimed`) has the lock for a moment too.
+TRIES, PAUSE_S = 5, 0.02
 
 
 class StateDirError(RemudaError):
@@ -32,14 +36,17 @@ def claim(folder: Path, daemon: str, mounts: str | None = None) -> int:
             f"set [{daemon}] state_dir to a local disk"
         )
     lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(lock)
-        raise StateDirError(
-            f"another {daemon} runs on {folder}: stop it first (`remuda down`, or systemctl)"
-        ) from error
-    return lock
+    for _ in range(TRIES):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(PAUSE_S)
+        else:
+            return lock
+    os.close(lock)
+    raise StateDirError(
+        f"another {daemon} runs on {folder}: stop it first (`remuda down`, or systemctl)"
+    )
 
 
 def is_claimed(folder: Path) -> bool:

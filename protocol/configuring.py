@@ -56,7 +56,8 @@ class ConfigState(Message):
     """Ask which version holds, what waits for a restart, and which nodes are behind.
 
     The answer is a document: `version`, `author`, `at_ms`, `profile`, `waiting`, `nodes` (how
-    many), `behind` (documents of nodes that do not run with it: name, state, why).
+    many), `behind` (documents of nodes that do not run with it: name, state, why), `store` (the
+    same of the store, with its `version` and what `waiting` there; empty where there is none).
     """
 
     TYPE = 46

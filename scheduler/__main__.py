@@ -34,6 +34,7 @@ from .loop import Log, read_clock
 from .records import Commit
 from .registry import Registry
 from .store_side import StoreSide
+from .store_tuning import StoreTuning
 from .trouble import Trouble
 from .wire import Wire
 
@@ -91,7 +92,11 @@ def _serve(
         wire = Wire(door, settings.ports(), keys, trouble)
         try:
             signatures = Signatures(ensure_store_secret(home))
-            store = StoreSide(home, keys, signatures, journal.objects, trouble, settings.store_port)
+            tuning = StoreTuning(home, trouble)
+            tuning.want(configuration.newest)
+            store = StoreSide(
+                home, keys, signatures, journal.objects, trouble, tuning, settings.store_port
+            )
             parts = Parts(
                 journal, wire, door, keys, loaded, log, trouble, store, service, configuration
             )

@@ -201,6 +201,7 @@ def _followers(parts: Parts, view: View, edge: Edge) -> list[Callable[[Settings]
         view.watches.changes_max = scheduler.watch_events_max
         parts.journal.room.keep_free(scheduler.disk_free_bytes_min)
         configure_logs(settings.logging, daemon="scheduler")
+        parts.store.tuning.want(parts.configuration.newest)
 
     return [follow]
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..config.applying import SCHEDULER, applies
+from ..config.applying import applies
 from ..config.changes import EVERYWHERE, Change, Scoped, canonical, is_within, values_of
 from ..config.layers import STRENGTH, Layer, Origin
 from ..config.load import Loaded
 from ..config.packaged import packaged, packaged_text
 from ..config.problems import ConfigError
+from ..config.schema import UnknownKeyError
 from ..config.written import written
 from ..protocol.errors import NotFound
-from .config_versions import Difference, Version
+from .config_versions import RECORDED, Difference, Version
 
 
 class Edit(NamedTuple):
@@ -66,8 +67,8 @@ def edited(changes: Scoped, edits: Iterable[Edit], by: By) -> dict[str, dict[str
     return {scope: inner for scope, inner in found.items() if inner}
 
 
-def snapshot(loaded: Loaded, changes: Scoped) -> dict[str, str]:
-    """Return what differs from the packaged values of all that the scheduler reads, as text.
+def snapshot(loaded: Loaded, changes: Scoped, readers: Sequence[str] = RECORDED) -> dict[str, str]:
+    """Return what differs from the packaged values of all that these daemons read, as text.
 
     What operators changed for every node is among it; what files of this host say of nodes is not.
     """
@@ -76,8 +77,12 @@ def snapshot(loaded: Loaded, changes: Scoped) -> dict[str, str]:
         entry.key: entry.text
         for entry in loaded.entries()
         if entry.text != defaults.get(entry.key, "")
-        and (entry.key in mine or SCHEDULER in applies(entry.key).readers)
+        and (entry.key in mine or _is_read_by(readers, entry.key))
     }
+
+
+def _is_read_by(readers: Sequence[str], key: str) -> bool:
+    return not set(readers).isdisjoint(applies(key).readers)
 
 
 def differences(before: Version | None, after: Version) -> list[Difference]:
@@ -87,7 +92,7 @@ def differences(before: Version | None, after: Version) -> list[Difference]:
     found = [
         Difference(EVERYWHERE, key, _text(old_values, key), _text(after.values, key))
         for key in sorted({*old_values, *after.values})
-        if old_values.get(key) != after.values.get(key)
+        if old_values.get(key) != after.values.get(key) and _is_comparable(key, before, after)
     ]
     for node in sorted({*old_changes, *after.changes} - {EVERYWHERE}):
         old, new = old_changes.get(node, {}), after.changes.get(node, {})
@@ -97,6 +102,17 @@ def differences(before: Version | None, after: Version) -> list[Difference]:
             if plain_text(old.get(key)) != plain_text(new.get(key))
         ]
     return found
+
+
+def _is_comparable(key: str, before: Version | None, after: Version) -> bool:
+    """Tell whether both say what a value was: versions of older releases remember less of files."""
+    both = [after] if before is None else [before, after]
+    if any(key in version.changes.get(EVERYWHERE, {}) for version in both):
+        return True
+    try:
+        return all(_is_read_by(version.readers, key) for version in both)
+    except UnknownKeyError:  # of another release
+        return True
 
 
 def _text(values: Mapping[str, str], key: str) -> str | None:
@@ -123,7 +139,7 @@ def way_back(target: Version, loaded: Loaded, by: By) -> Back:
     """
     changes = {scope: dict(inner) for scope, inner in target.changes.items()}
     stays = []
-    today = snapshot(loaded, target.changes)
+    today = snapshot(loaded, target.changes, target.readers)
     for key in sorted({*today, *target.values}):
         wanted = target.values.get(key, packaged_text(key))
         if today.get(key, packaged_text(key)) == wanted:

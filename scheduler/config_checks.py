@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
-from ..config.applying import NODE, SCHEDULER, applies
+from ..config.applying import CLIENT, NODE, SCHEDULER, STORE, applies
 from ..config.changes import EVERYWHERE, Change, layer_of
 from ..config.layers import STRENGTH, Layer, Leaves
 from ..config.load import typed
 from ..config.problems import ConfigError
 from ..config.settings_redis import hide_password
 from ..config.sources import DEFAULTS_FILE
+from ..protocol.configured import NodeConfig
 from ..protocol.errors import Invalid, NotFound, Refused
 from .access import Role
 from .config_change import By, Edit, as_asked, is_stronger
@@ -39,7 +40,7 @@ def _check_changeable(edit: Edit) -> None:
     how = applies(edit.key)
     if not how.is_changeable:
         who = " and ".join(how.readers)
-        reads = f"{who}s read it from files" if how.readers == ("client",) else (
+        reads = f"{who}s read it from files" if how.readers == (CLIENT,) else (
             f"the {who} reads it from files, before it hears of changes"
         )  # fmt: skip
         raise Refused(
@@ -90,25 +91,29 @@ def _check_types(edits: Iterable[Edit], by: By) -> None:
 
 def _check_strength(view: View, configuration: Configuration, edit: Edit) -> None:
     """Raise Refused where a stronger layer would override the change, and name it."""
-    if edit.node == EVERYWHERE:
-        if SCHEDULER not in applies(edit.key).readers:
-            return
+    readers = applies(edit.key).readers
+    if edit.node:
+        node = view.core.fleet.nodes.get(edit.node)
+        _check_said(edit.key, f"on {edit.node}", node.config if node else NodeConfig())
+    elif readers == (STORE,):
+        said = view.store.tuning.said()
+        _check_said(edit.key, "on the store", said.config if said else NodeConfig())
+    elif SCHEDULER in readers:
         origin = configuration.loaded.origin(edit.key)
         if is_stronger(origin):
-            raise Refused(
-                f"{edit.key} is set by {origin}, which is stronger than `config set`: change or "
-                "remove it there",
-                field=edit.key,
-            )
-        return
-    node = view.core.fleet.nodes.get(edit.node)
-    shown = node.config.entries.get(edit.key) if node is not None else None
+            raise _overridden(edit.key, f"is set by {origin}")
+
+
+def _check_said(key: str, where: str, said: NodeConfig) -> None:
+    shown = said.entries.get(key)
     if shown is not None and _outranks(shown.layer):
-        raise Refused(
-            f"{edit.key} is set on {edit.node} by {shown.origin}, which is stronger than "
-            "`config set`: change or remove it there",
-            field=edit.key,
-        )
+        raise _overridden(key, f"is set {where} by {shown.origin}")
+
+
+def _overridden(key: str, by: str) -> Refused:
+    return Refused(
+        f"{key} {by}, which is stronger than `config set`: change or remove it there", field=key
+    )
 
 
 def _outranks(layer: str) -> bool:
@@ -117,18 +122,23 @@ def _outranks(layer: str) -> bool:
 
 
 def overriding(view: View, found: Iterable[Difference]) -> list[str]:
-    """Name the nodes on which a changed value has no effect, since something stronger sets it."""
+    """Name those on which a changed value has no effect, since something stronger sets it."""
     notes = []
+    said = view.store.tuning.said()
+    beside = [("the store", said.config)] if said else []
     for each in found:
-        nodes = [
-            (node.name, shown.origin)
+        reports = [
+            (node.name, node.config)
             for node in view.core.fleet.nodes.values()
             if each.node in (EVERYWHERE, node.name)
-            and (shown := node.config.entries.get(each.key)) is not None
-            and _outranks(shown.layer)
         ]
-        if nodes:
-            names = ", ".join(name for name, _ in nodes[:NAMED_MAX])
-            more = f" and {len(nodes) - NAMED_MAX} more" if len(nodes) > NAMED_MAX else ""
-            notes.append(f"{each.key} has no effect on {names}{more}: it is set by {nodes[0][1]}")
+        late = [
+            (name, shown.origin)
+            for name, config in [*reports, *([] if each.node else beside)]
+            if (shown := config.entries.get(each.key)) is not None and _outranks(shown.layer)
+        ]
+        if late:
+            names = ", ".join(name for name, _ in late[:NAMED_MAX])
+            more = f" and {len(late) - NAMED_MAX} more" if len(late) > NAMED_MAX else ""
+            notes.append(f"{each.key} has no effect on {names}{more}: it is set by {late[0][1]}")
     return notes

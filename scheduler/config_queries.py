@@ -7,18 +7,19 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ..config.applying import NODE, SCHEDULER, applies
+from ..config.applying import NODE, SCHEDULER, STORE, applies
 from ..config.changes import is_within
-from ..config.load import combined
+from ..config.load import Loaded, combined
 from ..config.packaged import packaged, packaged_text
 from ..config.problems import ConfigError
 from ..protocol import messages as m
+from ..protocol.configured import NodeConfig
 from ..protocol.errors import Conflict, Invalid, NotFound
 from . import configured
 from .access import Principal
 from .config_change import snapshot, value_of
 from .config_verbs import compared, find_version
-from .config_versions import Version
+from .config_versions import RECORDED, Version
 from .configuration import Configuration
 from .core import Core
 from .events import Now
@@ -43,9 +44,13 @@ def show_config(view: View, message: m.ShowConfig, principal: Principal, _now: N
     configuration = view.configuration
     waiting = configuration.waiting if configuration else ()
     running = _texts(configuration) if waiting else {}
+    said = view.store.tuning.said()
     entries = []
     for entry in view.loaded.entries():
         if message.key and not is_within(entry.key, message.key):
+            continue
+        if said is not None and applies(entry.key).readers == (STORE,):
+            entries.append(_said_row(entry.key, said.config, STORE))
             continue
         row = {
             "key": entry.key,
@@ -59,7 +64,8 @@ def show_config(view: View, message: m.ShowConfig, principal: Principal, _now: N
             row["restart"] = SCHEDULER
         entries.append(_shown(row, principal))
     version = configuration.newest.number if configuration else 0
-    return m.Document({"entries": entries, "version": version, "profile": view.loaded.profile})
+    body = {"entries": entries, "version": version, "profile": view.loaded.profile}
+    return m.Document({**body, "store": store_state(view)})
 
 
 def _texts(configuration: Configuration | None) -> dict[str, str]:
@@ -81,22 +87,11 @@ def _of_node(view: View, message: m.ShowConfig, principal: Principal) -> m.Docum
         )
     said = node.config.entries
     keys = [key for key in packaged() if NODE in applies(key).readers]
-    entries = []
-    for key in [*keys, *(key for key in said if key not in packaged())]:
-        if message.key and not is_within(key, message.key):
-            continue
-        shown = said.get(key)
-        text = shown.text if shown else packaged_text(key)
-        row: dict[str, Any] = {
-            "key": key,
-            "value": value_of(text) if text else None,
-            "written": text,
-            "origin": shown.origin if shown else "defaults",
-            "layer": shown.layer if shown else "defaults",
-        }
-        if any(is_within(key, unit) for unit in node.config.waiting):
-            row["restart"] = NODE
-        entries.append(_shown(row, principal))
+    entries = [
+        _shown(_said_row(key, node.config, NODE), principal)
+        for key in [*keys, *(key for key in said if key not in packaged())]
+        if not message.key or is_within(key, message.key)
+    ]
     return m.Document(
         {
             "entries": entries,
@@ -106,6 +101,38 @@ def _of_node(view: View, message: m.ShowConfig, principal: Principal) -> m.Docum
             "why": state.why,
         }
     )
+
+
+def _said_row(key: str, said: NodeConfig, daemon: str) -> dict[str, Any]:
+    """Write a value that a daemon itself says it goes by; what it does not name is as packaged."""
+    shown = said.entries.get(key)
+    text = shown.text if shown else packaged_text(key)
+    row: dict[str, Any] = {
+        "key": key,
+        "value": value_of(text) if text else None,
+        "written": text,
+        "origin": shown.origin if shown else "defaults",
+        "layer": shown.layer if shown else "defaults",
+    }
+    if any(is_within(key, unit) for unit in said.waiting):
+        row["restart"] = daemon
+    return row
+
+
+def store_state(view: View) -> dict[str, Any]:
+    """Tell how the store stands to the newest version; nothing where none ever ran or is missed."""
+    tuning = view.store.tuning
+    said = tuning.said()
+    state = tuning.state(said)
+    if said is None and state.word != "cannot" and not tuning.is_missed:
+        return {}
+    config = said.config if said else NodeConfig()
+    return {
+        "state": state.word,
+        "why": state.why,
+        "version": config.version,
+        "waiting": list(config.waiting),
+    }
 
 
 def node_state(core: Core, node: Node) -> dict[str, Any]:
@@ -185,19 +212,24 @@ def _named(view: View, configuration: Configuration, word: str, field: str) -> V
     newest = configuration.newest
     if word == RUNNING:
         found = dataclasses.replace(configuration.loaded, settings=configuration.running)
-        return dataclasses.replace(newest, values=snapshot(found, newest.changes))
+        return _as_version(newest, found)
     if word == FILE:
         try:
             loaded = combined(configuration.sources.read(), newest.changes.get(""))
         except ConfigError as error:
             raise Invalid("; ".join(error.problems), field=field) from error
-        return dataclasses.replace(newest, values=snapshot(loaded, newest.changes))
+        return _as_version(newest, loaded)
     if not _NUMBER.fullmatch(word):
         raise Invalid(
             f"{field}: found {word[:64]!r}; allowed are a version, {RUNNING} and {FILE}",
             field=field,
         )
     return find_version(view, configuration, int(word))
+
+
+def _as_version(newest: Version, loaded: Loaded) -> Version:
+    values = snapshot(loaded, newest.changes)
+    return dataclasses.replace(newest, values=values, readers=RECORDED)
 
 
 def _private(rows: list[dict[str, Any]], principal: Principal) -> list[dict[str, Any]]:
@@ -227,6 +259,7 @@ def state_document(view: View) -> dict[str, Any]:
         "at_ms": newest.at_ms,
         "profile": view.loaded.profile,
         "waiting": list(configuration.waiting),
+        "store": store_state(view),
         "nodes": len(view.core.fleet.nodes),
         "behind_total": len(late),
         "behind": [

@@ -16,7 +16,7 @@ from ..protocol.errors import Conflict, Invalid, NotAllowed, NotFound, Refused
 from .access import Principal, Role
 from .config_change import By, as_asked, differences, edited, read_edits, way_back
 from .config_checks import check_edits, overriding
-from .config_versions import Version
+from .config_versions import RECORDED, Version
 from .configuration import Configuration, Proposal
 from .events import ConfigChanged, Now
 from .view import View
@@ -226,7 +226,8 @@ def _effect(node: str, key: str, waiting: Iterable[str]) -> str:
     if not node and how.live and any(is_within(key, unit) for unit in waiting):
         return f"restart of the {SCHEDULER}: until then it would contradict what runs"
     is_waiting = any(is_within(key, unit) for unit in waiting)
-    if not node and not how.live and how.readers == (SCHEDULER,) and not is_waiting:
+    is_beside = not set(how.readers).difference(RECORDED)
+    if not node and not how.live and SCHEDULER in how.readers and is_beside and not is_waiting:
         return "what runs already"
     return how.words
 

@@ -8,11 +8,14 @@ from typing import Any, NamedTuple
 
 import apsw
 
+from ..config.applying import SCHEDULER, STORE
 from ..config.changes import Change, Scoped, from_plain, to_plain
 from ..protocol.codec import pack_document, unpack_document
 from .records import ConfigRow
 
 VERSIONS_KEPT = 1_000
+RECORDED = (SCHEDULER, STORE)
+"""The daemons of the scheduler's host, whose files a version remembers."""
 _ROW = "SELECT version, at_ms, author, cause, request_key, body FROM config_versions"
 
 
@@ -29,8 +32,8 @@ class Difference(NamedTuple):
 class Version:
     """An accepted configuration.
 
-    `values` are those that the scheduler reads and that differ from the packaged ones, as text;
-    `reloads` counts how often nodes were told to read their files again.
+    `values` are those that `readers` read and that differ from the packaged ones, as text, of the
+    files beside the scheduler; `reloads` counts how often others were told to read theirs again.
     """
 
     number: int
@@ -43,6 +46,7 @@ class Version:
     differences: Sequence[Difference] = ()
     reloads: int = 0
     notes: Sequence[str] = ()
+    readers: Sequence[str] = RECORDED
 
     def to_row(self) -> ConfigRow:
         body = {
@@ -51,6 +55,7 @@ class Version:
             "differences": [list(each) for each in self.differences],
             "reloads": self.reloads,
             "notes": list(self.notes),
+            "readers": list(self.readers),
         }
         return ConfigRow(
             self.number, self.at_ms, self.author, self.cause, self.request_key, pack_document(body)
@@ -122,4 +127,5 @@ def _version(row: Sequence[Any]) -> Version:
         [Difference(*each) for each in body["differences"]],
         body["reloads"],
         body["notes"],
+        body.get("readers", [SCHEDULER]),  # older releases kept what the scheduler reads, no more
     )

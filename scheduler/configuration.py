@@ -124,15 +124,15 @@ def _with(version: Version, found: Sequence[Difference]) -> Version:
 
 def wanted(version: Version) -> Wanted:
     """Return what nodes are to go by as of a version."""
-    everywhere = for_nodes(version.changes.get(EVERYWHERE, {}))
+    everywhere = read_by(NODE, version.changes.get(EVERYWHERE, {}))
     narrowed = {
         node: to_plain(changes) for node, changes in version.changes.items() if node != EVERYWHERE
     }
     return Wanted(version.number, version.reloads, to_plain(everywhere), narrowed)
 
 
-def for_nodes(changes: Mapping[str, Change]) -> dict[str, Change]:
-    """Return those of the changes that nodes read.
+def read_by(daemon: str, changes: Mapping[str, Change]) -> dict[str, Change]:
+    """Return those of the changes that a daemon reads.
 
     Handlers for all are not among them: the scheduler itself declares those.
     """
@@ -140,7 +140,7 @@ def for_nodes(changes: Mapping[str, Change]) -> dict[str, Change]:
     for key, change in changes.items():
         try:
             how = applies(key)
-            if NODE in how.readers and SCHEDULER not in how.live_in:
+            if daemon in how.readers and SCHEDULER not in how.live_in:
                 found[key] = change
         except UnknownKeyError:  # of a newer release
             continue

@@ -335,7 +335,7 @@ class Loop:
             self._metrics.tend(now)
         if mono_ns >= self._beacon_due_ns:
             self._wire.send_beacon(self._beacon)
-            self._view.store.tell_keys()
+            self._view.store.tell()
             self._beacon_due_ns = mono_ns + BEACON_NS
             self._intake.reply_all(self._outputs.expire(mono_ns))
             self._intake.reply_all(self._reach.expire(mono_ns))

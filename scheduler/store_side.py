@@ -16,18 +16,23 @@ from ..protocol.messages import Results
 from .access import Principal
 from .claimed import NODE_READ_MS, Signatures, check_results
 from .object_refs import ObjectRefs
+from .store_tuning import StoreTuning
 from .zap import Keys
 
 
 @dataclass(slots=True)
 class StoreSide:
-    """The files that store and scheduler share, and the claims that the scheduler signs."""
+    """The files that store and scheduler share, and the claims that the scheduler signs.
+
+    `tuning` has the store hear of changes of the configuration.
+    """
 
     home: Home
     keys: Keys
     signatures: Signatures
     objects: ObjectRefs
     on_trouble: Callable[[str, str], None]
+    tuning: StoreTuning
     usual_port: int = 0
     _told: int = field(default=-1)
 
@@ -43,8 +48,12 @@ class StoreSide:
         """Return where the store listens, or will once it has started: nodes ask only once."""
         return self.port() or self.usual_port
 
-    def tell_keys(self) -> None:
-        """Let the store know who holds which key, if that changed."""
+    def tell(self) -> None:
+        """Let the store know who holds which key and what to go by, where that changed."""
+        self._tell_keys()
+        self.tuning.tell()
+
+    def _tell_keys(self) -> None:
         if self._told == self.keys.changes:
             return
         holders = {key: (who.name, who.role.value) for key, who in self.keys.live.items()}

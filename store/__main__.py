@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import apsw
 import zmq
 
 from ..config import daemon
+from ..config.applying import STORE
 from ..config.credentials import scheduler_key
 from ..config.endpoints import tcp_url
 from ..config.giving_way import give_way
 from ..config.home import Home
 from ..config.keys import ensure_key_pair
 from ..config.load import Loaded
+from ..config.logs import configure_logs
 from ..config.notify import Notifier
 from ..config.service import Service
+from ..config.sources import Sources
 from ..config.state_dir import claim
 from ..config.store_home import keys_file, objects_dir, port_file, read_store_port, write_store_port
 from ..config.strangers import check_strangers_are_refused
+from ..config.tuning import Tuning
 from ..protocol.errors import Conflict, Invalid
 from .arenas import bound_arenas
 from .assembly import INDEX_FILE, Ground, make_store
@@ -28,6 +34,7 @@ from .backend import Backend
 from .bucket import open_bucket
 from .checking import check
 from .desk import Log
+from .following import Following
 from .index import open_index
 from .keys import LiveKeys
 from .local import LocalFolder
@@ -48,20 +55,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     failures = (apsw.Error, OSError)
 
     def serve(home: Home, loaded: Loaded, log: Log) -> None:
-        _serve(home, loaded, options.port, log)
+        sources = daemon.sources_of(home, options, {})
+        root = loaded.settings.store.state_dir or objects_dir(home)
+        lock = claim(root, STORE)
+        try:
+            _serve(home, root, sources, options.port, log)
+        finally:
+            os.close(lock)
 
-    return daemon.run("store", options, serve, check, settings={}, disk_errors=failures)
+    return daemon.run(STORE, options, serve, check, settings={}, disk_errors=failures)
 
 
-def _serve(home: Home, loaded: Loaded, port: int | None, log: Log) -> None:
+def _serve(home: Home, root: Path, sources: Sources, port: int | None, log: Log) -> None:
     """Put the folder right, open the port, prove that it is closed to strangers, and serve."""
     service = Service(Notifier.taken_from(os.environ), log)
     give_way()
     bound_arenas()
     service.starting("putting the folder right", RECONCILE_S)
-    settings, scheduler = loaded.settings.store, loaded.settings.scheduler
-    root = settings.state_dir or objects_dir(home)
-    lock = claim(root, "store")
+    tuning = Tuning.begin(STORE, sources, root)  # from here on with what operators changed
+    following = Following(tuning, home, service, log)
+    signal.signal(signal.SIGHUP, lambda *_: following.ask())
+    following.begin()
+    settings, scheduler = tuning.running.store, tuning.running.scheduler
+    configure_logs(tuning.running.logging, daemon=STORE)
     connection = open_index(root / INDEX_FILE)
     backend: Backend = open_bucket(settings.url) if settings.url else LocalFolder(root)
     found = reconcile(connection, backend)
@@ -77,7 +93,7 @@ def _serve(home: Home, loaded: Loaded, port: int | None, log: Log) -> None:
         door = {"its port": (zmq.DEALER, tcp_url(scheduler.listen, bound))}
         check_strangers_are_refused(wire.context, door, pair.public, wire.answer_handshakes)
         store = make_store(
-            Ground(home, root, settings, connection, backend, wire, keys, log, service)
+            Ground(home, root, tuning, following, connection, backend, wire, keys, log, service)
         )
         try:
             daemon.stop_on_signals(store.loop.stop, wire.watch)
@@ -90,7 +106,6 @@ def _serve(home: Home, loaded: Loaded, port: int | None, log: Log) -> None:
             store.close()
     finally:
         wire.close()
-        os.close(lock)
 
 
 def _last_port(home: Home) -> int:

@@ -7,18 +7,23 @@ from pathlib import Path
 
 import apsw
 
+from ..config.applying import STORE
 from ..config.home import Home
+from ..config.logs import configure_logs
 from ..config.pacing import Pace
 from ..config.service import Service
+from ..config.settings import Settings
 from ..config.settings_store import StoreSettings
 from ..config.store_home import ensure_store_secret
+from ..config.tuning import Tuning
 from .admission import Limits
 from .asking import Asking
 from .backend import Backend
 from .checks import Checks
-from .collector import Collector
+from .collector import Collector, Times
 from .committer import Committer
 from .desk import Desk, Log
+from .following import Following
 from .gets import Gets
 from .index import Index, connect
 from .keys import LiveKeys
@@ -46,7 +51,8 @@ class Ground:
 
     home: Home
     root: Path
-    settings: StoreSettings
+    tuning: Tuning
+    following: Following
     connection: apsw.Connection
     backend: Backend
     wire: Wire
@@ -82,17 +88,29 @@ def limits_of(settings: StoreSettings) -> Limits:
     )
 
 
+def times_of(settings: StoreSettings) -> Times:
+    """Translate the configuration into the times of the collector."""
+    return Times(
+        every_s=settings.collect_every_s,
+        keep_ms=_keep_ms(settings),
+        partial_keep_s=settings.partial_keep_s,
+    )
+
+
+def _keep_ms(settings: StoreSettings) -> int:
+    return round(settings.unclaimed_keep_s * 1000)
+
+
 def make_store(ground: Ground) -> Store:
     """Make all parts, with threads that wait for work."""
-    settings, secret = ground.settings, ensure_store_secret(ground.home)
+    settings, secret = ground.tuning.running.store, ensure_store_secret(ground.home)
     path = ground.root / INDEX_FILE
     index, tree_index = (Index(connect(path, read_only=True)) for _ in range(2))
     rights = Rights(index, secret)
     returns = Returns()
     pool = Pool(returns)
     committer = Committer(ground.connection, ground.backend, returns)
-    keep_ms = round(settings.unclaimed_keep_s * 1000)
-    promises = Promises(committer, rights, keep_ms)
+    promises = Promises(committer, rights, _keep_ms(settings))
     ledger = Ledger(ground.root, index.totals())
     partials = Partials(ground.root)
     partials.recover()
@@ -111,16 +129,25 @@ def make_store(ground: Ground) -> Store:
         ledger,
         partials,
         ground.log,
-        keep_ms=keep_ms,
-        every_s=settings.collect_every_s,
-        partial_keep_s=settings.partial_keep_s,
+        times_of(settings),
     )
     state = State(
         desk, index, ledger, limits, partials, uploads, gets, collector, ground.keys,
+        ground.following,
         settings.url or str(ground.root),
     )  # fmt: skip
     puts = Puts(desk, rights, promises, partials, ledger, limits, uploads)
-    desks = Desks(desk, puts, gets, Checks(desk, rights, promises), state, collector, pace)
+    desks = Desks(desk, puts, gets, Checks(desk, rights, promises), state, collector, pace,
+                  ground.following)  # fmt: skip
     wellbeing = Wellbeing(ground.service, committer, ledger, asks=not settings.url)
     loop = Loop(ground.wire, ground.keys, returns, desks, wellbeing)
+
+    def follow(whole: Settings) -> None:
+        """Take up what is live of a changed configuration."""
+        puts.limits = state.limits = limits_of(whole.store)
+        promises.keep_ms = _keep_ms(whole.store)
+        collector.go_by(times_of(whole.store))
+        configure_logs(whole.logging, daemon=STORE)
+
+    ground.tuning.followers.append(follow)
     return Store(loop, pool, committer, [index, tree_index])

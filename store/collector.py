@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 from ..protocol.errors import RemudaError
 from ..protocol.message import REFERENCES_MAX
@@ -18,6 +19,15 @@ from .usage import Ledger
 from .wire import Wire
 
 RETRY_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """How often to look, how long an object is kept for a task to come, and what broke off."""
+
+    every_s: float
+    keep_ms: int
+    partial_keep_s: float
 
 
 class Collector:
@@ -36,10 +46,7 @@ class Collector:
         ledger: Ledger,
         partials: Partials,
         log: Log,
-        *,
-        keep_ms: int,
-        every_s: float,
-        partial_keep_s: float,
+        times: Times,
     ) -> None:
         self._wire = wire
         self._asking = asking
@@ -48,15 +55,18 @@ class Collector:
         self._ledger = ledger
         self._partials = partials
         self._log = log
-        self._keep_ms = keep_ms
-        self._every_s = every_s
-        self._partial_keep_s = partial_keep_s
+        self._times = times
         self._due: list[Row] = []
         self._is_busy = False
         self._next_s = 0.0
         self.last_ms = 0
         self.removed = 0
         self.problem = ""
+
+    def go_by(self, times: Times) -> None:
+        """Take new times: the next look is no later than they say."""
+        self._times = times
+        self._next_s = min(self._next_s, time.monotonic() + times.every_s)
 
     def turn(self, now_s: float) -> None:
         """Go on: begin when it is time, and look whether the scheduler has answered."""
@@ -66,8 +76,8 @@ class Collector:
             self._begin(now_s)
 
     def _begin(self, now_s: float) -> None:
-        self._next_s = now_s + self._every_s
-        self._partials.expire(time.time() - self._partial_keep_s)
+        self._next_s = now_s + self._times.every_s
+        self._partials.expire(time.time() - self._times.partial_keep_s)
         self._due = self._index.due(now_ms(), REFERENCES_MAX)
         self.last_ms = now_ms()
         if not self._due:
@@ -93,7 +103,7 @@ class Collector:
         if len(self._due) == REFERENCES_MAX:
             self._next_s = 0.0  # there is more
         if found.keep:
-            until_ms = now_ms() + recheck_ms(self._keep_ms)
+            until_ms = now_ms() + recheck_ms(self._times.keep_ms)
             self._committer.keep(Keep([row.id for row in found.keep], until_ms), self._on_kept)
         if found.remove:
             self._is_busy = True
@@ -129,4 +139,4 @@ class Collector:
         if why != self.problem:
             self._log.warning("cannot remove what nothing refers to", why=why)
         self.problem = why
-        self._next_s = time.monotonic() + min(RETRY_S, self._every_s)
+        self._next_s = time.monotonic() + min(RETRY_S, self._times.every_s)

@@ -22,6 +22,7 @@ from ..protocol.store_messages import (
 from .checks import Checks
 from .collector import Collector
 from .desk import Desk
+from .following import Following
 from .gets import Gets
 from .keys import Holder, LiveKeys
 from .pool import Returns
@@ -35,7 +36,7 @@ TICK_MS = 200
 
 @dataclass(frozen=True, slots=True)
 class Desks:
-    """Who answers what; `pace` says how fast."""
+    """Who answers what; `pace` says how fast, `following` hears of the configuration."""
 
     desk: Desk
     puts: Puts
@@ -44,6 +45,7 @@ class Desks:
     state: State
     collector: Collector
     pace: Pace
+    following: Following
 
 
 class Loop:
@@ -75,7 +77,7 @@ class Loop:
         """Wait for something, and do all that there is to be done now."""
         ready = self._wire.poll(self._wait_ms())
         now_s = time.monotonic()
-        if now_s - self._ticked_s >= TICK_MS / 1000:
+        if self._desks.following.is_asked or now_s - self._ticked_s >= TICK_MS / 1000:
             self._tick(now_s)
         self._keys.refresh()
         if self._keys.changes != self._key_changes:
@@ -96,6 +98,7 @@ class Loop:
 
     def _tick(self, now_s: float) -> None:
         self._ticked_s = now_s
+        self._desks.following.look()
         self._desks.puts.drop_silent(now_s)
         self._desks.gets.drop_silent(now_s)
 

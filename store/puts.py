@@ -56,7 +56,7 @@ class Puts:
         self._promises = promises
         self._partials = partials
         self._ledger = ledger
-        self._limits = limits
+        self.limits = limits
         self.uploads = uploads
 
     @property
@@ -142,9 +142,9 @@ class Puts:
                 raise QueueFull("the last try is still being put aside", retry_after_s=AGAIN_S)
             self.uploads.move(known, where, message)
             return
-        check_size(self._limits, message.size)
+        check_size(self.limits, message.size)
         usage = self._ledger.usage(holder.name, self._partials.idle_bytes_without(name))
-        check_room(self._limits, usage, message.size, is_user=holder.is_user)
+        check_room(self.limits, usage, message.size, is_user=holder.is_user)
         self.uploads.add(Put(where, holder, message, name, Incoming(message.size)), data)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from ..protocol.store_messages import AskStore, StoreState
 from .admission import Limits
 from .collector import Collector
 from .desk import Desk, now_ms
+from .following import Following
 from .gets import Gets
 from .index import Index
 from .keys import LiveKeys
@@ -32,18 +34,21 @@ class State:
         gets: Gets,
         collector: Collector,
         keys: LiveKeys,
+        following: Following,
         where: str,
     ) -> None:
         self._desk = desk
         self._index = index
         self._ledger = ledger
-        self._limits = limits
+        self.limits = limits
         self._partials = partials
         self._uploads = uploads
         self._gets = gets
         self._collector = collector
         self._keys = keys
+        self._following = following
         self._where = where
+        self._version = importlib.metadata.version("remuda")  # ours, whatever is installed later
 
     def on_ask_store(self, peer: Peer, message: AskStore) -> None:
         self._desk.answer(peer, StoreState(message.request, self._document()))
@@ -54,7 +59,7 @@ class State:
             "where": self._where,
             "objects": self._ledger.objects,
             "bytes": self._ledger.stored_bytes,
-            "quota_bytes": self._limits.quota_bytes,
+            "quota_bytes": self.limits.quota_bytes,
             "promised_bytes": self._ledger.promised_bytes,
             "disk_free_bytes": self._ledger.free_bytes(),
             "claimed": self._index.claimed(now_ms()),
@@ -65,10 +70,14 @@ class State:
             "partial": {"files": len(self._partials.idle), "bytes": self._partials.idle_bytes},
             "collected_ms": self._collector.last_ms,
             "removed": self._collector.removed,
-            "problem": self._collector.problem or self._keys.problem,
+            "problem": self._problem(),
             "keys": len(self._keys),
             "memory_bytes_max": _memory_bytes_max(),
+            "version": self._version,
         }  # fmt: skip
+
+    def _problem(self) -> str:
+        return self._collector.problem or self._keys.problem or self._following.problem
 
 
 def _memory_bytes_max() -> int:

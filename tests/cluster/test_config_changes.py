@@ -109,7 +109,7 @@ def test_a_node_that_was_away_converges_when_it_comes_back(remuda: Desk) -> None
     with frozen(remuda, "node-2"):
         done = remuda("config", "set", "node.runner_idle", "33s")
         assert 0 == done.returncode
-        assert "confirmed by 1 of 2 nodes\n" in done.stdout
+        assert "confirmed by 1 of 2 nodes and the store\n" in done.stdout
         assert "node-2: away" in done.stdout
     remuda.wait_confirmed()
     idle = lambda: remuda("config", "get", "--node", "node-2", "node.runner_idle").stdout

@@ -134,5 +134,9 @@ def test_a_store_is_ready_once_it_listens_and_is_pinged_for(
         manager.wait_said("READY=1")
         manager.wait_pings(12)
         wait_for(lambda: [s for s in manager.statuses() if "objects of" in s], "a status")
+        assert store.process is not None
+        store.process.send_signal(signal.SIGHUP)
+        manager.wait_said("RELOADING=1")
+        wait_for(lambda: manager.said.count("READY=1") == 2, "the end of the reload")
     finally:
         store.close()

@@ -5,9 +5,14 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+from remuda.config.applying import STORE
+from remuda.config.home import Home
 from remuda.config.sources import Sources
+from remuda.config.store_config import Said, said_file, told_file, write_said
+from remuda.config.tuning import Tuning, read_told
 from remuda.protocol import messages as m
 from remuda.protocol.errors import RemudaError
 from remuda.scheduler import config_verbs
@@ -16,6 +21,7 @@ from remuda.scheduler.assembly import core_settings
 from remuda.scheduler.configuration import start, wanted
 from remuda.scheduler.events import ConfigChanged
 from remuda.scheduler.records import Commit
+from remuda.scheduler.store_tuning import StoreTuning
 
 from .world import SimNode, World
 
@@ -32,6 +38,7 @@ class Viewed:
         self.configuration = world.configuration
         self.config_versions = world.journal.config
         self.loaded = world.configuration.loaded
+        self.store = world.store_side
 
 
 class ConfiguredWorld(World):
@@ -40,6 +47,8 @@ class ConfiguredWorld(World):
     def __init__(self, folder: Path, env: Mapping[str, str] | None = None) -> None:
         self.home = folder / "home"
         self.home.mkdir(exist_ok=True)
+        Home(self.home).run_dir.mkdir(exist_ok=True)
+        self.store_side = SimpleNamespace(tuning=StoreTuning(Home(self.home), self.complain))
         self.sources = Sources(self.home, {}, dict(env or {}), folder / "no-etc")
         super().__init__(folder)
         self.begin()
@@ -54,10 +63,25 @@ class ConfiguredWorld(World):
             self.journal.commit(Commit(config=[self.configuration.newest.to_row()]))
         self.core.settings = core_settings(self.configuration.running)
         self.core.wanted = wanted(self.configuration.newest)
+        self.store_side.tuning.want(self.configuration.newest)
 
     def start_again(self, *, drop_changes: bool = False) -> None:
         self.restart()
         self.begin(drop_changes=drop_changes)
+
+    def complain(self, what: str, about: str) -> None:
+        raise AssertionError(f"{what}: {about}")
+
+    def store_says(self, text: str = "") -> None:
+        """Have a store whose file says this take up what it was told."""
+        root = Home(self.home).state_dir / "store"
+        root.mkdir(parents=True, exist_ok=True)
+        file = root / "own.toml"
+        file.write_text(text)
+        sources = Sources(self.home, {}, {}, root / "no-etc", files=[file])
+        tuning = Tuning.begin(STORE, sources, root)
+        tuning.hear(read_told(told_file(Home(self.home))))
+        write_said(said_file(Home(self.home)), Said(root, tuning.digest, tuning.report()))
 
     def write(self, text: str) -> None:
         """Replace the file of the home."""
@@ -75,6 +99,7 @@ class ConfiguredWorld(World):
         self.replies.clear()
         self.step(made)
         self.configuration.commit()
+        self.store_side.tuning.want(self.configuration.newest)
         (reply,) = self.replies
         assert isinstance(reply, m.Document)
         return reply.body

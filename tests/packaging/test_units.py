@@ -46,6 +46,11 @@ def test_a_daemon_that_dies_is_started_again(unit: Path) -> None:
 
 
 @pytest.mark.parametrize("unit", DAEMONS, ids=lambda unit: unit.name)
+def test_a_reload_has_the_daemon_read_its_configuration_again(unit: Path) -> None:
+    assert "/bin/kill -HUP $MAINPID" == service(unit)["ExecReload"]
+
+
+@pytest.mark.parametrize("unit", DAEMONS, ids=lambda unit: unit.name)
 def test_a_daemon_says_when_it_is_ready_and_earns_its_life(unit: Path) -> None:
     found = service(unit)
     assert ("notify", "30") == (found["Type"], found["WatchdogSec"])

@@ -59,6 +59,12 @@ def test_versions_that_differ_name_who_is_to_be_upgraded() -> None:
     assert same.level is Level.FINE
 
 
+def test_a_store_of_another_release_than_the_scheduler_is_named() -> None:
+    assert [] == list(doctor_cluster.judge_store_version(HERE, HERE))
+    (found,) = doctor_cluster.judge_store_version("0.0.1", HERE)
+    assert f"the store runs remuda 0.0.1, the scheduler {HERE}" == found.text
+
+
 def test_what_status_calls_a_problem_is_a_finding() -> None:
     rows = [node("a"), node("b", state="lost")]
     found = list(doctor_cluster.judge_state({"problems": ["the disk is nearly full"]}, rows))

@@ -37,14 +37,15 @@ valid = timers.map(lambda values: Settings.model_validate({"scheduler": values})
     ("key", "words", "changeable"),
     [
         ("scheduler.lease", "live", True),
-        ("scheduler.port", "restart of the scheduler", True),
+        ("scheduler.port", "restart of the scheduler and store", True),
         ("scheduler.state_dir", "restart of the scheduler, from files", False),
         ("node.name", "restart of the node, from files", False),
         ("node.labels.rack", "live", True),
         ("tasks.grace", "live", True),
         ("policies.memory.retries", "live", True),
         ("handlers.inpaint.vram", "live in the scheduler; restart of the node", True),
-        ("store.quota", "restart of the store", False),
+        ("store.quota", "live", True),
+        ("store.url", "restart of the store, from files", False),
         ("client.poll", "new clients", False),
     ],
 )

@@ -93,7 +93,7 @@ def test_changes_outlive_a_restart(world) -> None:
         ({"key": "scheduler.lease", "value": "1s"}, "lease must be at least 2 x heartbeat"),
         ({"key": "scheduler.offer_tries", "value": 1000}, "it must be at most 100"),
         ({"key": "scheduler.state_dir", "value": "/x"}, "write it to"),
-        ({"key": "store.quota", "value": "1GiB"}, "the store reads it from files"),
+        ({"key": "store.url", "value": "s3://b/p"}, "the store reads it from files"),
         ({"key": "client.poll", "value": "1s"}, "clients read it from files"),
         ({"key": "node.labels", "value": "{}"}, "an empty table changes nothing"),
         ({"key": "scheduler.lease"}, "nobody changed it"),

@@ -15,7 +15,7 @@ def side(tmp_path: Path, port: int) -> StoreSide:
     home = Home(tmp_path)
     home.run_dir.mkdir(parents=True)
     usual = SchedulerSettings(port=port).store_port
-    return StoreSide(home, NOBODY, NOBODY, NOBODY, NOBODY, usual)
+    return StoreSide(home, NOBODY, NOBODY, NOBODY, NOBODY, NOBODY, usual)
 
 
 def test_a_node_that_comes_before_the_store_is_told_where_it_will_be(tmp_path: Path) -> None:
