@@ -26,4 +26,6 @@ def test_who_looks_whether_a_daemon_runs_keeps_none_from_starting(
     looking = os.open(tmp_path / "lock", os.O_RDWR)
     fcntl.flock(looking, fcntl.LOCK_SH)
     monkeypatch.setattr(state_dir.time, "sleep", lambda _: os.close(looking))
-    os.close(claim(tmp_path, "store"))
+    lock = claim(tmp_path, "store")
+    assert is_claimed(tmp_path)
+    os.close(lock)
