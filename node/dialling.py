@@ -11,10 +11,10 @@ from zmq.utils.monitor import parse_monitor_message
 
 from ..config.endpoints import tcp_url
 from ..config.keys import KeyPair
-from .preflight_cluster import Reach
+from .preflight_cluster import PATIENCE_S, Reach
 
-PATIENCE_S = 6.0
 SETTLED_S = 2.0  # who refuses a connection will not think better of it; who is silent may be far
+AT_ONCE_S = 1.0  # who is not ours hangs up so soon; ours when the time for a handshake is over
 POLL_S = 0.05
 REDIAL_S = 0.5
 HEARS_LATER = "store"  # of a new key, a moment after the scheduler has admitted it
@@ -59,7 +59,7 @@ class _Call:
         self._scheduler = scheduler
         self._channel = channel
         self._endpoint = tcp_url(scheduler.host, port)
-        self._redial_at = 0.0
+        self._redial_at = self._connected_at = 0.0
         self._dial()
 
     def look(self, now: float) -> None:
@@ -72,9 +72,12 @@ class _Call:
                 self.found, self._redial_at = Reach.KEY_REFUSED, now + REDIAL_S
                 self.is_over = self._channel != HEARS_LATER
             elif event & _FAILED and self.found is not Reach.KEY_REFUSED:
-                self.found = Reach.NOT_OURS
-            elif event == zmq.EVENT_CONNECTED and self.found in (Reach.SILENT, Reach.REFUSED):
-                self.found = Reach.MUTE
+                if now - self._connected_at < AT_ONCE_S:
+                    self.found = Reach.NOT_OURS
+            elif event == zmq.EVENT_CONNECTED:
+                self._connected_at = now
+                if self.found in (Reach.SILENT, Reach.REFUSED):
+                    self.found = Reach.MUTE
             elif event == zmq.EVENT_CLOSED and self.found is Reach.SILENT:
                 self.found = Reach.REFUSED
         if self._redial_at and now >= self._redial_at and not self.is_over:

@@ -23,7 +23,11 @@ class Reach(Enum):
     KEY_REFUSED = "our key is refused"
 
 
-STORE_MAY_BE = {Reach.REFUSED: "refuses connections", Reach.MUTE: "does not answer"}
+PATIENCE_S = 6.0  # for all ports together
+STORE_MAY_BE = {
+    Reach.REFUSED: "refuses connections",
+    Reach.MUTE: f"is slow: it takes connections and answered none within {PATIENCE_S:g} s",
+}
 """It is a process of its own, which may be down, and gives way to others where they are busy."""
 
 

@@ -9,7 +9,7 @@ import pytest
 import zmq
 
 from remuda.config.keys import generate
-from remuda.node.dialling import Scheduler, reach_ports
+from remuda.node.dialling import AT_ONCE_S, Scheduler, reach_ports
 from remuda.node.preflight_cluster import Reach
 
 SERVER = generate()
@@ -56,6 +56,20 @@ def test_a_port_whose_packets_are_dropped_is_silent() -> None:
 
 def test_a_scheduler_with_another_key_is_not_ours(port: int) -> None:
     assert Reach.NOT_OURS is reach(port, public=generate().public)
+
+
+def test_a_daemon_of_ours_that_ends_a_handshake_which_it_was_too_slow_for_is_mute() -> None:
+    with zmq.Context() as context, context.socket(zmq.REP) as judge:
+        judge.setsockopt(zmq.LINGER, 0)
+        judge.bind("inproc://zeromq.zap.01")  # where nobody answers who may come in
+        with context.socket(zmq.PULL) as server:
+            server.setsockopt(zmq.LINGER, 0)
+            server.setsockopt(zmq.CURVE_SERVER, 1)
+            server.setsockopt(zmq.CURVE_SECRETKEY, SERVER.secret.encode())
+            server.setsockopt(zmq.ZAP_DOMAIN, b"store")
+            server.setsockopt(zmq.HANDSHAKE_IVL, int(1_500 * AT_ONCE_S))
+            number = server.bind_to_random_port("tcp://127.0.0.1")
+            assert Reach.MUTE is reach(number, 3 * AT_ONCE_S)
 
 
 def test_only_the_ports_that_are_named_are_dialled(port: int) -> None:

@@ -129,7 +129,8 @@ def test_each_way_not_to_reach_a_port_has_its_remedy(how: Reach, remedy: str) ->
 
 
 @pytest.mark.parametrize(
-    ("how", "said"), [(Reach.REFUSED, "refuses connections"), (Reach.MUTE, "does not answer")]
+    ("how", "said"),
+    [(Reach.REFUSED, "refuses connections"), (Reach.MUTE, "is slow: it takes connections")],
 )
 def test_a_store_that_is_down_or_busy_keeps_nobody_from_joining(how: Reach, said: str) -> None:
     ports, reached = {**PORTS, "store": 7704}, {**ALL, "store": how}
