@@ -230,7 +230,9 @@ def test_a_card_stays_with_its_task_when_its_agent_is_killed(
     scene = scenario.write(common / "scene.json", [SMALL])
     with real_cluster(tmp_path, 1, scenario.environment(scene), settings()) as cluster:
         first = submit(cluster, command(truth, LONG_S, 0, 1000), gpus=1)
-        CommandLine(tmp_path).wait_state(first.id, "running")
+        # It is RUNNING as soon as its runner is ordered; an order that dies with the agent is
+        # given again, and this test wants one that has arrived.
+        wait_until(lambda: {SMALL["uuid"]: 1} == most_at_once(truth), "it never had its card")
         parts = [submit(cluster, command(truth, 0.0, 5 * GIB), vram="5GiB") for _ in range(3)]
         whole = submit(cluster, command(truth, 0.0, 0, 1000), gpus=1)
         old = cluster.kill("node-1")

@@ -132,6 +132,7 @@ def test_the_work_of_a_node_whose_key_is_revoked_moves(
     task = cluster.client.submit_command(["sh", "-c", script])
     cluster.note([task])
     first = str(remuda.wait_state(task.id, "running")["node"])
+    wait_until(truth.exists, "it does not begin")
     other = ({"node-1", "node-2"} - {first}).pop()
     assert 0 == remuda("key", "revoke", first).returncode
     wait_until(lambda: other in truth.read_text(), "its work did not move")

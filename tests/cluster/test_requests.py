@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ..fakes import gpu_task, scenario
-from .command_line import CommandLine
+from .command_line import CommandLine, wait_until
 from .far import far
 from .harness import Cluster, real_cluster
 
@@ -50,16 +50,22 @@ class Waiting:
 
     def __init__(self, host: Cluster, common: Path) -> None:
         self._host = host
+        self._common = common
         self._enough = common / "enough"
         self._tasks: list[Any] = []
 
     def submit(self, **options: Any) -> Any:
-        script = f"while ! test -e {self._enough}; do sleep 0.05; done; echo $REMUDA_GPU_UUIDS"
+        wait = f"while ! test -e {self._enough}; do sleep 0.05; done"
+        script = f"touch {self._common}/$REMUDA_TASK_ID; {wait}; echo $REMUDA_GPU_UUIDS"
         given = {"cpus": 0.01, **options}
         task = self._host.client.submit_command(["sh", "-c", script], **given)
         self._host.note([task])
         self._tasks.append(task)
         return task
+
+    def wait_begun(self, task: Any) -> None:
+        """Wait until its process lives: it is RUNNING as soon as a runner is ordered for it."""
+        wait_until((self._common / task.id).exists, f"{task.id} does not begin")
 
     def end(self) -> list[str]:
         """Let them end; return the cards that each had."""
@@ -101,7 +107,7 @@ def test_named_things_and_being_alone_hold_while_all_daemons_are_killed(
     first = waiting.submit(resource={"licence": 2})
     second = waiting.submit(resource={"licence": 1})
     alone = waiting.submit(exclusive=True)
-    remuda.wait_state(first.id, "running")
+    waiting.wait_begun(first)
     for name, pid in [(name, host.kill(name)) for name in ("scheduler", "node-1")]:
         host.wait_restarted(name, pid)
     remuda.wait_state(first.id, "running")
