@@ -150,7 +150,7 @@ class Loop:
             events += self._catch_up(now)
         events += self.following.events(now)
         if events or (self._due_ns is not None and self._due_ns <= now.mono_ns):
-            before_ns = time.monotonic_ns()
+            before_ns = 0 if self._metrics is None else time.monotonic_ns()
             effects = self._core.step(events, now)
             if self._metrics is not None:
                 self._metrics.meter.step.observe((time.monotonic_ns() - before_ns) / NS_PER_S)
@@ -182,8 +182,9 @@ class Loop:
         until = min(self._beacon_due_ns, view.watches.next_deadline_ns, view.feed.due_ns)
         if due is not None:
             until = min(until, due)
-        if self._mirror is not None:
-            until = min(until, self._mirror.due_ns)
+        for each in (self._mirror, self._metrics):
+            if each is not None:
+                until = min(until, each.due_ns)
         if self._idle_more:
             until = min(until, mono_ns + _NS_PER_MS)
         return int(max(-(-(until - mono_ns) // _NS_PER_MS), 0))

@@ -64,9 +64,14 @@ class Metrics:
         self._state = view.metrics
         self._state.update(state="starting", why="", address=self._address)
 
+    @property
+    def due_ns(self) -> int:
+        """When `tend` has something to do."""
+        return min(self._due_ns, self._fleet_due_ns)
+
     def tend(self, now: Now) -> None:
         """Look after the process, and tell it how things stand; called in every turn."""
-        if now.mono_ns < min(self._due_ns, self._fleet_due_ns):
+        if now.mono_ns < self.due_ns:
             return
         if not self._pipe.is_open:
             self._fleet_due_ns = self._due_ns = now.mono_ns + LOOK_EVERY_NS

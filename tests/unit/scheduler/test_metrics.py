@@ -10,13 +10,16 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from remuda.protocol.measures import GpuMeasure
 from remuda.scheduler import metrics
-from remuda.scheduler.metrics import CARDS_PER_FRAME, COMMAND, Metrics
+from remuda.scheduler.loop import Loop
+from remuda.scheduler.metrics import CARDS_PER_FRAME, COMMAND, TELL_EVERY_NS, Metrics
 from remuda.scheduler.metrics_process import READERS_MAX
 from remuda.scheduler.metrics_rows import fleet_rows
 from remuda.scheduler.mirror_frames import FRAME_BYTES_MAX, pack
@@ -107,6 +110,21 @@ def test_metrics_and_health_are_served_over_http(served: ServedWorld) -> None:
     assert (200, "") == served.get("/metrics", "HEAD")
     assert 404 == served.get("/")[0]
     assert 501 == served.get("/metrics", "POST")[0]
+
+
+def test_a_loop_that_has_nothing_else_to_do_wakes_when_metrics_are_due(served: ServedWorld) -> None:
+    served.wait_up()
+    served.tend()
+    now_ns, far_ns = served.now.mono_ns, 1 << 62
+    idle: Any = SimpleNamespace(
+        _metrics=served.metrics, _mirror=None, _beacon_due_ns=far_ns, _due_ns=None, _slow=False,
+        _idle_more=False, _intake=SimpleNamespace(has_waiting=False),
+        _view=SimpleNamespace(
+            watches=SimpleNamespace(next_deadline_ns=far_ns), feed=SimpleNamespace(due_ns=far_ns)
+        ),
+    )  # fmt: skip
+    assert now_ns < served.metrics.due_ns <= now_ns + TELL_EVERY_NS
+    assert -(-(served.metrics.due_ns - now_ns) // 10**6) == Loop._timeout_ms(idle, now_ns)
 
 
 def test_what_holds_the_scheduler_up_is_told_by_readyz_alone(served: ServedWorld) -> None:
