@@ -155,6 +155,11 @@ def settings(_ctx: Any) -> Iterator[tuple[str, str]]:
         yield str(entry.key), str(entry.value)
 
 
+def settings_to_set(ctx: Any) -> Words:
+    """Name keys where one is due: `KEY VALUE KEY VALUE`."""
+    return settings(ctx) if len(ctx.params.get("pairs") or ()) % 2 == 0 else ()
+
+
 BY_METAVAR: Mapping[str, Callable[[Any], Words]] = {
     "NODE": nodes,
     "TASK": tasks,
@@ -167,6 +172,9 @@ BY_METAVAR: Mapping[str, Callable[[Any], Words]] = {
 }
 BY_COMMAND: Mapping[tuple[str, str], Callable[[Any], Words]] = {
     ("stats", "kind"): kinds,
+    ("config", "node"): nodes,
+    ("config", "pairs"): settings_to_set,
+    ("task", "owner"): keys,
     ("gpu", "node"): nodes,
     ("key", "name"): keys,
     ("handler", "name"): handlers,

@@ -34,6 +34,7 @@ HEADINGS = {
     ),
     "Which cluster": ("login", "cluster"),
 }
+SENTENCE_CHARS_MAX = 200  # a first sentence is shown whole, over as many lines as it takes
 VERBS = (
     *("list", "show", "get", "logs", "wait", "cancel", "retry", "explain"),
     *("stack", "signal", "exec", "prune", "export"),
@@ -82,7 +83,7 @@ def _typed(argument: Any) -> str:
 
 
 def _summary(each: Any) -> str:
-    return str(each.get_short_help_str(limit=80))
+    return str(each.get_short_help_str(limit=SENTENCE_CHARS_MAX))
 
 
 def _write(formatter: Any, heading: str, rows: list[tuple[str, str]]) -> None:

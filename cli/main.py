@@ -163,7 +163,7 @@ def _usage(error: Any, arguments: Sequence[str]) -> int:
         sys.stderr.write(f"{error.ctx.get_help()}\n")
         return USAGE
     path = error.ctx.command_path if getattr(error, "ctx", None) else "remuda"
-    said = error.format_message().rstrip(".")
+    said = error.format_message().rstrip(".").replace("Value error, ", "")  # pydantic's words
     _complain(f"{_advised(said)} (see `{path} --help`)")
     return OURS if _owns_no_code(arguments) else USAGE
 

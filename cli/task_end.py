@@ -41,7 +41,8 @@ def why_no_more(body: Document) -> str:
     if failures > retries:
         used = "the only one" if retries == 1 else f"all {retries}"
         return f"{used} after {what} used up ({counted(failures, 'failure')})"
-    return f"{failures} of {retries} after {what} used, and its options allow no other try"
+    rest = "its options, or the nodes that there are, allow no other try"
+    return f"{failures} of {retries} after {what} used: {rest}"
 
 
 def next_steps(body: Document) -> str:

@@ -89,17 +89,22 @@ class Host:
         return True
 
     def remove(self, path: str) -> bool:
-        """Remove a file, or a folder with all that is in it."""
+        """Remove a file, or a folder with all that is in it; of a disk of its own the place stays."""
         found = self.at(path)
         if not found.exists() and not found.is_symlink():
             return False
-        self.done.append(f"removed {path}")
+        is_mount = found.is_mount()
+        gone = list(found.iterdir()) if is_mount else [found]
+        if not gone:
+            return False
+        self.done.append(f"{'emptied' if is_mount else 'removed'} {path}")
         if self.dry:
             return True
-        if found.is_dir() and not found.is_symlink():
-            shutil.rmtree(found)
-        else:
-            found.unlink()
+        for each in gone:
+            if each.is_dir() and not each.is_symlink():
+                shutil.rmtree(each)
+            else:
+                each.unlink()
         return True
 
     def call(self, *argv: str, why: str) -> None:

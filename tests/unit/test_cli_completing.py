@@ -36,6 +36,10 @@ def sources() -> dict[tuple[str, str], Any]:
         ("task cancel", "tasks"),
         ("gpu cordon", "gpus"),
         ("config get", "key"),
+        ("config set", "node"),
+        ("config set", "pairs"),
+        ("config show", "node"),
+        ("task list", "owner"),
         ("call", "target"),
         ("status", "cluster"),
         ("stats", "kind"),
@@ -46,6 +50,14 @@ def test_what_takes_a_known_word_completes_it(command: str, parameter: str) -> N
     assert found.get((command, parameter)) is not None, sorted(
         name for path, name in found if path == command
     )
+
+
+@pytest.mark.parametrize(
+    ("typed", "is_key"), [(None, True), (["scheduler.lease"], False), (["a", "1"], True)]
+)
+def test_every_other_word_of_config_set_is_a_key(typed: list[str] | None, is_key: bool) -> None:
+    found = completing.settings_to_set(context(pairs=typed))
+    assert is_key == ("scheduler.lease" in dict(found))
 
 
 def test_a_key_that_is_no_setting_completes_nothing() -> None:

@@ -123,6 +123,13 @@ def test_without_a_scheduler_each_command_says_so(capsys, nowhere, words, code) 
     assert 1 == (out + err).count("\n")
 
 
+@pytest.mark.parametrize("words", [(), ("task",), ("config",), ("recovery",)])
+def test_help_cuts_no_summary_off(capsys, words) -> None:
+    usage, *rest = run(capsys, *words, "--help")[1].splitlines()
+    assert usage.endswith("[ARGS]...")
+    assert [] == [line for line in rest if line.endswith("...")]
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [

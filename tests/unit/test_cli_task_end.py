@@ -35,7 +35,12 @@ def test_the_last_try_says_what_failed(attempts: list[Any], expected: str) -> No
         ("exit_code", [budget("own", 2, 1)], "the only one after its own errors used up"),
         ("exit_code", [budget("own", 4, 3), budget("node_lost", 1, 2)], "all 3 after its own"),
         ("node_lost", [budget("own", 0, 3), budget("node_lost", 3, 2)], "all 2 after lost nodes"),
-        ("exit_code", [budget("own", 1, 3)], "1 of 3 after its own errors used, and its options"),
+        ("exit_code", [budget("own", 1, 3)], "1 of 3 after its own errors used: its options"),
+        (
+            "owner_refused",
+            [budget("code_missing", 2, 8)],
+            "2 of 8 after missing code used: its options, or the nodes that there are",
+        ),  # fmt: skip
         ("deadline", [budget("own", 0, 3)], "none after deadline: it would end the same way"),
     ],
 )

@@ -80,7 +80,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["handler", "disable", "x"], NO_CLUSTER, "no scheduler runs"),
         # install
         (["install"], USAGE, "Missing argument"),
-        (["install", "worker"], USAGE, "'worker' is not one of"),
+        (["install", "worker"], USAGE, "Invalid value for 'role': 'worker' is not one of"),
         (["install", "node", "--dry-run", "--join", "garbage"], REFUSED, "begins with remuda1_"),
         (["install", "scheduler", "--dry-run", "--listen", 'x"\nport = 1'], REFUSED, "--listen x"),
         (["install", "node", "--dry-run", "--prefix", "none"], REFUSED,

@@ -200,6 +200,15 @@ def test_purge_takes_data_keys_and_user(system: System) -> None:
     assert "remuda" not in (system.root / "etc/passwd").read_text()
 
 
+def test_purge_empties_a_home_that_is_a_disk_of_its_own(system: System, monkeypatch) -> None:
+    home = system.root / HOME.lstrip("/")
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == home)
+    install(on(system), Wish("node"))
+    assert f"emptied {HOME}" in uninstall(on(system), Wish("node"), purge=True)
+    assert [] == list(home.iterdir())
+    assert "remuda" not in (system.root / "etc/passwd").read_text()
+
+
 def test_the_data_of_another_role_are_not_purged_along(system: System) -> None:
     install(on(system), Wish("node"))
     install(on(system), Wish("scheduler"))
@@ -226,14 +235,17 @@ def test_options_that_contradict_each_other_are_refused(capsys, words, says) -> 
     assert says in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [[], ["--help"], ["worker"]])
-def test_bin_install_without_a_role_says_how_it_is_called_and_does_nothing(tmp_path, words) -> None:
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [([], 2), (["worker"], 2), (["--help"], 0), (["scheduler", "--help"], 0), (["node", "-h"], 0)],
+)
+def test_bin_install_says_how_it_is_called_and_does_nothing(tmp_path, words, code) -> None:
     tool = Path(__file__).resolve().parents[2] / "bin" / "install"
     prefix = tmp_path / "prefix"
     command = [str(tool), f"--prefix={prefix}", *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (2, False) == (done.returncode, prefix.exists())
-    assert "sudo bin/install node [--join LINE]" in done.stderr
+    assert (code, False) == (done.returncode, prefix.exists())
+    assert "sudo bin/install node [--join LINE]" in (done.stderr if code else done.stdout)
 
 
 def test_bin_install_says_in_a_dry_run_that_remuda_itself_comes_first(tmp_path: Path) -> None:
