@@ -11,7 +11,7 @@ import typer
 from ..protocol.errors import Invalid
 from . import screen
 from .commands import Session, command
-from .refs import select
+from .refs import name_unknown, select
 from .writing import one_line
 
 if TYPE_CHECKING:
@@ -73,6 +73,8 @@ def events(
         for each in found:
             _print(each, as_json=session.json)
             shown += 1
+        if not (shown or session.quiet):
+            name_unknown(link, node=node)
     if not shown and not session.quiet:
         screen.remark("no events")
 

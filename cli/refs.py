@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import difflib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..protocol import ids
-from ..protocol.errors import Invalid, Refused
+from ..protocol.errors import Invalid, NotAllowed, Refused
 from ..protocol.messages import Page
 from . import screen
 from .writing import counted, id_text
@@ -106,6 +107,27 @@ def as_listed(link: Connection, filters: Filters) -> dict[str, Any]:
         "tags": tags(filters.tag or []),
     }
     return {name: value for name, value in wanted.items() if value}
+
+
+def name_unknown(link: Connection, *, node: str = "", owner: str = "") -> None:
+    """Where nothing was found, say which name of those that were asked for nobody has."""
+    from ..client import control
+
+    _name_unknown("node", node, lambda: control.list_nodes(link))
+    _name_unknown("key", owner, lambda: control.list_keys(link))
+
+
+def _name_unknown(noun: str, name: str, ask: Callable[[], list[dict[str, Any]]]) -> None:
+    if not name:
+        return
+    try:
+        known = {str(row["name"]) for row in ask()}
+    except NotAllowed:
+        return  # who may not see the keys is not told which there are
+    if name not in known:
+        near = difflib.get_close_matches(name, sorted(known), 1)
+        hint = f"did you mean {near[0]}?" if near else f"see `remuda {noun} list`"
+        screen.remark(f"there is no {noun} {name}, now at least: {hint}")
 
 
 def select(link: Connection, refs: Sequence[str], filters: Filters | None = None) -> Selection:

@@ -15,7 +15,7 @@ from . import screen
 from .commands import Session, command
 from .csv_rows import CsvWriter
 from .gauge import Gauge
-from .refs import Filters, as_listed
+from .refs import Filters, as_listed, name_unknown
 from .whole_file import STDOUT, check_target, target_of
 from .writing import counted
 
@@ -92,10 +92,13 @@ def task_export(
         wanted = as_listed(link, filters) | times
         write = CsvWriter(target, by_attempt=attempts).write if shape == "csv" else _lines(target)
         written = _export(session, link, wanted, write)
+        if not (written or session.quiet):
+            name_unknown(link, node=filters.node, owner=filters.owner)
     if session.json:
         screen.document({"file": file, "format": shape, "tasks": written})
-    elif file != STDOUT and not session.quiet:
-        screen.remark(f"{counted(written, 'task')} written to {file}")
+    elif not session.quiet and (file != STDOUT or not written):
+        where = "standard output" if file == STDOUT else file
+        screen.remark(f"{counted(written, 'task')} written to {where}")
 
 
 def _export(session: Session, link: Connection, wanted: dict[str, Any], write: Write) -> int:

@@ -10,7 +10,7 @@ import typer
 from ..protocol.errors import Invalid
 from . import screen
 from .commands import Session, command
-from .refs import Filters, as_listed, confirm, select
+from .refs import Filters, as_listed, confirm, name_unknown, select
 from .task_changes import Refs, Yes
 from .task_options import duration_s
 from .writing import counted
@@ -54,6 +54,8 @@ def task_prune(
         found = pruning.prune(link, **wanted, dry_run=True)
         confirm(found["removed"], "remove", yes=yes)
         done = pruning.prune(link, **wanted) if found["removed"] else found
+        if not (done["removed"] or session.quiet):
+            name_unknown(link, node=filters.node, owner=filters.owner)
         name = link.cluster
     if session.json:
         screen.document({word: done[word] for word in ("removed", "open", "unknown")})

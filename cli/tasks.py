@@ -20,7 +20,7 @@ from . import (
     views,
 )
 from .commands import Session, command
-from .refs import TERMINAL, Filters, listing, select_one
+from .refs import TERMINAL, Filters, listing, name_unknown, select_one
 from .screen import Column
 from .task_page import show_explanation, show_failure, show_task
 from .writing import age, one_line, row_id, span
@@ -64,6 +64,8 @@ def task_list(
     """List tasks in every state, newest first."""
     with session.connect() as link:
         page = listing(link, filters, limit, cursor)
+        if not (page.rows or session.quiet):
+            name_unknown(link, node=filters.node, owner=filters.owner)
     if session.json:
         screen.document([views.task(row) for row in page.rows])
     elif session.quiet:

@@ -89,7 +89,7 @@ class Host:
         return True
 
     def remove(self, path: str) -> bool:
-        """Remove a file, or a folder with all that is in it; of a disk of its own the place stays."""
+        """Remove a file, or a folder with all that is in it; a mount is emptied."""
         found = self.at(path)
         if not found.exists() and not found.is_symlink():
             return False

@@ -71,6 +71,26 @@ def test_what_cannot_be_asked_of_events_is_one_line(remuda: Typed) -> None:
     assert "since" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("task", "list", "--node", "nosuch"), "there is no node nosuch, now at least"),
+        (("task", "list", "--owner", "nosuch"), "there is no key nosuch, now at least"),
+        (("task", "export", "-", "--node", "nosuch"), "there is no node nosuch, now at least"),
+        (("task", "export", "-", "--owner", "nosuch"), "0 tasks written to standard output"),
+        (("task", "prune", "--node", "nosuch"), "there is no node nosuch, now at least"),
+        (("events", "--node", "nosuch"), "there is no node nosuch, now at least"),
+    ],
+)
+def test_nothing_is_found_by_a_name_that_nobody_has_and_that_is_said(
+    shared: Cluster, remuda: Typed, words: tuple[str, ...], said: str
+) -> None:
+    done = remuda(*words)
+    assert 0 == done.returncode
+    assert said in done.stderr
+    assert "nosuch" not in remuda(*words, "-q").stderr
+
+
 def test_prune_removes_what_has_ended_and_keeps_what_is_open(
     shared: Cluster, remuda: Typed
 ) -> None:

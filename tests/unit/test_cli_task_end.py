@@ -40,7 +40,7 @@ def test_the_last_try_says_what_failed(attempts: list[Any], expected: str) -> No
             "owner_refused",
             [budget("code_missing", 2, 8)],
             "2 of 8 after missing code used: its options, or the nodes that there are",
-        ),  # fmt: skip
+        ),
         ("deadline", [budget("own", 0, 3)], "none after deadline: it would end the same way"),
     ],
 )
