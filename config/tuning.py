@@ -53,13 +53,11 @@ def write_told(path: Path, told: Told) -> None:
 
 
 def read_told(path: Path) -> Told:
-    """Read what `write_told` wrote, nothing where it never did; raises OSError and ValueError."""
+    """Read what `write_told` wrote; raises OSError and ValueError."""
     try:
         with path.open("rb") as file:
             plain = json.loads(file.read(FILE_BYTES_MAX))
         return Told(from_plain(plain["changes"]), int(plain["reloads"]), int(plain["version"]))
-    except FileNotFoundError:
-        return Told()
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"it is not what was written: {error}") from error
 
@@ -191,6 +189,8 @@ class Tuning:
 def _kept(path: Path) -> Told:
     try:
         return read_told(path)
+    except FileNotFoundError:
+        return Told()
     except (OSError, ValueError) as error:
         get_logger().warning("changes of operators not read", file=str(path), error=str(error))
         return Told()  # the scheduler tells them again
