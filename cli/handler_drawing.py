@@ -59,11 +59,16 @@ MODEL_COLUMNS = (
     Column("ERROR", wide=True),
 )
 GPU_CHARS = 12
+WIDE_FROM = 120  # columns
+NARROW_WITHOUT = ("TARGET", "MODELS")
 
 
 def table(rows: Sequence[Row], now_s: float) -> None:
-    """Write handlers, a row for each."""
-    screen.table(COLUMNS, [_cells(row, now_s) for row in rows])
+    """Write handlers, a row for each; a narrow terminal leaves to `handler show` what is long."""
+    left_out = () if screen.columns_shown() >= WIDE_FROM else NARROW_WITHOUT
+    kept = [index for index, column in enumerate(COLUMNS) if column.title not in left_out]
+    cells = [_cells(row, now_s) for row in rows]
+    screen.table([COLUMNS[i] for i in kept], [[row[i] for i in kept] for row in cells])
 
 
 def _cells(row: Row, now_s: float) -> list[Any]:

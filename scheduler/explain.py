@@ -13,6 +13,7 @@ from .feasible import may_ever
 from .fleet import Node
 from .learned import RUNS_MIN
 from .placement import avoided, could_run, nowhere, refusals_now
+from .recovery import is_doubtful
 from .retry import budget, is_own, used, waits_for_another
 from .spans import span
 from .task import NOT_RAISED, State, Task
@@ -50,6 +51,12 @@ def explain(core: Core, task_id: int, now: Now, failed_of: str = "") -> dict[str
         answer["expiry_ms"] = task.created_ms + policy.expires_ms
     if task.spec.raised != NOT_RAISED:
         answer["raised"] = True
+    if is_doubtful(core, task):
+        return answer | {
+            "reason": "nobody knows what became of it since the backup: nothing is concluded of it "
+            "before `remuda recovery rerun` or `remuda recovery fail`",
+            "waits_for": "a decision",
+        }
     if task.state is State.WAITING:
         return answer | _waiting(core, task, now, failed_of)
     if task.state is State.QUEUED:

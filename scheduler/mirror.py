@@ -33,6 +33,7 @@ SILENCE_NS = 15 * _S
 WAIT_NS_MIN, WAIT_NS_MAX = _S, 30 * _S
 CALM_NS = 60 * _S
 ROOM_FOR_NEWS_BYTES = PIPE_BYTES // 2
+HELD = "restored from a backup: it is told once the hold ends (`remuda recovery release`)"
 
 
 class Patience:
@@ -101,6 +102,8 @@ class Mirror:
         if not self._pipe.is_open:
             if self._is_started:
                 self._on_ended(now)
+            elif self._view.core.recovery is not None:
+                self._state["why"] = HELD  # a drill must not speak over the scheduler it copies
             elif now.mono_ns >= self._start_due_ns:
                 self._start(now)
             return

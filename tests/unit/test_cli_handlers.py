@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from remuda.cli import main
-from remuda.cli.handler_drawing import nodes_in_short
+from remuda.cli import main, screen
+from remuda.cli.handler_drawing import nodes_in_short, table
 from remuda.client.client import Client
 from remuda.protocol import messages as m
 
@@ -166,3 +166,18 @@ def test_the_python_client_has_the_same_verbs(cluster) -> None:
 def test_an_empty_name_shows_no_handler(capsys, cluster) -> None:
     assert 4 == main.run(["handler", "show", ""])
     assert "NAME is empty" in capsys.readouterr().err
+
+
+def test_a_narrow_terminal_shows_the_figures_of_handlers_whole(capsys, monkeypatch) -> None:
+    row = {
+        "name": "classify", "target": "photos.labels:Classify", "declared": ["scheduler", "node"],
+        "nodes": [{"state": "idle"}] * 3, "models": ["sdxl", "flux"], "vram_bytes": 0,
+        "used_bytes": None, "running": 2, "queued": 1_000, "calls": 12_345, "called_ms": 0,
+    }  # fmt: skip
+    for columns, has_models in ((80, False), (160, True)):
+        monkeypatch.setattr(screen, "columns_shown", lambda columns=columns: columns)
+        table([row], 0.0)
+        said = capsys.readouterr().out
+        assert "12,345" in said
+        assert has_models == ("sdxl, flux" in said)
+        assert "…" not in said

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -21,7 +22,7 @@ from remuda.protocol import messages as m
 from remuda.protocol.mirrored import Revision
 from remuda.scheduler import mirror_rows
 from remuda.scheduler.events import Event
-from remuda.scheduler.mirror import Mirror
+from remuda.scheduler.mirror import HELD, Mirror
 from remuda.scheduler.mirror_frames import TaskRow, pack
 from remuda.scheduler.mirror_pipe import MirrorPipe
 from remuda.scheduler.mirror_rows import Feed
@@ -223,6 +224,21 @@ def test_a_process_that_keeps_dying_is_started_ever_more_seldom(world: MirroredW
     assert "down" == world.view.redis["state"]
     world.settle()
     assert truth(world) == states(world)
+
+
+def test_a_restored_scheduler_tells_its_mirror_nothing_before_the_hold_ends(
+    world: MirroredWorld,
+) -> None:
+    held: Any = object()  # what is undecided does not matter here
+    world.core.recovery = held
+    world.tend(60.0)
+    assert (0, "starting", HELD) == (
+        world.pipe.starts, world.view.redis["state"], world.view.redis["why"],
+    )  # fmt: skip
+    world.core.recovery = None
+    world.submit(1)
+    world.settle()
+    assert (truth(world), "") == (states(world), world.view.redis["why"])
 
 
 def test_a_process_that_says_nothing_is_replaced(world: MirroredWorld) -> None:

@@ -11,6 +11,7 @@ from remuda.protocol import ids
 from remuda.protocol import messages as m
 from remuda.scheduler import recovery
 from remuda.scheduler.audit import first_broken_link
+from remuda.scheduler.explain import explain
 from remuda.scheduler.journal import Journal
 from remuda.scheduler.restored import (
     ATTEMPT_STEP,
@@ -91,6 +92,14 @@ def test_doubts_run_again_on_a_word_with_attempts_that_no_node_can_hold(world: R
         world.end(node, task)
     assert ["succeeded"] * 2 == world.states([first, second])
     assert ["returned", "succeeded"] == world.attempts(first)
+
+
+def test_a_doubt_waits_for_a_word_and_not_for_its_node(world: Restorable) -> None:
+    _, first, second = doubtful(world)
+    said = [explain(world.core, task, world.now) for task in (first, second)]
+    assert ["a decision"] * 2 == [each["waits_for"] for each in said]
+    world.decide("rerun", first)
+    assert "a decision" != explain(world.core, first, world.now)["waits_for"]
 
 
 def test_doubts_fail_on_a_word(world: Restorable) -> None:
