@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ..config.cluster import find_cluster
 from ..config.findings import Finding, Level, fine, serious, warning
-from ..config.home import Home
+from ..config.home import SERVICE_HOME, Home
 from ..config.host_checks import HOST_TOPICS, of_runtime
 from ..config.store_home import objects_dir
 from ..protocol.errors import RemudaError
@@ -26,7 +26,6 @@ from .daemons import SCHEDULER, STORE, module_argv
 PATIENCE_S = 60.0
 OUTPUT_BYTES_MAX = 1 << 20
 NODES_MAX = 64
-SERVICE_HOME = Path("/var/lib/remuda")
 UNITS = ("remuda-scheduler", "remuda-store", "remuda-node")
 NODE_KEYS = "node-*.key"
 

@@ -233,7 +233,7 @@ class Exchange:
         if not self._joined_ever:
             return (
                 f"no scheduler answers at {endpoint} (waited {waited_s:.0f} s): "
-                "start one with `remuda up`, or check --home, --cluster or --endpoint"
+                "look there with `remuda doctor`, or check --home, --cluster or --endpoint here"
             )
         return (
             f"the scheduler at {endpoint} gave no answer within {waited_s:.0f} s "

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..protocol.errors import Invalid, NotFound, Unreachable
 from .endpoints import check_endpoint, read_endpoints
-from .home import ETC, HOME_VARIABLE, Home, default_home
+from .home import ETC, HOME_VARIABLE, SERVICE_HOME, Home, default_home
 from .keys import Identity, KeyFileError, KeyPair, fingerprint, load_identity
 from .logins import current, identity_file
 
@@ -76,7 +76,7 @@ def connection(ref: ClusterRef) -> Connection:
         identity = load_identity(ref.identity_file, lent=True)
         return _connection(identity, identity.endpoint)
     if running is None:
-        raise Unreachable(f"no scheduler runs in {ref.home.root}: start one with `remuda up`")
+        raise Unreachable(f"no scheduler runs in {ref.home.root}: {_how_to_start(ref.home.root)}")
     identity = load_identity(ref.identity_file, lent=True)
     if identity.scheduler_public != running.scheduler_public:
         # ZeroMQ would only reconnect for ever, without a word.
@@ -86,6 +86,13 @@ def connection(ref: ClusterRef) -> Connection:
             " for a line to log in with (`remuda key invite`)"
         )
     return _connection(identity, running.url("control"))
+
+
+def _how_to_start(home: Path) -> str:
+    if home == SERVICE_HOME:
+        return "`systemctl status remuda-scheduler` says why"
+    installed = f", or look at that of the services here: --home {SERVICE_HOME}"
+    return "start one with `remuda up`" + installed * SERVICE_HOME.is_dir()
 
 
 def _is_a_users(home: Home, identity_file: Path) -> bool:

@@ -16,6 +16,7 @@ from ..protocol.errors import Invalid
 HOME_VARIABLE = "REMUDA_HOME"
 PROFILE_VARIABLE = "REMUDA_PROFILE"
 ETC = Path("/etc/remuda")  # what holds for all clusters of a host
+SERVICE_HOME = Path("/var/lib/remuda")  # of the daemons that `remuda install` puts under systemd
 DIRECTORY_MODE = 0o700
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 

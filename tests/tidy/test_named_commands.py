@@ -26,6 +26,14 @@ NAMED = re.compile(r"`(remuda [^`]+)`")
 TYPED = re.compile(r"^ *\$? ?(?:sudo )?(remuda .+)$", re.MULTILINE)
 CONCATENATED = re.compile(r'"\s+f?"')  # of two pieces of one Python text
 EXAMPLE = re.compile(r"^  (remuda .+)$", re.MULTILINE)
+ALONE = re.compile(r"`(--[a-z][a-z-]*)[^`]*`")
+OF_OTHERS = {
+    "--config": "the daemons",
+    "--hosts": "bin/quickstart and bin/deploy",
+    "--image": "nobody: it is reserved",
+    "--only": "bin/deploy",
+    "--ssh": "bin/deploy",
+}
 FENCED = re.compile(r"^```(?:sh|bash|console)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -106,3 +114,21 @@ def test_command_lines_are_found() -> None:
 def test_what_is_named_can_be_typed(path: str) -> None:
     found = {line: what_is_wrong(line) for at, line in LINES if at == path}
     assert {} == {line: wrong for line, wrong in found.items() if wrong}
+
+
+def every_option() -> set[str]:
+    found: set[str] = set()
+    commands_left = [ROOT_COMMAND]
+    while commands_left:
+        command = commands_left.pop()
+        found |= options_of(command)
+        commands_left += getattr(command, "commands", {}).values()
+    return found
+
+
+def test_an_option_that_a_page_names_by_itself_is_one_of_a_command() -> None:
+    known = every_option() | OF_OTHERS.keys()
+    pages = [ROOT / "README.md", *ROOT.glob("docs/*.md")]
+    named_alone = {(page.name, word) for page in pages for word in ALONE.findall(page.read_text())}
+    assert len(named_alone) > 50
+    assert [] == sorted((page, word) for page, word in named_alone if word not in known)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from remuda.config import cluster
 from remuda.config.cluster import CLIENT, connection, find_cluster
 from remuda.config.endpoints import Endpoints, read_endpoints, tcp_url, write_endpoints
 from remuda.config.home import Home, default_home, write_atomically
@@ -201,6 +202,18 @@ def test_a_home_that_runs_can_be_dialled(home, env):
 def test_a_home_where_nothing_runs_is_unreachable_and_names_up(home, env):
     with pytest.raises(Unreachable, match="start one with `remuda up`"):
         connection(find_cluster(home=home.root, env=env))
+
+
+def test_where_services_are_installed_their_home_is_named(home, env, tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "SERVICE_HOME", tmp_path)
+    for services, hint in (
+        (tmp_path, f"`remuda up`, or look at that of the services here: --home {tmp_path}"),
+        (tmp_path / "none", "start one with `remuda up`$"),
+        (home.root, "`systemctl status remuda-scheduler` says why"),
+    ):
+        monkeypatch.setattr(cluster, "SERVICE_HOME", services)
+        with pytest.raises(Unreachable, match=hint):
+            connection(find_cluster(home=home.root, env=env))
 
 
 def test_a_home_with_a_key_and_no_scheduler_of_its_own_dials_what_the_key_names(home, env):
