@@ -17,6 +17,7 @@
 | I13 | nothing is lent on a GPU that is cordoned, known to be faulty, or filled by others |
 | I14 | what is charged to nothing, or given back, is bounded |
 | I15 | who ran out of a card's memory is lent more of one next time |
+| I16 | nodes go by settings that were accepted, in the end by the newest or say why not |
 
 Results may be accepted from attempts of an earlier epoch: they were adopted. What a history does
 not hold (a cluster of real processes has no view of the ledger) is not judged.

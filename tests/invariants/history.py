@@ -86,7 +86,7 @@ class History:
     stopped long enough ago for everything to have ended; `cards` holds the memory of each card.
     `forgotten` are tasks of which a scheduler that was restored knows only the beginning, or
     nothing: they may end otherwise than was said. `waits` are backoffs: (task, drawn ms, longest
-    ms). `credits` are (held ahead, allowed).
+    ms). `credits` are (held ahead, allowed). `accepted` names settings of nodes that are durable.
     """
 
     acknowledged: set[bytes] = field(default_factory=set)
@@ -105,6 +105,7 @@ class History:
     fenced: set[bytes] = field(default_factory=set)
     forgotten: set[bytes] = field(default_factory=set)
     unguarded: set[tuple[bytes, int]] = field(default_factory=set)
+    accepted: set[bytes] = field(default_factory=lambda: {b""})
     prepared: set[tuple[bytes, int]] = field(default_factory=set)
     stored: set[tuple[bytes, int]] = field(default_factory=set)
     waits: list[tuple[bytes, int, int]] = field(default_factory=list)

@@ -13,6 +13,7 @@ from remuda.protocol import measures
 from remuda.protocol import messages as m
 from remuda.scheduler import (
     black_holes,
+    configured,
     cordons,
     core,
     dispatch,
@@ -226,6 +227,25 @@ def _zero(*_: Any) -> int:
 
 
 SILENCE = (Kind.PARTITION, Kind.ONE_WAY, Kind.AGENT_CRASH)
+
+
+def _settings_again() -> Any:
+    """Tell each start of an agent what it is to go by once."""
+    told: set[tuple[bytes, bytes]] = set()
+    see = configured.see
+
+    def see_once(core: Any, node: Any, message: Any, effects: Any) -> None:
+        before = len(effects.to_nodes)
+        see(core, node, message, effects)
+        for item in effects.to_nodes[before:]:
+            key = node.incarnation, item.message.digest
+            if key in told:
+                effects.to_nodes.remove(item)
+            told.add(key)
+
+    return mock.patch.object(configured, "see", see_once)
+
+
 SAFEGUARDS: dict[str, tuple[Removal, tuple[Kind, ...]]] = {
     "the token of a result is checked": (_tokens, (Kind.BYZANTINE,)),
     "a result counts for its own attempt alone": (_attempt_numbers, SILENCE),
@@ -252,6 +272,10 @@ SAFEGUARDS: dict[str, tuple[Removal, tuple[Kind, ...]]] = {
     "a restored scheduler starts nothing without a word": (_hold, (Kind.RESTORE,)),
     "attempts after a restore have other numbers": (_apart, (Kind.RESTORE,)),
     "the room of a model is lent once it is gone": (_unloading, (Kind.PRESSURE,)),
+    "a node is told its settings until it goes by them": (
+        _settings_again,
+        (Kind.RECONFIGURE, Kind.LOSS),
+    ),
 }
 """Each safeguard: how it is taken away, and which faults it is there for."""
 

@@ -12,10 +12,10 @@ from remuda.node.slots import Card, Slots
 from remuda.node.task import Key
 from remuda.protocol import codec
 from remuda.protocol.errors import RemudaError
-from remuda.protocol.messages import Beacon, Failure, Message, Offer, Registered
+from remuda.protocol.messages import Beacon, Configure, Failure, Message, Offer, Registered
 from remuda.protocol.resources import MILLI
 
-from . import crew, moving
+from . import configuring, crew, moving
 from .agenda import MS
 from .checkups import Checkups
 from .host import Host, Runner, leave_unguarded
@@ -189,7 +189,10 @@ class Agent:
             self.core.state.counters.add("offer_before_welcome")
         else:
             self.host.history.on_obeyed(self.life, epoch)
-            self.core.on_message(message)
+            if isinstance(message, Configure):
+                configuring.hear(self, message)
+            else:
+                self.core.on_message(message)
 
     def _speak(self, now: int) -> None:
         membership = self.membership

@@ -11,6 +11,7 @@ from remuda.scheduler.records import Commit
 from remuda.scheduler.task import State
 
 from ..invariants import History
+from . import configuring
 from .agenda import Agenda
 from .ledger import Ledger
 
@@ -47,6 +48,8 @@ class Chronicler:
                 longest_ms = max(task.spec.policy.backoff_longest_ms, self.longest_ms)
                 waits = ids.to_bytes(moved.id), moved.due_ms - wall_ms, longest_ms
                 history.waits.append(waits)
+        if commit.config:
+            history.accepted |= configuring.accepted(core)
         for node in core.fleet.nodes.values():
             if node.backlog:
                 allowed = core.settings.prefetch_per_node_max

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from random import Random
 
 from .behaviour import ENDS, Behaviour
+from .configuring import CHOICES
 from .plan import NETWORK, Ask, Fault, Kind, Plan
 from .scenery import (
     CARDS,
@@ -139,6 +140,9 @@ def _draw_fault(chance: Random, kind: Kind) -> Fault:
         return Fault(at_ms, kind, chance.choice(CLIENTS), 0, chance.randint(2, 6))
     if kind is Kind.BYZANTINE:
         return Fault(at_ms, kind, "mallory", 0, chance.randrange(1 << 16))
+    if kind is Kind.RECONFIGURE:
+        target = chance.choice(("", "", *_NAMES))
+        return Fault(at_ms, kind, target, 0, chance.randrange(CHOICES))
     if kind is Kind.RESTORE:
         return Fault(at_ms, kind, "scheduler", chance.choice(BACKUP_AGES_MS), chance.randrange(12))
     if kind is Kind.FULL_DISK:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from remuda.node.gpu import Xid
 from remuda.protocol import codec
 
-from . import asking
+from . import asking, configuring
 from .agenda import MS, SECOND
 from .doom import Doom, Point
 from .host import leave_unguarded
@@ -290,6 +290,11 @@ def _pressure(world: World, fault: Fault) -> bool:
     return True
 
 
+def _reconfigure(world: World, fault: Fault) -> bool:
+    world.operator.request(configuring.request(world, fault.target, fault.amount))
+    return True
+
+
 def _restore(world: World, fault: Fault) -> bool:
     down_ns = (fault.amount % 3) * 2 * SECOND + SECOND // 10
     Restoring(world, fault.amount).begin(fault.span_ms * MS, down_ns)
@@ -326,4 +331,5 @@ _STRIKE: dict[Kind, Callable[[World, Fault], bool]] = {
     Kind.BLACK_HOLE: _black_hole,
     Kind.PRESSURE: _pressure,
     Kind.RESTORE: _restore,
+    Kind.RECONFIGURE: _reconfigure,
 }

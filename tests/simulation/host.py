@@ -9,6 +9,7 @@ from typing import Any
 
 from remuda.node.grants import Grant, WorkerGrant
 from remuda.node.task import Ending, Key
+from remuda.node.tuning import Told
 from remuda.protocol.capabilities import Capabilities
 from remuda.protocol.codec import pack_document
 from remuda.protocol.messages import Outcome
@@ -107,6 +108,7 @@ class Host:
     boot: int = 1
     hole_until_ns: int = 0
     health_kept: dict[str, Any] = field(default_factory=dict)
+    told: Told = field(default_factory=Told)
     runners: list[Runner] = field(default_factory=list)
     nvml: Nvml = field(init=False)
     _pids: int = 100

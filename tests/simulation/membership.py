@@ -14,6 +14,7 @@ from remuda.protocol import codec, measures
 from remuda.protocol.messages import Heartbeat, Register, Registered
 
 from .agenda import MS, SECOND
+from .configuring import Tuned
 from .host import Host
 
 EARLY_NS = (0, 150 * MS, 500 * MS)
@@ -39,6 +40,7 @@ class Membership:
         self._beats: list[int] = []
         self._heartbeat_ns = 2 * SECOND
         self._said = self._since = 0
+        self.tuning = Tuned(host.name, host.told)
 
     @property
     def is_inside(self) -> bool:
@@ -54,6 +56,7 @@ class Membership:
         self.session.unanswered_ns = max(SILENCE_NS, message.lease_ms * MS)
         self._beats = sorted(now + early for early in EARLY_NS)
         self._said = 0
+        self.tuning.forget()
         return True
 
     def beat_soon(self, now: int) -> None:
@@ -120,7 +123,8 @@ class Membership:
         return Heartbeat(
             state.incarnation, self._seq, state.rev, held.tasks, held.attempts, held.phases, {}, 0,
             0, document, self._measures(), held.vram_used, self._models(now),
-            handler_orders=state.orders.digest,
+            handler_orders=state.orders.digest, config_digest=self.tuning.digest,
+            config=self.tuning.document_due(),
         )  # fmt: skip
 
     def _models(self, now: int) -> list[dict[str, Any]]:

@@ -45,6 +45,7 @@ class Kind(Enum):
     STRANGER = "somebody else takes memory of a GPU"
     BLACK_HOLE = "all that a host runs fails at once"
     RESTORE = "the scheduler is restored from a backup"
+    RECONFIGURE = "an operator changes the settings of nodes"
     PRESSURE = "work wants the room of the models that are loaded"
 
 

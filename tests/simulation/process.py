@@ -11,6 +11,7 @@ from remuda.protocol import messages as m
 from remuda.protocol.errors import RemudaError
 from remuda.scheduler.access import HEARTBEAT, UPLINK, Principal, Role, check_control
 from remuda.scheduler.claimed import Signatures
+from remuda.scheduler.configuration import wanted
 from remuda.scheduler.core import Core, CoreSettings
 from remuda.scheduler.edge import Edge, Later
 from remuda.scheduler.events import Event, NodeSays, Now
@@ -22,6 +23,7 @@ from remuda.scheduler.verbs import Verbs
 from remuda.scheduler.view import View
 from remuda.scheduler.watch import Watches
 
+from . import configuring
 from .agenda import Agenda
 from .storage import FaultyJournal
 
@@ -57,6 +59,8 @@ class Process:
         agenda: Agenda,
         now: Now,
         reply: Callable[[Asker, m.Message], None],
+        *,
+        is_configured: bool,
     ) -> None:
         self.journal = journal
         self.epoch = journal.next_epoch()
@@ -76,6 +80,10 @@ class Process:
             feed=EventFeed(self.epoch, now.wall_ms), loaded=unused, cluster="simulated",
             version="", started_ms=now.wall_ms, listen="", store=unused, ended=Counter(),
         )  # fmt: skip
+        if is_configured:
+            self.view.configuration = configuring.begin(journal, now.wall_ms)
+            self.view.config_versions = journal.config
+            self.core.wanted = wanted(self.view.configuration.newest)
         self.edge = Edge(
             journal.history, value_bytes_max=VALUE_BYTES_MAX,
             random_bits=agenda.chance.getrandbits, signatures=Signatures(b"s" * 32),
@@ -136,6 +144,8 @@ class Process:
             self._reply(asker, message)
 
     def end_turn(self) -> None:
-        """Let the edge forget what the commit has settled."""
+        """Let the edge forget what the commit has settled, and the next change be judged."""
+        if self.view.configuration is not None:
+            self.view.configuration.commit()
         self.edge.end_turn(self._refused)
         self._refused.clear()

@@ -48,6 +48,7 @@ class Scheduler:
     dooms: list[Doom] = field(default_factory=list)
     slow_turns: list[int] = field(default_factory=list)
     restored_ns: int = -FAR_NS
+    is_configured: bool = False
     _inbox: list[Frame] = field(default_factory=list)
     _turn_due: bool = False
     _alarm_ns: int = FAR_NS
@@ -63,7 +64,10 @@ class Scheduler:
         """Come up on what the disk holds, unless a process runs."""
         if self.process is not None:
             return
-        process = Process(self.disk.open(), self.settings, self.agenda, self.now, self._reply)
+        process = Process(
+            self.disk.open(), self.settings, self.agenda, self.now, self._reply,
+            is_configured=self.is_configured,
+        )  # fmt: skip
         self.process = process
         self.chronicler.history.epochs.append(process.epoch)
         self.agenda.trace.note(self.agenda.now_ns, f"scheduler starts, epoch {process.epoch}")

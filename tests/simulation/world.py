@@ -11,7 +11,7 @@ from remuda.protocol import codec
 from remuda.scheduler.access import Principal, Role
 
 from ..invariants import History, Lend, read_records, violations
-from . import asking, things
+from . import asking, configuring, things
 from .agenda import MS, SECOND, Agenda, Clock, Trace
 from .agent import Agent
 from .byzantine import NAME as MALLORY
@@ -87,6 +87,8 @@ class World:
         self.scheduler = Scheduler(
             self.agenda, self.network, chronicler, self._clock(), SETTINGS, principals
         )
+        is_configured = any(fault.kind is Kind.RECONFIGURE for fault in self.plan.faults)
+        self.scheduler.is_configured = is_configured  # to read settings takes its time
         stations = self.network.stations
         stations["scheduler"] = self.scheduler
         for name, known in NODES.items():
@@ -154,6 +156,7 @@ class World:
             and all(frame.answered for frame in self.history.frames.values())
             and all(client.watcher.is_content for client in self.clients.values())
             and all(agent.alive and not agent.core.state.attempts for agent in self.agents.values())
+            and not any(configuring.unsettled(self))
         )
 
     @property
@@ -178,6 +181,7 @@ class World:
                      each.start_ns, each.end_ns)
                 for each in host.nvml.models
             ]  # fmt: skip
+        self.history.found += configuring.unsettled(self)
         return violations(self.history, read_records(self.scheduler.disk.connection))
 
 
