@@ -18,6 +18,7 @@ from remuda.scheduler import (
     core,
     dispatch,
     edge,
+    highest_epoch,
     life,
     needs,
     on_node,
@@ -226,9 +227,6 @@ def _zero(*_: Any) -> int:
     return 0
 
 
-SILENCE = (Kind.PARTITION, Kind.ONE_WAY, Kind.AGENT_CRASH)
-
-
 def _settings_again() -> Any:
     """Tell each start of an agent what it is to go by once."""
     told: set[tuple[bytes, bytes]] = set()
@@ -246,6 +244,17 @@ def _settings_again() -> Any:
     return mock.patch.object(configured, "see", see_once)
 
 
+def _highest_epoch() -> Any:
+    """Have a restore go by the clock and its backup alone."""
+    return mock.patch.object(highest_epoch.HighestEpoch, "see", _nothing)
+
+
+def _only_try() -> Any:
+    """Try again what was adopted, whatever is known of it."""
+    return mock.patch.object(life, "_was_only_try", _never)
+
+
+SILENCE = (Kind.PARTITION, Kind.ONE_WAY, Kind.AGENT_CRASH)
 SAFEGUARDS: dict[str, tuple[Removal, tuple[Kind, ...]]] = {
     "the token of a result is checked": (_tokens, (Kind.BYZANTINE,)),
     "a result counts for its own attempt alone": (_attempt_numbers, SILENCE),
@@ -270,6 +279,14 @@ SAFEGUARDS: dict[str, tuple[Removal, tuple[Kind, ...]]] = {
     "what fails elsewhere as well is charged for it": (_single_opinion, (Kind.BLACK_HOLE,)),
     "what ran out of a GPU's memory asks for more": (_asking_for_more, (Kind.LOSS,)),
     "a restored scheduler starts nothing without a word": (_hold, (Kind.RESTORE,)),
+    "what is adopted without its arguments is never tried again": (
+        _only_try,
+        (Kind.RESTORE, Kind.RESTORE, Kind.AGENT_CRASH, Kind.PARTITION),
+    ),
+    "a restore goes on above every epoch before it": (
+        _highest_epoch,
+        (Kind.RESTORE, Kind.WALL_JUMP),
+    ),
     "attempts after a restore have other numbers": (_apart, (Kind.RESTORE,)),
     "the room of a model is lent once it is gone": (_unloading, (Kind.PRESSURE,)),
     "a node is told its settings until it goes by them": (

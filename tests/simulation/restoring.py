@@ -46,7 +46,7 @@ def unasked(core: Core, effects: Effects, node: str, message: m.Message) -> Iter
     held = core.recovery
     if held is None:
         return
-    if isinstance(message, (m.Offer, m.Evict, m.HandlerOrders)):
+    if isinstance(message, (m.Offer, m.Evict, m.HandlerOrders, m.Configure)):
         yield f"I10 {node} is told to do something by a scheduler that is held"
     if isinstance(message, m.Kill):
         ended = {result.id for result in effects.commit.results}
