@@ -75,6 +75,18 @@ def test_a_task_outlives_the_restart_of_its_agent(host: SystemdHost) -> None:
     assert "done\n" == host.remuda(f"logs {task}")
 
 
+def test_a_reload_of_the_store_has_it_read_its_files_again(host: SystemdHost) -> None:
+    before = pid_of(host, "remuda-store")
+    host.run("printf '[store]\\nquota = \"3GiB\"\\n' > /var/lib/remuda/quota.toml")
+    host.run("systemctl reload remuda-store")
+    quota = lambda: json.loads(host.remuda("store status --json"))["quota_bytes"]
+    wait_for(lambda: quota() == 3 << 30, "the new quota")
+    assert (before, "active") == (
+        pid_of(host, "remuda-store"),
+        host.show("remuda-store", "ActiveState"),
+    )
+
+
 def test_a_frozen_scheduler_is_started_again_by_the_watchdog(host: SystemdHost) -> None:
     folder = "/run/systemd/system/remuda-scheduler.service.d"
     host.run(f"mkdir -p {folder}; printf '[Service]\\nWatchdogSec=2\\n' > {folder}/soon.conf")
