@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from structlog.testing import capture_logs
 
+from remuda.config.applying import NODE
 from remuda.config.sources import Read, Sources
-from remuda.node.tuning import Told, Tuning
+from remuda.config.tuning import Told
+from remuda.node.tuning import Tuning
 from remuda.protocol import messages as m
 from remuda.scheduler.config_verbs import KEY_BYTES
 from remuda.scheduler.configuration import Configuration, start
@@ -33,6 +35,17 @@ REFUSED_AT = VALUES[3:]
 """These are more than gamma's own limit allows."""
 KEY = "tasks.output_max"
 CHOICES = len(VALUES) + 3
+
+
+class NoStore:
+    """The store beside the scheduler, of which the simulation has none: it says nothing."""
+
+    @property
+    def tuning(self) -> NoStore:
+        return self
+
+    def said(self) -> None:
+        return None
 
 
 class Files(Sources):
@@ -72,7 +85,7 @@ class Tuned:
 
     def _make(self) -> Tuning:
         sources = Files(None, OWN.get(self.name, {}), {}, NOWHERE)
-        self.real = Tuning(sources, sources.read(), None, self.told)
+        self.real = Tuning(NODE, sources, sources.read(), None, self.told)
         return self.real
 
     @property

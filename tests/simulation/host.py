@@ -7,9 +7,9 @@ from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from remuda.config.tuning import Told
 from remuda.node.grants import Grant, WorkerGrant
 from remuda.node.task import Ending, Key
-from remuda.node.tuning import Told
 from remuda.protocol.capabilities import Capabilities
 from remuda.protocol.codec import pack_document
 from remuda.protocol.messages import Outcome

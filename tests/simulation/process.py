@@ -83,6 +83,7 @@ class Process:
         if is_configured:
             self.view.configuration = configuring.begin(journal, now.wall_ms)
             self.view.config_versions = journal.config
+            self.view.store = configuring.NoStore()
             self.core.wanted = wanted(self.view.configuration.newest)
         self.edge = Edge(
             journal.history, value_bytes_max=VALUE_BYTES_MAX,
