@@ -136,6 +136,15 @@ def test_operators_change_what_is_not_for_admins(world) -> None:
         world.ask("rollback", OLIVER)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("node.run_as.oliver", "ana"), ("node.run_as_others", "agent"), ("node.run_as_socket", "/x")],
+)
+def test_as_whom_commands_run_is_for_admins(world, key, value) -> None:
+    why = world.refusal("set", OLIVER, edits=[{"key": key, "value": value}])
+    assert f"{key}: only admins may change it" in why
+
+
 def test_a_rollback_brings_values_back_and_is_a_version_of_its_own(world) -> None:
     world.set(scheduler__lease="20s")
     world.set(scheduler__lease="25s", scheduler__offer_tries=2)
