@@ -135,7 +135,9 @@ class Loop:
             if self.membership.logs.should_log(("garbage", type(error).__name__)) is not None:
                 get_logger().warning("a frame on dispatch cannot be read", why=str(error))
             return
-        if not self.membership.session.on_heard(epoch, now):
+        ours = self.stage.state.incarnation
+        is_ours = getattr(message, "incarnation", ours) == ours
+        if not self.membership.session.on_heard(epoch, now, is_ours=is_ours):
             counters.add("old_epoch")
         elif isinstance(message, Fetch):
             self.fetching.on_fetch(message)

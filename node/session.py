@@ -88,11 +88,16 @@ class Session:
         delay = self.delay_ns_min + int(self.random.random() * longest)
         self.due_at = now + max(delay, retry_after_ms * 1_000_000)
 
-    def on_heard(self, epoch: int, now: int) -> bool:
-        """Tell whether to obey a message of the scheduler that is for us alone."""
+    def on_heard(self, epoch: int, now: int, *, is_ours: bool = True) -> bool:
+        """Tell whether to obey a message of the scheduler that is for this node alone.
+
+        One for another start of the agent (not `is_ours`) is no answer to this one.
+        """
         if epoch < self.epoch:
             return False
-        self.heard_at = self.answered_at = now
+        self.heard_at = now
+        if is_ours:
+            self.answered_at = now
         return True
 
     def may_take_work(self) -> bool:

@@ -135,6 +135,7 @@ class Node:
     heard_ns: int = 0
     rev: int = 0
     heartbeat_seq: int = 0
+    beat_ns: int = 0
     probe_age_ms: int = 0
     loop_lag_ms: int = 0
     cpus_used_milli: int = 0

@@ -129,13 +129,13 @@ def _see(core: Core, node: Node, now: Now, effects: Effects) -> None:
 
 
 def _is_mute(core: Core, node: Node, now: Now) -> bool:
-    """Tell whether the agent that counts has not said a word since it was let in.
+    """Tell whether the agent that counts was dead when its REGISTER came: it does not beat.
 
-    A heartbeat follows each answer at once: that one was dead when its REGISTER came, and an
-    earlier one by our order may be the one that lives.
+    Then the one that lives may have registered before. Late heartbeats can follow a late REGISTER.
     """
-    since_ns = now.mono_ns - node.welcome.at_ns
-    return not node.heartbeat_seq and since_ns >= core.settings.suspect_after_ns
+    settings = core.settings
+    quiet_ns = settings.lost_after_ns if node.heartbeat_seq else settings.suspect_after_ns
+    return now.mono_ns - max(node.welcome.at_ns, node.beat_ns) >= quiet_ns
 
 
 def _miss(core: Core, node: Node, task: Task, now: Now, effects: Effects) -> None:
@@ -279,7 +279,7 @@ def on_heartbeat(core: Core, node: Node, message: Heartbeat, now: Now, effects: 
     """Compare what the node holds with what it should hold, and say what may live."""
     if message.incarnation != node.incarnation or message.seq <= node.heartbeat_seq:
         return
-    node.heartbeat_seq = message.seq
+    node.heartbeat_seq, node.beat_ns = message.seq, now.mono_ns
     node.probe_age_ms, node.loop_lag_ms = message.probe_age_ms, message.loop_lag_ms
     node.gpu_free_bytes = {
         uuid: free for uuid, free in message.gpu_free.items() if type(free) is int

@@ -36,7 +36,7 @@ from .world import simulate
 Removal = Callable[[], Any]
 
 
-def _always(*_: Any) -> bool:
+def _always(*_: Any, **__: Any) -> bool:
     return True
 
 

@@ -183,7 +183,7 @@ class Agent:
                 self.host.history.on_obeyed(self.life, epoch)
         elif isinstance(message, Failure):
             session.on_failure(now, message.retry_after_ms)
-        elif not session.on_heard(epoch, now):
+        elif not session.on_heard(epoch, now, is_ours=_is_for(self.core, message)):
             self.core.state.counters.add("old_epoch")
         elif isinstance(message, Offer) and not session.may_take_work():
             self.core.state.counters.add("offer_before_welcome")
@@ -237,3 +237,8 @@ class Agent:
         if at_ns < self._wake_at or self._wake_at <= self.agenda.now_ns:
             self._wake_at = at_ns
             self.agenda.at(at_ns, lambda: self._wake_at == at_ns and self.wake())
+
+
+def _is_for(core: Core, message: Message) -> bool:
+    ours = core.state.incarnation
+    return getattr(message, "incarnation", ours) == ours

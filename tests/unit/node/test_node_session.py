@@ -120,3 +120,11 @@ def test_a_node_that_is_answered_stays_inside():
     for now in range(0, 3 * UNANSWERED_NS, SILENCE_NS // 2):
         made.on_heard(3, now)
         assert not made.is_due(now)
+
+
+def test_what_is_said_to_another_start_of_the_agent_is_no_answer():
+    made = inside(3)
+    for now in range(SILENCE_NS // 2, UNANSWERED_NS, SILENCE_NS // 2):
+        assert made.on_heard(3, now, is_ours=False)
+        assert not made.is_due(now)
+    assert made.is_due(UNANSWERED_NS)

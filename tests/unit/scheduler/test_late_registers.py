@@ -9,6 +9,7 @@ from remuda.scheduler.events import JoinNode
 from ...fakes.world import SECOND_NS, SimNode, World
 
 SUSPECT_S = CoreSettings().suspect_after_ns // SECOND_NS
+LOST_S = CoreSettings().lost_after_ns // SECOND_NS
 
 
 def starts_anew(node: SimNode, start: bytes) -> SimNode:
@@ -111,3 +112,21 @@ def test_an_earlier_start_of_the_agent_is_let_in_no_more(world: World) -> None:
     assert "conflict" == refused.code
     assert node.incarnation == world.core.fleet.nodes["n1"].incarnation
     assert "assigned" == world.state(task)
+
+
+def test_a_dead_start_with_late_heartbeats_behind_its_register_does_not_count_for_ever(
+    world: World,
+) -> None:
+    node = world.node("n1")
+    dead = starts_anew(node, b"2").register()
+    late = node.heartbeat()
+    starts_anew(node, b"3")
+    world.restart()  # this scheduler has not heard in which order they started
+    world.join(node)
+    world.step(JoinNode(99, "n1", dead))
+    world.says(node, late)
+    assert isinstance(world.join(node), m.Failure)
+    world.later(LOST_S)
+    assert isinstance(world.join(node), m.Registered)
+    (task,) = world.submit()
+    assert [task] == [each for each, _ in node.held]
