@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..client.connection import Connection
 
 SUBJECT_CHARS = 200
-VERB_CELLS, BY_CELLS = 14, 16
+VERB_CELLS, BY_CELLS = 16, 16
 BROKEN = 1
 FOUND_LINES_BYTES_MAX = 1 << 20
 """A line of an export that is longer is none of ours."""

@@ -175,6 +175,6 @@ _OF_ALTERNATIVES = (
     "node",
 )
 _REPEATED = ("labels", "resources", "node")
-_KNOWN = ", ".join(_OF_ALTERNATIVES)
+_KNOWN = "gpus, vram, gpu-type, gpu-cc, cpus, memory, label, resource, node"
 _EITHER = ("gpus", "gpu_milli", "vram_bytes")
 """Of these a reader says one and denies another: what is denied need not be stored."""

@@ -159,6 +159,18 @@ def test_a_deadline_may_be_a_duration_from_now(given: object) -> None:
     assert before_ms - 1 <= deadline_ms - 7_200_000 <= time.time() * 1000 + 1
 
 
+def test_what_is_known_of_an_alternative_can_be_typed_so() -> None:
+    with pytest.raises(Invalid) as caught:
+        to_spec("command", {"or": ["qqqq=1"]}, argv=["true"])
+    words = str(caught.value).partition("known are ")[2].split(", ")
+    values = {"vram": "1GiB", "gpu-type": "L4,gpus=1", "gpu-cc": "8.0,gpus=1", "memory": "1GiB",
+              "label": "a=b", "resource": "a=1", "node": "n"}  # fmt: skip
+    assert "gpu-type" in words
+    for word in words:
+        typed = f"{word}={values.get(word, '1')}"
+        assert to_spec("command", {"or": [typed]}, argv=["true"]).request.others
+
+
 def test_a_number_alone_is_no_moment_of_the_command_line() -> None:
     with pytest.raises(Invalid, match=r"deadline: found '2020', a number without a unit.*2020s"):
         to_spec("function", {"deadline": "2020"})
