@@ -11,38 +11,39 @@ from .events import Now
 from .fleet import Fleet
 from .placement import could_run
 from .records import LearnedRow
-from .task import NOT_RAISED, Attempt, Raised, Spec, Task, shared
+from .task import Attempt, Raised, Spec, Task, shared
 
 if TYPE_CHECKING:
     from .core import Core
 
 Rows = dict[str, LearnedRow]
 
-KINDS_MAX = 4_096
+ALIKE_MAX = 4_096
 GROWTH = 1.5
 MEMORY_FIRST_BYTES = 1 << 30
 """What is booked for a task that booked no memory and ran out of it."""
 
 
+Alike = tuple[str, int, FailureClass, int]
+"""Tasks of a kind that ran out of the same on as many cards, having had about as much of it: to a
+power of 2, for what a large task needs says nothing of a small one."""
+
+
 class Needs:
-    """What tasks of a kind ask for at least, on so many cards, after they ran out of it."""
+    """What tasks alike ask for at least after they ran out of it, in bytes."""
 
     def __init__(self) -> None:
-        self._floors: dict[tuple[str, int], Raised] = {}
+        self._floors: dict[Alike, int] = {}
 
-    def floor(self, kind: str, cards: int) -> Raised:
-        return self._floors.get((kind, cards), NOT_RAISED)
+    def floor(self, alike: Alike) -> int:
+        return self._floors.get(alike, 0)
 
-    def learn(self, kind: str, raised: Raised) -> None:
-        """Take in a raised request; the oldest kind is dropped when the table is full."""
-        known = self._floors.pop((kind, raised.cards), NOT_RAISED)
-        if len(self._floors) >= KINDS_MAX:
+    def learn(self, alike: Alike, wanted_bytes: int) -> None:
+        """Take in what one asks for now; the oldest is dropped when the table is full."""
+        known = self._floors.pop(alike, 0)
+        if len(self._floors) >= ALIKE_MAX:
             del self._floors[next(iter(self._floors))]
-        self._floors[kind, raised.cards] = Raised(
-            max(known.memory_bytes, raised.memory_bytes),
-            max(known.vram_bytes, raised.vram_bytes),
-            raised.cards,
-        )
+        self._floors[alike] = max(known, wanted_bytes)
 
 
 def with_raised(spec: Spec, raised: Raised) -> Spec:
@@ -94,29 +95,25 @@ def larger(
     An alternative of more cards than it had keeps asking for what it does: it did not fail.
     None when no node has more: the task may still do better where less is in use.
     """
-    alike = learning_key(spec.kind, spec.size_class)
+    is_host = kind is FailureClass.MEMORY
+    had = attempt.request.memory_bytes if is_host else vram_had(attempt, fleet)
     cards_had = attempt.request.cards
-    floor = needs.floor(alike, cards_had)
+    alike = learning_key(spec.kind, spec.size_class), cards_had, kind, had.bit_length()
+    wanted = max(int(had * GROWTH), needs.floor(alike))
     memory_bytes, vram_bytes, _ = spec.raised
-    if kind is FailureClass.MEMORY:
-        asked = attempt.request.memory_bytes
-        wanted = max(int(asked * GROWTH), MEMORY_FIRST_BYTES, floor.memory_bytes)
-        memory_bytes = min(wanted, _most_memory(fleet))
-        if memory_bytes <= asked:
-            return None
+    if is_host:
+        wanted = memory_bytes = min(max(wanted, MEMORY_FIRST_BYTES), _most_memory(fleet))
     else:
-        had = vram_had(attempt, fleet)
         cards = sorted({gpu.memory_bytes for gpu in fleet.gpus()})
         if attempt.request.gpus:  # it had cards for itself: only a larger one helps
-            vram_bytes = next((size for size in cards if size > had), 0)
-        else:
-            vram_bytes = min(max(int(had * GROWTH), floor.vram_bytes), max(cards, default=0))
-        if vram_bytes <= had:
-            return None
+            wanted = next((size for size in cards if size > had), 0)
+        wanted = vram_bytes = min(wanted, max(cards, default=0))
+    if wanted <= had:
+        return None
     more = with_raised(spec, Raised(memory_bytes, vram_bytes, cards_had))
     if not could_run(fleet, more.request):
         return None
-    needs.learn(alike, more.raised)
+    needs.learn(alike, wanted)
     return more
 
 

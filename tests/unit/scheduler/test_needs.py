@@ -166,8 +166,19 @@ def test_a_kind_remembers_what_was_enough_for_each_number_of_cards(world: World)
     node = world.node("n1", gpus=[gpu(1, 80)], memory_gib=128)
     (with_card,) = world.submit(cpus_milli=0, vram_bytes=GIB, memory_bytes=40 * GIB)
     (without,) = world.submit(cpus_milli=0)
-    (alike,) = world.submit(cpus_milli=0, vram_bytes=GIB)
+    (alike,) = world.submit(cpus_milli=0, vram_bytes=GIB, memory_bytes=36 * GIB)
     for task in (with_card, without, alike):
         world.end(node, task, m.Outcome.FAILED, code="out_of_memory")
     asked = [world.core.tasks[task].spec.request.memory_bytes for task in (without, alike)]
     assert [GIB, 60 * GIB] == asked
+
+
+def test_what_a_large_task_needed_is_not_asked_for_by_a_small_one_of_its_kind(
+    world: World,
+) -> None:
+    node = world.node("n1", gpus=[gpu(1, 80)])
+    large, small = (world.submit(vram_bytes=size * GIB)[0] for size in (40, 4))
+    for task in (large, small):
+        world.end(node, task, **OUT)
+    asked = [world.core.tasks[task].spec.request.vram_bytes // GIB for task in (large, small)]
+    assert [60, 6] == asked
