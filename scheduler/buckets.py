@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from ..protocol.resources import Request
+from .fleet import is_part
 from .news import News
 from .task import State, Task
 
@@ -86,6 +87,11 @@ class Bucket:
         if task.avoid != key.avoid or (request is not key.request and request != key.request):
             return False
         return not task.avoid or self.waits_for_another(task) == key.strict
+
+    @property
+    def length(self) -> int:
+        """Count the tasks, with those that were cancelled and not dropped yet."""
+        return sum(map(len, self.lanes.values()))
 
     def pop(self) -> None:
         """Take the task that `head` returned."""
@@ -244,11 +250,6 @@ class Buckets:
         if self._buckets.get(bucket.key) is bucket:
             del self._buckets[bucket.key]
         self._last = None
-
-
-def is_part(request: Request) -> bool:
-    """Tell whether a request wants so much VRAM of one card that may be shared."""
-    return bool(request.vram_bytes) and not (request.gpus or request.others or request.handler)
 
 
 def _demand(request: Request) -> int:

@@ -337,6 +337,7 @@ def _recover_node(core: Core, row: NodeRow, now: Now) -> None:
         seen_ms=row.seen_ms,
         heard_ns=now.mono_ns,
         rev=first_revision(core.epoch),
+        parts=core.fleet.parts,
     )
     if row.drained_ms:
         node.drain = Drain(row.drain_reason, row.drained_ms, row.drain_due_ms)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from ..protocol import asks
@@ -99,7 +100,10 @@ def _better_fill(
     node, (uuid,) = choice.node, choice.gpus
     gap = node.cards[uuid].vram_free_bytes
     others = core.buckets.beside(task, gap, revision)
-    size = first_into(gap, list(dict.fromkeys(size for size, _ in others)))
+    waiting: Counter[int] = Counter()
+    for wanted, other in others:
+        waiting[wanted] += other.length
+    size = first_into(gap, waiting, core.fleet.parts)
     if size is None or size == task.spec.request.vram_bytes:
         return bucket, task, place_
     for wanted, other in others:

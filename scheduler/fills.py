@@ -8,37 +8,57 @@ is, the more large ones, which fit into few, come first. 1.5 did best on the wor
 `benchmarks/packing`. (The idea is the minimum bin slack of Gupta and Ho, "A new heuristic
 algorithm for the one-dimensional bin-packing problem", Production Planning & Control 10, 1999,
 cut to pairs.)
+
+By that alone one size after the other would come to its end, and there would be ever fewer to
+choose from: small cards would idle while what is left is too large for them. So a size counts for
+more the longer its queue would last if as many of it ran all the time as do now, to the power of
+LAG: that has all sizes come to their end together. It counts steps of sizes, eight to an octave.
 """
 
 from __future__ import annotations
 
 import bisect
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping
 
 WORTH = 1.5
+LAG = 0.15
 SIZES_MAX = 1_024
 """More sizes than this are not searched: the largest goes first."""
+_STEP_BITS = 3
 
 
-def first_into(gap: int, sizes: Sequence[int]) -> int | None:
-    """Return the size to go first into a gap; `sizes` are those that wait, ascending.
+def step(size: int) -> int:
+    """Return the step of a size: what is of one is within an eighth of the lower end of it."""
+    bits = max(size.bit_length() - 1, _STEP_BITS)
+    return (bits << _STEP_BITS) + (size >> (bits - _STEP_BITS))
 
-    None when none of them fits.
+
+def first_into(gap: int, waiting: Mapping[int, int], running: Mapping[int, int]) -> int | None:
+    """Return the size to go first into a gap, None when none of those that wait fits.
+
+    `waiting` says by size how many wait, `running` by step of size how many run.
     """
+    sizes = sorted(waiting)
     top = bisect.bisect_right(sizes, gap) - 1
     if top < 0:
         return None
     if len(sizes) > SIZES_MAX:
         return sizes[top]
+    queues: Counter[int] = Counter()
+    for size, count in waiting.items():
+        queues[step(size)] += count
+    lags = {each: (1 + count / (1 + running.get(each, 0))) ** LAG for each, count in queues.items()}
     best, best_worth = top, 0.0
     beside = 0
     for first in range(top, -1, -1):
         size = sizes[first]
         while beside <= first and sizes[beside] <= gap - size:
             beside += 1
-        worth = float(size) ** WORTH
+        worth = float(size) ** WORTH * lags[step(size)]
         if beside:
-            worth += float(sizes[min(beside - 1, first)]) ** WORTH
+            other = sizes[min(beside - 1, first)]
+            worth += float(other) ** WORTH * lags[step(other)]
         if worth > best_worth:
             best, best_worth = first, worth
         if 2 * size <= gap:

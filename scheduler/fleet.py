@@ -12,6 +12,7 @@ from ..protocol.codec import VERSION
 from ..protocol.configured import NodeConfig
 from ..protocol.measures import GpuMeasure, Resident
 from ..protocol.resources import MILLI, Request
+from .fills import step
 from .rides import Rides
 from .seats import Seat, Seats, declared, note_run, room
 from .task import Attempt, Task
@@ -57,6 +58,11 @@ def card_charge(request: Request, gpu: Gpu) -> tuple[int, int]:
     if request.gpu_milli:
         return request.gpu_milli, gpu.memory_bytes * request.gpu_milli // MILLI
     return 0, request.vram_bytes
+
+
+def is_part(request: Request) -> bool:
+    """Tell whether a request wants so much VRAM of one card that may be shared."""
+    return bool(request.vram_bytes) and not (request.gpus or request.others or request.handler)
 
 
 def first_revision(epoch: int) -> int:
@@ -117,7 +123,7 @@ class Node:
     orders that it was told last (see `handler_orders.py`), `handler_uses` counts the calls that it
     was granted in this life. `config_digest` and `config` say what it goes by (see
     `configured.py`). `entries` counts what was entered in the ledger, for copies of it to be known
-    as old.
+    as old. `parts` is of the whole fleet (see there).
     """
 
     name: str
@@ -160,6 +166,7 @@ class Node:
     config: NodeConfig = field(default_factory=NodeConfig)
     rides: Rides = field(default_factory=Rides)
     entries: int = 0
+    parts: Counter[int] = field(default_factory=Counter)
 
     @property
     def takes_work(self) -> bool:
@@ -220,6 +227,7 @@ class Node:
         """Enter an attempt: charged, or waiting in the node's queue when it is prefetched."""
         self.entries += 1
         self.held[task.id] = task
+        self._count_part(attempt.request, 1)
         if attempt.prefetched:
             self.backlog[task.id] = task
         else:
@@ -229,6 +237,7 @@ class Node:
         """Give back what an attempt held and let queued ones of the node move up."""
         self.entries += 1
         del self.held[task.id]
+        self._count_part(attempt.request, -1)
         if attempt.prefetched:
             del self.backlog[task.id]
             return
@@ -247,6 +256,10 @@ class Node:
     def free_workers(self, request: Request) -> int:
         """Count the calls that the workers would take which hold the model of this one."""
         return sum(max(room(self.seats, seat), 0) for seat in _loaded(self, request))
+
+    def _count_part(self, request: Request, sign: int) -> None:
+        if is_part(request):
+            self.parts[step(request.vram_bytes)] += sign
 
     def _charge(self, attempt: Attempt, sign: int) -> None:
         request = attempt.request
@@ -301,10 +314,12 @@ class Fleet:
 
     `shape_revision` grows when what nodes have changes (feasibility is cached on it), `revision`
     also when something became free: what could not be placed at a revision cannot be until it
-    grows, and then only on a node that changed since.
+    grows, and then only on a node that changed since. `parts` counts what its nodes hold that has
+    a part of a card, by step of size (see `fills.py`).
     """
 
     nodes: dict[str, Node] = field(default_factory=dict)
+    parts: Counter[int] = field(default_factory=Counter)
     revision: int = 0
     shape_revision: int = 0
     _all_changed_at: int = 0

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..protocol.resources import MILLI
-from .fleet import Node
+from .fills import step
+from .fleet import Node, is_part
 from .task import ON_NODE, TERMINAL, State, StopReason, Task
 from .vacancy import refusal_now
 
@@ -20,6 +21,10 @@ def violations(core: Core) -> list[str]:
     found = [words for task in core.tasks.values() for words in _of_task(core, task)]
     for node in core.fleet.nodes.values():
         found += _of_node(core, node)
+    held = (task.live for node in core.fleet.nodes.values() for task in node.held.values())
+    parts = Counter(step(one.request.vram_bytes) for one in held if one and is_part(one.request))
+    if parts != +core.fleet.parts:
+        found.append(f"parts of cards drifted: {core.fleet.parts} instead of {parts}")
     counts = Counter(task.state for task in core.tasks.values())
     if counts != +core.counts:
         found.append(f"counts drifted: {core.counts} instead of {counts}")

@@ -74,7 +74,8 @@ def on_join(core: Core, event: JoinNode, now: Now, effects: Effects) -> None:
         effects.replies.append((event.request, _not_yet(core, event.node, wait_ms, now)))
         return
     node = core.fleet.nodes.setdefault(
-        event.node, Node(event.node, known, rev=first_revision(core.epoch))
+        event.node,
+        Node(event.node, known, rev=first_revision(core.epoch), parts=core.fleet.parts),
     )
     if register.incarnation in node.former and not _is_mute(core, node, now):
         text = "a later start of this agent has registered: this word of an earlier one is late"

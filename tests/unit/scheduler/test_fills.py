@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import combinations_with_replacement
+from collections import Counter
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from remuda.scheduler.fills import WORTH, first_into
+from remuda.scheduler.fills import LAG, WORTH, first_into, step
 
 
 @pytest.mark.parametrize(
@@ -25,20 +25,42 @@ from remuda.scheduler.fills import WORTH, first_into
     ],
 )
 def test_the_fill_of_most_worth_begins_with(gap: int, sizes: list[int], first: int | None) -> None:
-    assert first == first_into(gap, sizes)
+    assert first == first_into(gap, Counter(sizes), {})
 
 
-@given(st.integers(1, 100), st.lists(st.integers(1, 90), max_size=12, unique=True).map(sorted))
+@given(
+    st.integers(1, 1_000),
+    st.dictionaries(st.integers(1, 900), st.integers(1, 50), max_size=12),
+    st.dictionaries(st.integers(1, 900).map(step), st.integers(1, 50), max_size=6),
+)
 @settings(derandomize=True, deadline=None)
-def test_no_pair_of_what_waits_is_worth_more(gap: int, sizes: list[int]) -> None:
-    def worth(first: int) -> float:
-        beside = [size for size in sizes if size <= min(first, gap - first)]
-        return first**WORTH + (max(beside) ** WORTH if beside else 0)
+def test_no_pair_with_the_largest_that_fits_beside_is_worth_more(
+    gap: int, waiting: dict[int, int], running: dict[int, int]
+) -> None:
+    def worth(size: int) -> float:
+        queued = sum(count for other, count in waiting.items() if step(other) == step(size))
+        return size**WORTH * (1 + queued / (1 + running.get(step(size), 0))) ** LAG
 
-    fits = [size for size in sizes if size <= gap]
-    found = first_into(gap, sizes)
+    def of_pair(first: int) -> float:
+        beside = [size for size in waiting if size <= min(first, gap - first)]
+        return worth(first) + (worth(max(beside)) if beside else 0)
+
+    fits = sorted(size for size in waiting if size <= gap)
+    found = first_into(gap, waiting, running)
     assert (found is None) == (not fits)
     if found is not None:
-        pairs = [(a, b) for a, b in combinations_with_replacement(fits, 2) if a + b <= gap]
-        best = max([a**WORTH + b**WORTH for a, b in pairs] + [a**WORTH for a in fits])
-        assert best == pytest.approx(worth(found))
+        halves = [size for size in fits if 2 * size <= gap]
+        tried = [size for size in fits if 2 * size > gap] + halves[-1:]
+        assert max(map(of_pair, tried)) == pytest.approx(of_pair(found))
+
+
+def test_of_two_fills_that_goes_first_whose_queue_would_last_longer() -> None:
+    waiting = {20: 10, 22: 10}
+    assert 22 == first_into(24, waiting, {step(20): 2, step(22): 2})
+    assert 20 == first_into(24, waiting, {step(20): 2, step(22): 29})
+
+
+@given(st.integers(1, 1 << 50))
+def test_a_step_is_an_eighth_of_an_octave_and_larger_sizes_are_not_of_lower_ones(size: int) -> None:
+    assert 8 == step(2 * size + 16) - step(size + 8)
+    assert step(size) <= step(size + 1) <= step(size) + 1
