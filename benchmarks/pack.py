@@ -5,7 +5,7 @@ line `run times unknown` is the same without that.
 
 `pack.py` runs one seed of each workload of the two smaller fleets, `pack.py --all` all of them
 (hours: the core decides for tens of thousands of tasks, each of a size of its own). With
-`--plot FILE.svg` it draws what it printed.
+`--plot FILE.png` it draws what it printed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument(
         "--seed", type=int, choices=workloads.SEEDS, action="append", help="this seed, or these"
     )
-    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw it as well")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw it as well")
     said = parser.parse_args()
     fleets = tuple(workloads.FLEETS) if said.all else SMALL
     fleets = (said.fleet,) if said.fleet else fleets

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import heapq
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from ..protocol.resources import Request
+from .fills import step
 from .fleet import is_part
 from .news import News
 from .task import State, Task
@@ -87,11 +88,6 @@ class Bucket:
         if task.avoid != key.avoid or (request is not key.request and request != key.request):
             return False
         return not task.avoid or self.waits_for_another(task) == key.strict
-
-    @property
-    def length(self) -> int:
-        """Count the tasks, with those that were cancelled and not dropped yet."""
-        return sum(map(len, self.lanes.values()))
 
     def pop(self) -> None:
         """Take the task that `head` returned."""
@@ -190,6 +186,17 @@ class Buckets:
                 if rank[:2] == first:
                     found.append((size, rank, order, bucket))
         return [(size, bucket) for size, _, _, bucket in sorted(found)]
+
+    def parts(self) -> Counter[int]:
+        """Count what waits for a part of one card by step of size (see `fills.py`).
+
+        What was cancelled and not dropped yet counts as well.
+        """
+        found: Counter[int] = Counter()
+        for bucket in self._buckets.values():
+            if bucket.part_bytes:
+                found[step(bucket.part_bytes)] += sum(map(len, bucket.lanes.values()))
+        return found
 
     def rank_in(self, bucket: Bucket, head: Task) -> Rank:
         """Return the rank of the head of a bucket, worked out once for each head."""

@@ -57,6 +57,7 @@ def place(core: Core, now: Now, effects: Effects) -> None:
     candidates: dict[int, Places] = {}
     left = core.settings.grants_per_turn_max
     news = News(core.fleet)
+    waiting: Counter[int] = Counter()
     is_packing = core.rating.order == PACK and bool(core.settings.order_window_ms)
     if not leaving.are_possible:
         core.buckets.pass_over(news)
@@ -81,7 +82,8 @@ def place(core: Core, now: Now, effects: Effects) -> None:
             continue
         taken = bucket
         if is_packing and bucket.part_bytes and task.id not in core.reservations.of:
-            taken, task, choice = _better_fill(core, bucket, task, choice, news.revision)
+            waiting = waiting or core.buckets.parts()
+            taken, task, choice = _better_fill(core, bucket, task, choice, news.revision, waiting)
         taken.pop()
         _grant(core, task, choice, now, effects, offers)
         left -= 1
@@ -93,17 +95,20 @@ def place(core: Core, now: Now, effects: Effects) -> None:
 
 
 def _better_fill(
-    core: Core, bucket: Bucket, task: Task, place_: Place, revision: int
+    core: Core,
+    bucket: Bucket,
+    task: Task,
+    place_: Place,
+    revision: int,
+    waiting: Counter[int],
 ) -> tuple[Bucket, Task, Place]:
     """Return what of the buckets beside should go onto the chosen card, or the task itself."""
     choice, _ = place_
     node, (uuid,) = choice.node, choice.gpus
     gap = node.cards[uuid].vram_free_bytes
     others = core.buckets.beside(task, gap, revision)
-    waiting: Counter[int] = Counter()
-    for wanted, other in others:
-        waiting[wanted] += other.length
-    size = first_into(gap, waiting, core.fleet.parts)
+    sizes = list(dict.fromkeys(size for size, _ in others))
+    size = first_into(gap, sizes, waiting, core.fleet.parts)
     if size is None or size == task.spec.request.vram_bytes:
         return bucket, task, place_
     for wanted, other in others:

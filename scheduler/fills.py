@@ -18,8 +18,7 @@ LAG: that has all sizes come to their end together. It counts steps of sizes, ei
 from __future__ import annotations
 
 import bisect
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 WORTH = 1.5
 LAG = 0.15
@@ -34,33 +33,37 @@ def step(size: int) -> int:
     return (bits << _STEP_BITS) + (size >> (bits - _STEP_BITS))
 
 
-def first_into(gap: int, waiting: Mapping[int, int], running: Mapping[int, int]) -> int | None:
-    """Return the size to go first into a gap, None when none of those that wait fits.
+def first_into(
+    gap: int, sizes: Sequence[int], waiting: Mapping[int, int], running: Mapping[int, int]
+) -> int | None:
+    """Return the size to go first into a gap; `sizes` are those that wait, ascending.
 
-    `waiting` says by size how many wait, `running` by step of size how many run.
+    None when none of them fits. `waiting` and `running` say by step of size how many do.
     """
-    sizes = sorted(waiting)
     top = bisect.bisect_right(sizes, gap) - 1
     if top < 0:
         return None
     if len(sizes) > SIZES_MAX:
         return sizes[top]
-    queues: Counter[int] = Counter()
-    for size, count in waiting.items():
-        queues[step(size)] += count
-    lags = {each: (1 + count / (1 + running.get(each, 0))) ** LAG for each, count in queues.items()}
+    worths = [
+        float(size) ** WORTH * _lag(waiting.get(step(size), 0), running.get(step(size), 0))
+        for size in sizes[: top + 1]
+    ]
     best, best_worth = top, 0.0
     beside = 0
     for first in range(top, -1, -1):
         size = sizes[first]
         while beside <= first and sizes[beside] <= gap - size:
             beside += 1
-        worth = float(size) ** WORTH * lags[step(size)]
+        worth = worths[first]
         if beside:
-            other = sizes[min(beside - 1, first)]
-            worth += float(other) ** WORTH * lags[step(other)]
+            worth += worths[min(beside - 1, first)]
         if worth > best_worth:
             best, best_worth = first, worth
         if 2 * size <= gap:
-            break  # what goes beside it is no larger: from here on fills only get smaller
+            break  # what goes beside it is no larger: from here on fills only get emptier
     return sizes[best]
+
+
+def _lag(waiting: int, running: int) -> float:
+    return float((1 + waiting / (1 + running)) ** LAG)

@@ -79,6 +79,12 @@ class Cards:
         if not self.waiting:
             self._last_wait_s = self.now_s
 
+    def give_up(self) -> None:
+        """Take in that a task which ended for want of memory is not tried again."""
+        self.waiting -= 1
+        if not self.waiting:
+            self._last_wait_s = self.now_s
+
     def next_ends(self) -> list[End]:
         """Let time pass until something ends; nothing is left when nothing does."""
         ends: list[End] = []

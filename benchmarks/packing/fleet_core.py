@@ -90,6 +90,9 @@ def run(workload: Workload, settings: CoreSettings, *, kinds_known: bool = False
             ],
             _now(cards.now_s),
         )
+        for end in ends:
+            if end.is_oom and end.tag.grant.task not in core.tasks:
+                cards.give_up()
 
 
 def patient(settings: CoreSettings) -> CoreSettings:

@@ -46,6 +46,10 @@ def run(workload: Workload, choose: Choose) -> Outcomes:
             index = queue[0]
             work = workload.tasks[index]
             able = [card for card in known if card.memory_bytes > too_small[index]]
+            if not able:  # it needs more than any card has
+                queue.popleft()
+                cards.give_up()
+                continue
             card = choose(able, work, chance)
             if card is None:
                 break

@@ -58,6 +58,12 @@ def test_a_pair_that_fills_a_card_goes_before_the_largest(world: World) -> None:
     assert ["queued", "assigned", "assigned"] == world.states(tasks)
 
 
+def test_a_size_of_which_many_wait_goes_before_one_that_is_a_little_larger(world: World) -> None:
+    tasks = ask(world, 20, *[18] * 8)
+    begin(world)
+    assert ["queued", "assigned"] == world.states(tasks[:2])
+
+
 def test_sizes_are_searched_however_many_kinds_of_tasks_want_each(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

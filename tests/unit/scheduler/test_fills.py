@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,28 +23,32 @@ from remuda.scheduler.fills import LAG, WORTH, first_into, step
     ],
 )
 def test_the_fill_of_most_worth_begins_with(gap: int, sizes: list[int], first: int | None) -> None:
-    assert first == first_into(gap, Counter(sizes), {})
+    assert first == first_into(gap, sizes, {}, {})
+
+
+COUNTS = st.dictionaries(st.integers(1, 900).map(step), st.integers(1, 50), max_size=6)
 
 
 @given(
     st.integers(1, 1_000),
-    st.dictionaries(st.integers(1, 900), st.integers(1, 50), max_size=12),
-    st.dictionaries(st.integers(1, 900).map(step), st.integers(1, 50), max_size=6),
+    st.lists(st.integers(1, 900), max_size=12, unique=True).map(sorted),
+    COUNTS,
+    COUNTS,
 )
 @settings(derandomize=True, deadline=None)
 def test_no_pair_with_the_largest_that_fits_beside_is_worth_more(
-    gap: int, waiting: dict[int, int], running: dict[int, int]
+    gap: int, sizes: list[int], waiting: dict[int, int], running: dict[int, int]
 ) -> None:
     def worth(size: int) -> float:
-        queued = sum(count for other, count in waiting.items() if step(other) == step(size))
-        return size**WORTH * (1 + queued / (1 + running.get(step(size), 0))) ** LAG
+        lag = waiting.get(step(size), 0) / (1 + running.get(step(size), 0))
+        return size**WORTH * (1 + lag) ** LAG
 
     def of_pair(first: int) -> float:
-        beside = [size for size in waiting if size <= min(first, gap - first)]
+        beside = [size for size in sizes if size <= min(first, gap - first)]
         return worth(first) + (worth(max(beside)) if beside else 0)
 
-    fits = sorted(size for size in waiting if size <= gap)
-    found = first_into(gap, waiting, running)
+    fits = [size for size in sizes if size <= gap]
+    found = first_into(gap, sizes, waiting, running)
     assert (found is None) == (not fits)
     if found is not None:
         halves = [size for size in fits if 2 * size <= gap]
@@ -55,9 +57,9 @@ def test_no_pair_with_the_largest_that_fits_beside_is_worth_more(
 
 
 def test_of_two_fills_that_goes_first_whose_queue_would_last_longer() -> None:
-    waiting = {20: 10, 22: 10}
-    assert 22 == first_into(24, waiting, {step(20): 2, step(22): 2})
-    assert 20 == first_into(24, waiting, {step(20): 2, step(22): 29})
+    waiting = {step(20): 10, step(22): 10}
+    assert 22 == first_into(24, [20, 22], waiting, {step(20): 2, step(22): 2})
+    assert 20 == first_into(24, [20, 22], waiting, {step(20): 2, step(22): 29})
 
 
 @given(st.integers(1, 1 << 50))
