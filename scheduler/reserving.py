@@ -8,9 +8,11 @@ the place where it could start soonest.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
 from .events import Now
+from .fleet import is_part
 from .reservations import Reservation, begun, drop, foresee, passed_over
 from .soonest import Plan, soonest
 from .task import State, Task
@@ -52,16 +54,31 @@ def look(core: Core, now: Now) -> None:
     state.in_vain = {key: at for key, at in state.in_vain.items() if at > now.mono_ns}
     _move(core, now)
     tries = PLANS_MAX
+    batches = {_batch(core, core.tasks[task_id]) for task_id in state.of}
     for task in first:
         if len(state.of) >= core.settings.reservations_max or not tries:
             return
-        if task.id not in state.of and now.mono_ns - state.waiting_ns[task.id] >= after_ns:
+        if _batch(core, task) in batches:
+            continue
+        if now.mono_ns - state.waiting_ns[task.id] >= after_ns:
             tries -= 1
             plan = _plan(core, task, now)
             if plan is None:
                 state.waiting_ns[task.id] = now.mono_ns
             else:
                 _reserve(core, task, plan, now)
+                batches.add(_batch(core, task))
+
+
+def _batch(core: Core, task: Task) -> Hashable:
+    """Return what has one place kept at a time: a task, or what one owner submitted in a window.
+
+    The latter is for parts of cards. They fill cards in an order of their own (see `fills.py`),
+    in which many places kept for those of the highest rank would get in the way.
+    """
+    if core.settings.order_window_ms and is_part(task.spec.request):
+        return task.spec.owner, *core.buckets.rank(task)[:2]
+    return task.id
 
 
 def _plan(core: Core, task: Task, now: Now) -> Plan | None:

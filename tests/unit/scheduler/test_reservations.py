@@ -104,6 +104,20 @@ def test_the_oldest_of_many_have_places_kept_and_no_more_than_allowed(tmp_path: 
         assert None not in waits
 
 
+@pytest.mark.parametrize(("owners", "places"), [(("ana", "ana"), 1), (("ana", "bob"), 2)])
+def test_what_one_submits_at_a_time_for_parts_of_cards_has_one_place_kept_after_the_other(
+    world: World, owners: tuple[str, str], places: int
+) -> None:
+    stream = busy(world)
+    sizes = zip((22, 21), owners, strict=True)
+    tasks = [ask(world, vram_bytes=gib * GIB, owner=owner) for gib, owner in sizes]
+    most = 0
+    for _ in range(400):
+        stream.second()
+        most = max(most, len(world.core.reservations.of))
+    assert (places, ["succeeded"] * 2) == (most, world.states(tasks))
+
+
 # --- who may use the place -----------------------------------------------------------------------
 
 
