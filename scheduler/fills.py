@@ -18,6 +18,7 @@ LAG: that has all sizes come to their end together. It counts steps of sizes, ei
 from __future__ import annotations
 
 import bisect
+import functools
 from collections.abc import Mapping, Sequence
 
 WORTH = 1.5
@@ -27,6 +28,7 @@ SIZES_MAX = 1_024
 _STEP_BITS = 3
 
 
+@functools.lru_cache(maxsize=4 * SIZES_MAX)
 def step(size: int) -> int:
     """Return the step of a size: what is of one is within an eighth of the lower end of it."""
     bits = max(size.bit_length() - 1, _STEP_BITS)
@@ -45,10 +47,11 @@ def first_into(
         return None
     if len(sizes) > SIZES_MAX:
         return sizes[top]
-    worths = [
-        float(size) ** WORTH * _lag(waiting.get(step(size), 0), running.get(step(size), 0))
-        for size in sizes[: top + 1]
-    ]
+    lags = {
+        each: float((1 + count / (1 + running.get(each, 0))) ** LAG)
+        for each, count in waiting.items()
+    }
+    worths = [float(size) ** WORTH * lags.get(step(size), 1.0) for size in sizes[: top + 1]]
     best, best_worth = top, 0.0
     beside = 0
     for first in range(top, -1, -1):
@@ -63,7 +66,3 @@ def first_into(
         if 2 * size <= gap:
             break  # what goes beside it is no larger: from here on fills only get emptier
     return sizes[best]
-
-
-def _lag(waiting: int, running: int) -> float:
-    return float((1 + waiting / (1 + running)) ** LAG)
