@@ -57,6 +57,7 @@ from .retry import ClassPolicy, Placement
 from .scores import Rating
 from .sockets import Door
 from .store_side import StoreSide
+from .store_tuning import StoreWatch
 from .verbs import Verbs
 from .view import View
 from .watch import Watches
@@ -112,6 +113,7 @@ def make_loop(parts: Parts, epoch: int) -> Loop:
         "files": Files().problem,
         "commits": commits.problem,
         "garbage": garbage.problem,
+        "store": StoreWatch(parts.store.tuning).problem,
     }
     health = Health(parts.log, checks, view.problems)
     following = Following(view, parts.log, parts.service)
