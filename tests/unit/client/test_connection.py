@@ -115,7 +115,7 @@ def test_a_scheduler_that_never_was_is_unreachable_soon_and_says_what_to_do(
     monkeypatch.setenv("REMUDA_CLIENT__REQUEST_TIMEOUT", "1h")
     ref = ref_of(toy)
     toy.stop()
-    with Connection(ref) as link, pytest.raises(Unreachable, match="remuda up"):
+    with Connection(ref) as link, pytest.raises(Unreachable, match="`remuda doctor`"):
         control.status(link)
     toy.start()
 
