@@ -12,11 +12,12 @@ from typing import Any
 
 import psutil
 
-from remuda.cli.daemons import running
+from remuda.cli.daemons import SCHEDULER, running
 from remuda.cli.setup_home import orphans
 from remuda.client.client import Client
 from remuda.client.local import LocalCluster
 from remuda.client.task import Task
+from remuda.config.endpoints import read_endpoints
 from remuda.config.home import Home
 
 from ..fakes.raw import SMALL
@@ -87,8 +88,17 @@ class Cluster:
         return pid
 
     def wait_restarted(self, daemon: str, old: int) -> None:
-        """Wait until `up` has started a daemon again."""
+        """Wait until `up` has started a daemon again, and a scheduler listens.
+
+        Commands give up on one that does not after seconds, and a busy machine needs more of them.
+        """
         wait_until(lambda: self.pid(daemon) not in (0, old), f"{daemon} was not started again")
+        if daemon == SCHEDULER:
+            wait_until(self._has_endpoints, "the scheduler does not listen")
+
+    def _has_endpoints(self) -> bool:
+        found = read_endpoints(self.home.endpoints_file)
+        return found is not None and found.pid == self.pid(SCHEDULER)
 
     def violations(self, runs: dict[bytes, int] | None = None) -> list[str]:
         """Judge what clients saw against the journal, and against the work that was done."""

@@ -71,7 +71,7 @@ class LightAgent:
             SimpleNamespace(age_s=lambda _now: 0.0),  # type: ignore[arg-type]  # of the probe nothing else is asked
             lambda: locate(home, identity),
             SimpleNamespace(problems=[]),  # type: ignore[arg-type]  # of the strain nothing else is asked
-            SimpleNamespace(on_welcome=lambda _declared: None),  # type: ignore[arg-type]  # it has no handlers
+            SimpleNamespace(on_welcome=lambda _declared, is_held=False: None),  # type: ignore[arg-type]  # it has no handlers
         )
 
     def turn(self, now: int) -> None:

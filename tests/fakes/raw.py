@@ -22,7 +22,7 @@ from remuda.protocol import capabilities as wire_capabilities
 from remuda.protocol import codec
 from remuda.protocol import messages as m
 
-WAIT_S = 60.0
+WAIT_S = 110.0
 DAEMON = ("-P", "-m", "remuda.scheduler")
 SMALL = {"REMUDA_SCHEDULER__BALLAST": "1MiB"}  # the folders of many tests are kept
 ROLES = {"alice": "submit", "bob": "submit", "vera": "viewer", "oscar": "operator",
