@@ -57,7 +57,7 @@ from .retry import ClassPolicy, Placement
 from .scores import Rating
 from .sockets import Door
 from .store_side import StoreSide
-from .store_tuning import StoreWatch
+from .store_watch import StoreWatch
 from .verbs import Verbs
 from .view import View
 from .watch import Watches

@@ -1,6 +1,5 @@
 """Is the store told what to go by, does its word count, and what do versions say of its files?"""
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +8,7 @@ import pytest
 
 from remuda.config.changes import Change
 from remuda.config.home import Home
-from remuda.config.state_dir import claim
-from remuda.config.store_config import Said, said_file, told_file, write_said
+from remuda.config.store_config import Said, said_file, told_file
 from remuda.config.tuning import Told, read_told
 from remuda.protocol.configured import NodeConfig
 from remuda.protocol.errors import Refused
@@ -19,7 +17,7 @@ from remuda.scheduler.config_change import snapshot
 from remuda.scheduler.config_queries import show_config
 from remuda.scheduler.config_versions import Version
 from remuda.scheduler.records import Commit
-from remuda.scheduler.store_tuning import AWAY_AFTER_NS, StoreTuning, StoreWatch, state_of
+from remuda.scheduler.store_tuning import StoreTuning, state_of
 
 from ...fakes.configured_world import ANA, ConfiguredWorld, Viewed
 
@@ -122,20 +120,3 @@ def test_a_version_of_an_older_release_says_nothing_of_the_files_of_the_store(wo
     world.set(scheduler__lease="25s")
     assert ["scheduler.lease"] == [each["key"] for each in world.ask("rollback")["changed"]]
     assert {} == world.store_side.tuning.wanted.changes
-
-
-def test_a_store_that_stopped_is_told_of_once_it_is_not_started_again(tmp_path: Path) -> None:
-    home = Home(tmp_path)
-    home.create()
-    root = tmp_path / "objects"
-    root.mkdir()
-    watch = StoreWatch(StoreTuning(home, lambda _what, about: pytest.fail(about)))
-    assert "" == watch.problem(0) == watch.problem(AWAY_AFTER_NS)  # none ever ran here
-    write_said(said_file(home), Said(root, b""))
-    at = 2 * AWAY_AFTER_NS
-    assert "" == watch.problem(at) == watch.problem(at + AWAY_AFTER_NS - 1)
-    assert "the store has stopped" in watch.problem(at + AWAY_AFTER_NS)
-    lock = claim(root, "store")
-    assert "" == watch.problem(at + 2 * AWAY_AFTER_NS)
-    os.close(lock)
-    assert "" == watch.problem(at + 3 * AWAY_AFTER_NS)
