@@ -50,7 +50,7 @@ def show_config(view: View, message: m.ShowConfig, principal: Principal, _now: N
         if message.key and not is_within(entry.key, message.key):
             continue
         if said is not None and applies(entry.key).readers == (STORE,):
-            entries.append(_said_row(entry.key, said.config, STORE))
+            entries.append(_shown(_said_row(entry.key, said.config, STORE), principal))
             continue
         row = {
             "key": entry.key,
