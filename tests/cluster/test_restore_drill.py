@@ -84,12 +84,11 @@ class Drill:
                 argv, cwd=self.folder, env=self._environment(), stderr=log, start_new_session=True
             )
 
-    def kill_all(self) -> None:
-        for process in self._running.values():
-            process.kill()
-        for process in self._running.values():
-            process.wait(DEADLINE_S)
-        self._running.clear()
+    def kill(self, *names: str) -> None:
+        for name in names:
+            self._running[name].kill()
+        for name in names:
+            self._running.pop(name).wait(DEADLINE_S)
 
     def type(self, which: str, *words: str) -> subprocess.CompletedProcess[str]:
         argv = [sys.executable, "-P", "-m", "remuda.cli.main", *words]
@@ -142,11 +141,6 @@ class Drill:
             print(f"--- {log.name}\n{log.read_text()[-3_000:]}")  # pytest shows it with a failure
 
 
-def stop_scheduler(drill: Drill) -> None:
-    drill._running["scheduler"].kill()
-    drill._running.pop("scheduler").wait(DEADLINE_S)
-
-
 def lose(drill: Drill, name: str) -> None:
     """Kill the runner of a task."""
     runner = psutil.Process(int((drill.work / f"{name}.pid").read_text())).parent()
@@ -183,7 +177,7 @@ def test_a_backup_is_restored_elsewhere_and_everything_ends_once(drill: Drill) -
         drill.wait_runs("adopted", "killed", "lost")
         assert 0 == forgotten.result(FINISH_S).returncode
         client.wait([*load_, begins_after], FINISH_S)
-        drill.kill_all()
+        drill.kill("scheduler", "node-1", "node-2")
 
         drill.done("new", "restore", str(file))
         drill.start_scheduler("new")
@@ -238,11 +232,11 @@ def test_a_backup_that_was_put_back_by_hand_is_not_obeyed_and_the_alarm_says_so(
         drill.submit(client, "before").cancel()
         drill.done("old", "backup", str(drill.folder / "b.tar"))
         for _ in range(2):  # the cluster goes on
-            stop_scheduler(drill)
+            drill.kill("scheduler")
             drill.start_scheduler("old")
         task = drill.submit(client, "runs")
         drill.wait_runs("runs")
-        stop_scheduler(drill)
+        drill.kill("scheduler")
         for path in journal.parent.glob("journal.db*"):
             path.unlink()
         unpack = "import tarfile, sys; tarfile.open(sys.argv[1]).extract('journal.db', sys.argv[2])"
@@ -268,7 +262,7 @@ def test_a_restore_whose_clock_was_behind_goes_on_above_what_nodes_saw_after_a_r
         through = drill.submit(client, "through")
         drill.wait_runs("through")
         drill.done("old", "backup", str(drill.folder / "b.tar"), "--with-keys")
-        stop_scheduler(drill)
+        drill.kill("scheduler")
         journal = drill.homes["old"].scheduler_dir / "journal.db"
         with contextlib.closing(sqlite3.connect(journal)) as db:
             db.execute("UPDATE meta SET value = ? WHERE key = 'epoch'", (str(1 << 30).encode(),))
@@ -276,7 +270,7 @@ def test_a_restore_whose_clock_was_behind_goes_on_above_what_nodes_saw_after_a_r
         drill.start_scheduler("old")
         drill.go("seen")
         assert 0 == drill.submit(client, "seen").result(FINISH_S).returncode
-        stop_scheduler(drill)
+        drill.kill("scheduler")
 
         drill.done("new", "restore", str(drill.folder / "b.tar"))
         drill.start_scheduler("new")
@@ -284,7 +278,7 @@ def test_a_restore_whose_clock_was_behind_goes_on_above_what_nodes_saw_after_a_r
             lambda: "restart this scheduler" in drill.type("new", "status").stdout,
             "nobody says what is to be done",
         )
-        stop_scheduler(drill)
+        drill.kill("scheduler")
         drill.start_scheduler("new")
         wait_until(lambda: not drill.recovery().get("missing", ["?"]), "the nodes do not come")
         drill.done("new", "recovery", "release", "--force")

@@ -188,15 +188,21 @@ def test_a_file_that_others_can_change_allows_nothing(tmp_path: Path) -> None:
 
 def test_only_root_can_be_the_helper() -> None:
     line = "import os, sys; os.geteuid = lambda: 7; from remuda.node.run_as.__main__ import main; "
+    said = refused("-c", line + "sys.exit(main([]))")
+    assert "remuda-run-as: only root can become other users\n" == said
+
+
+def refused(*words: str) -> str:
+    """Start the helper without a connection; return what it says when it ends with 2."""
     done = subprocess.run(
-        [sys.executable, "-c", line + "sys.exit(main([]))"],
+        [sys.executable, *words],
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert (2, "remuda-run-as: only root can become other users\n") == (
-        done.returncode, done.stderr,
-    )  # fmt: skip
+    assert 2 == done.returncode
+    return done.stderr
 
 
 def test_check_says_of_each_user_whether_anything_can_be_started_as_it(
@@ -218,16 +224,8 @@ def test_check_says_of_each_user_whether_anything_can_be_started_as_it(
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be the helper")
 def test_a_start_without_a_connection_says_what_to_do() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "remuda.node.run_as"],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (2, "remuda-run-as: no connection was given: say --listen SOCKET, or --check\n") == (
-        done.returncode, done.stderr,
-    )  # fmt: skip
+    said = refused("-m", "remuda.node.run_as")
+    assert "remuda-run-as: no connection was given: say --listen SOCKET, or --check\n" == said
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be the helper")
